@@ -1,0 +1,29 @@
+/* What the files of the core share: the context and the early return. */
+#ifndef GLASS_INTERNAL_H
+#define GLASS_INTERNAL_H
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include "glass_ctx.h"
+#include "glass_status.h"
+
+struct glass_ctx {
+    OSSL_LIB_CTX *lib;
+    EVP_MD *sha256;
+    EVP_MD *sha384;
+    EVP_MD *sha512;
+    EVP_CIPHER *aes_256_gcm;
+    EVP_MAC *hmac;
+};
+
+/* Leave the function at once with the status of `call` if it is not GLASS_OK. */
+#define GLASS_TRY(call)                       \
+    do {                                      \
+        glass_status glass_try_ = (call);     \
+        if (glass_try_ != GLASS_OK) {         \
+            return glass_try_;                \
+        }                                     \
+    } while (0)
+
+#endif

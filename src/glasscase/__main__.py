@@ -1,0 +1,5 @@
+"""`python -m glasscase` is the command line."""
+
+from glasscase.cli.main import main
+
+main()

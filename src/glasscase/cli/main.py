@@ -1,0 +1,176 @@
+"""The command line: a table of verbs, loaded only when called, and the one place where errors become exit codes.
+
+Invariants: no traceback for a foreseeable cause; every error is one line with its id, and a hint if there is a next step.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from glasscase import __version__
+from glasscase.cli import exitcodes
+from glasscase.cli.output import escape
+from glasscase.errors import Error, Interrupted
+
+click.UsageError.exit_code = exitcodes.USAGE
+
+# verb: (who uses it, module:command, one line)
+VERBS: dict[str, tuple[str, str, str]] = {}
+
+
+def _table(role: str, module: str, **verbs: str) -> None:
+    for name, line in verbs.items():
+        VERBS[name.rstrip("_")] = (role, f"glasscase.cli.{module}:{name}", line)
+
+
+_PROVIDER = "code provider"
+_OPERATOR = "operator"
+_AUDITOR = "auditor"
+_USER = "data user"
+_EVERYONE = "everyone"
+
+_table(_PROVIDER, "project", init="Make a new project.", test="Run the project's tests against the enclave.")
+_table(_PROVIDER, "keys", keygen="Make a package, owner or enclave key.")
+_table(_PROVIDER, "locking", lock="Pin every input by SHA-256.")
+_table(_PROVIDER, "runtimes", runtime="Import a Gramine runtime and show the known ones.")
+_table(_PROVIDER, "building", build="Build the bundle and print its MRENCLAVE.")
+_table(_PROVIDER, "measuring", measure="Recompute MRENCLAVE from bytes.", sign="Sign the enclave (SIGSTRUCT).")
+_table(_PROVIDER, "crypting", encrypt="Encrypt a file or directory.", decrypt="Decrypt a file or directory.")
+_table(_PROVIDER, "crypting", disclose="Write the opening of the code commitment for an auditor.")
+_table(_PROVIDER, "sealing", seal="Verify an enclave, then seal secrets to it.")
+_table(_PROVIDER, "verifying", policy="Write a strict policy file for a bundle.")
+_table(
+    _PROVIDER,
+    "transport",
+    export="Write a bundle as tar or OCI image layout.",
+    import_="Read a bundle from tar or OCI.",
+)
+_table(_OPERATOR, "operating", run="Start the enclave of a bundle.", provision="Hand sealed secrets to an enclave.")
+_table(_OPERATOR, "operating", status="Show the state of enclaves.", logs="Show the log of an enclave.")
+_table(_OPERATOR, "operating", stop="Stop an enclave.", restart="Stop and start an enclave again.")
+_table(_OPERATOR, "operating", evidence="Collect quote, claims and collateral in one file.")
+_table(_OPERATOR, "doctoring", doctor="Say what this machine has and lacks.")
+_table(_AUDITOR, "inspecting", inspect="Show what a file is and says, without trust.")
+_table(_AUDITOR, "verifying", verify="Judge evidence or a quote under a policy.")
+_table(_AUDITOR, "explaining", explain="Explain a check or reason id.")
+_table(_AUDITOR, "reproducing", reproduce="Build again from source and compare.")
+_table(_AUDITOR, "comparing", why="Say why two measurements differ.", map="Draw the memory of an enclave.")
+_table(_AUDITOR, "reporting", report="Write the auditor's report.")
+_table(
+    _AUDITOR, "stating", attest="Sign a statement about evidence or a rebuild.", ledger="Keep the ledger of releases."
+)
+_table(_USER, "connecting", get="Fetch a URL from a verified enclave.", proxy="Local port to a verified enclave.")
+_table(_EVERYONE, "demonstrating", demo="Run the whole flow on the simulator.")
+_table(_EVERYONE, "collaterals", collateral="Fetch and show Intel's collateral.")
+_table(_EVERYONE, "versioning", version="Show versions, libcrypto and engines.")
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][1].partition(":")
+        try:
+            loaded = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            return _unavailable(cmd_name)
+        command = getattr(loaded, attribute, None)
+        return command if isinstance(command, click.Command) else _unavailable(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for role in dict.fromkeys(entry[0] for entry in VERBS.values()):
+            rows = [(name, entry[2]) for name, entry in VERBS.items() if entry[0] == role]
+            with formatter.section(role):
+                formatter.write_dl(rows)
+
+
+def _unavailable(name: str) -> click.Command:
+    from glasscase.cli.output import Output, verb
+    from glasscase.errors import UsageError
+
+    @verb(name, help="Not available in this version.", context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1)
+    def command(out: Output, arguments: tuple[str, ...]) -> int:  # noqa: ARG001
+        raise UsageError("cli.verb.unavailable", f"{name} is not available in this version", hint="see CHANGELOG.md")
+
+    return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "--version", prog_name="glasscase")
+def cli() -> None:
+    """Reproducible, verifiable SGX enclaves for Python web applications.
+
+    Exit codes: 0 done or verified, 1 usage, 2 verification failed or input not authentic, 3 cannot verify, 4 I/O,
+    5 interrupted, 6 differs.
+    """
+
+
+def report_error(error: Error, *, as_json: bool) -> int:
+    """Write an error for people to stderr, and as one object to stdout with --json; return its exit code."""
+    code = int(error.exit_code)
+    sys.stderr.write(f"glasscase: error: {escape(error.message)} [{error.reason}]\n")
+    if error.hint:
+        sys.stderr.write(f"glasscase: hint: {escape(error.hint)}\n")
+    if as_json:
+        body = {"error": {"id": error.reason, "message": error.message, "hint": error.hint}, "exit": code}
+        sys.stdout.write(json.dumps(body, indent=2) + "\n")
+    return code
+
+
+def _terminate(number: int, _frame: Any) -> None:
+    raise Interrupted("cli.signal.received", f"stopped by {signal.Signals(number).name}")
+
+
+def run(arguments: list[str]) -> int:
+    """Return the exit code of one command line; never raises for a foreseeable cause."""
+    as_json = "--json" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main(args=arguments, prog_name="glasscase", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else exitcodes.OK if stop.code is None else exitcodes.USAGE
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return report_error(Interrupted("cli.signal.received", "interrupted"), as_json=as_json)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        if where is not None:
+            sys.stderr.write(where.get_usage() + "\n")
+        message = error.format_message().rstrip(".")
+        return report_error(_usage(message[:1].lower() + message[1:]), as_json=as_json)
+    except Error as error:
+        return report_error(error, as_json=as_json)
+    except KeyboardInterrupt:
+        return report_error(Interrupted("cli.signal.received", "interrupted"), as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exitcodes.INTERRUPTED
+    except OSError as error:
+        from glasscase.fs.atomic import storage_error
+
+        return report_error(storage_error(error, error.filename or "output"), as_json=as_json)
+    return exitcodes.OK
+
+
+def _usage(message: str) -> Error:
+    from glasscase.errors import UsageError
+
+    return UsageError("cli.usage.wrong", message, hint="glasscase --help")
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""What every verb shares: --json, -q, --color, and where words go.
+
+Invariants: results on stdout, talk on stderr; with --json exactly one JSON object on stdout; text from outside is escaped.
+"""
+
+import functools
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from glasscase.errors import UsageError
+
+_COLORS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+def escape(text: str) -> str:
+    """Return `text` with control, format, surrogate and bidirectional characters spelt as escapes, for a terminal."""
+    return "".join(
+        character if character == " " or unicodedata.category(character)[0] not in "CZ" else _spell(character)
+        for character in text
+    )
+
+
+def _spell(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class Output:
+    """The two channels of one run of a verb.
+
+    json: one object goes to stdout and nothing else. quiet: no talk. color: whether escape codes may be written.
+    """
+
+    def __init__(self, *, json: bool, quiet: bool, color: str) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.color = color == "always" or (color == "auto" and _terminal_wants_color())
+        self.progress = not quiet and sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """Write one line of talk to stderr, unless quiet."""
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def warn(self, text: str) -> None:
+        """Write one line to stderr, also when quiet."""
+        sys.stderr.write(f"glasscase: warning: {text}\n")
+        sys.stderr.flush()
+
+    def result(self, value: dict[str, Any], text: str) -> None:
+        """Write the result to stdout: `value` as one JSON object with --json, else `text` (if any) for people."""
+        if self.json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=2, allow_nan=False) + "\n")
+        elif text:
+            sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.flush()
+
+    def paint(self, text: str, color: str) -> str:
+        """Return `text` in a color (green, red, yellow, bold, dim) if color is on."""
+        return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.color else text
+
+
+def _terminal_wants_color() -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def verb(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Turn a function(out: Output, **options) -> exit code or None into a command that has --json, -q and --color."""
+
+    def wrap(function: Callable[..., int | None]) -> click.Command:
+        @functools.wraps(function)
+        def run(*args: Any, as_json: bool, quiet: bool, color: str, **kwargs: Any) -> None:
+            out = Output(json=as_json, quiet=quiet, color=color)
+            code = function(out, *args, **kwargs)
+            raise SystemExit(code or 0)
+
+        make: Callable[[Callable[..., None]], click.Command] = click.command(name, **attributes)
+        command = make(run)
+        command.params += [
+            click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, nothing else there."),
+            click.Option(["-q", "--quiet"], is_flag=True, help="No talk on stderr."),
+            click.Option(
+                ["--color"], type=click.Choice(["auto", "always", "never"]), default="auto", help="Color on a terminal."
+            ),
+        ]
+        return command
+
+    return wrap
+
+
+def refuse_option(option: str, value: Any) -> None:
+    """Raise UsageError("cli.option.unavailable") if an option that is listed but not built yet was used."""
+    if value not in (None, False, ()):
+        raise UsageError(
+            "cli.option.unavailable", f"{option} is not available in this version", hint="see CHANGELOG.md"
+        )

@@ -1,0 +1,128 @@
+"""Deterministic CBOR (RFC 8949 section 4.2.1), the only CBOR that glasscase writes and accepts.
+
+Invariants: decode(encode(v)) == v; encode(decode(b)) == b. Values are unsigned or negative integers of 64 bits, bytes,
+text, arrays, maps, true and false; depth at most 8; one key type per map; tags only where the caller names them.
+Source: docs/evidence-format.md, "Rules for all".
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import cbor2
+
+from glasscase.errors import FormatError
+
+DEPTH_MAX = 8
+_INT_MIN = -(2**64)
+_INT_MAX = 2**64 - 1
+_COSE_KEY_MIN = -24
+_COSE_KEY_MAX = 23
+_MALFORMED = "codec.cbor.malformed"
+
+
+def encode(value: Any) -> bytes:
+    """Return the one encoding of `value`. Raises FormatError("codec.cbor.malformed") for a type outside the rules."""
+    _walk(value, 0, None, cose=True)
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: bytes, *, max_bytes: int, what: str, tags: frozenset[int] = frozenset(), cose: bool = False) -> Any:
+    """Return the value of exactly these bytes; arrays come back as lists, maps as dicts.
+
+    max_bytes: the limit of this kind of object. what: its name, for messages. tags: the tags allowed anywhere in it.
+    cose: maps may have integer keys -24..23 (COSE headers), else text keys only.
+    Raises FormatError("codec.cbor.oversize") above the limit and FormatError("codec.cbor.malformed") for anything that is
+    not deterministic CBOR of the allowed types.
+    """
+    if len(data) > max_bytes:
+        raise FormatError(
+            "codec.cbor.oversize", f"{what} has {len(data)} bytes, at most {max_bytes} are allowed", what=what
+        )
+    _scan_depth(data, what)
+    try:
+        stream = io.BytesIO(data)
+        value = cbor2.CBORDecoder(stream).decode()
+        used = stream.tell()
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, EOFError, OverflowError, MemoryError) as error:
+        raise FormatError(_MALFORMED, f"{what} is not CBOR: {type(error).__name__}", what=what) from None
+    _walk(value, 0, tags, cose=cose, what=what)
+    if used < len(data) or cbor2.dumps(value, canonical=True) != bytes(data):
+        raise FormatError(_MALFORMED, f"{what} is not in deterministic CBOR encoding", what=what)
+    return value
+
+
+def _walk(value: Any, depth: int, tags: frozenset[int] | None, *, cose: bool, what: str = "value") -> None:
+    if depth > DEPTH_MAX:
+        raise FormatError(_MALFORMED, f"{what} is nested deeper than {DEPTH_MAX}", what=what)
+    if isinstance(value, bool | bytes):
+        return
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise FormatError(_MALFORMED, f"{what} holds text that is not Unicode", what=what) from None
+        return
+    if isinstance(value, int):
+        if not _INT_MIN <= value <= _INT_MAX:
+            raise FormatError(_MALFORMED, f"{what} holds an integer outside 64 bits", what=what)
+        return
+    if isinstance(value, list | tuple):
+        for item in value:
+            _walk(item, depth + 1, tags, cose=cose, what=what)
+        return
+    if isinstance(value, Mapping):
+        _walk_map(value, depth, tags, cose=cose, what=what)
+        return
+    if isinstance(value, cbor2.CBORTag) and (tags is None or value.tag in tags):
+        _walk(value.value, depth + 1, tags, cose=cose, what=what)
+        return
+    raise FormatError(_MALFORMED, f"{what} holds a CBOR type that is not allowed: {type(value).__name__}", what=what)
+
+
+def _walk_map(value: Mapping[Any, Any], depth: int, tags: frozenset[int] | None, *, cose: bool, what: str) -> None:
+    kinds = {type(key) for key in value}
+    if len(kinds) > 1 or not kinds <= ({str, int} if cose else {str}):
+        raise FormatError(_MALFORMED, f"{what} holds a map with keys that are not allowed", what=what)
+    for key, item in value.items():
+        if isinstance(key, int) and not _COSE_KEY_MIN <= key <= _COSE_KEY_MAX:
+            raise FormatError(_MALFORMED, f"{what} holds an integer key outside -24..23", what=what)
+        _walk(key, depth + 1, tags, cose=cose, what=what)
+        _walk(item, depth + 1, tags, cose=cose, what=what)
+
+
+def _scan_depth(data: bytes, what: str) -> None:
+    """Refuse deep nesting and lengths beyond the end before a parser allocates for them."""
+    remaining: list[int] = []
+    offset = 0
+    end = len(data)
+    while offset < end:
+        head = data[offset]
+        major, info = head >> 5, head & 31
+        offset += 1
+        if info >= 28:  # reserved, or indefinite length
+            raise FormatError(_MALFORMED, f"{what} is not in deterministic CBOR encoding", offset=offset - 1, what=what)
+        width = 0 if info < 24 else 1 << (info - 24)
+        argument = info if info < 24 else int.from_bytes(data[offset : offset + width], "big")
+        offset += width
+        if offset > end:
+            raise FormatError(_MALFORMED, f"{what} ends too early", offset=end, what=what)
+        children = 0
+        if major in (2, 3):
+            offset += argument
+            if offset > end:
+                raise FormatError(_MALFORMED, f"{what} ends too early", offset=end, what=what)
+        elif major in (4, 5):
+            children = argument if major == 4 else 2 * argument
+            if children > end - offset:
+                raise FormatError(_MALFORMED, f"{what} ends too early", offset=end, what=what)
+        elif major == 6:
+            children = 1
+        while remaining and remaining[-1] == 0:
+            remaining.pop()
+        if remaining:
+            remaining[-1] -= 1
+        if children:
+            remaining.append(children)
+            if len(remaining) > DEPTH_MAX + 2:
+                raise FormatError(_MALFORMED, f"{what} is nested deeper than {DEPTH_MAX}", offset=offset, what=what)

@@ -1,0 +1,198 @@
+"""Files that appear whole or not at all, and reads with a limit.
+
+Invariants: a final name never shows half-written content; temporary files are 0600 and named `.part-*`; whatever fails
+leaves the old content. Inside an enclave there is no O_TMPFILE, link or flock, so `.part` and rename only.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from glasscase.errors import FormatError, StorageError, UsageError
+
+PART = ".part-"
+
+
+def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
+    """Return the StorageError for an OSError at `path`; its reason is fs.file.missing, .denied, .full or .failed."""
+    kinds = {
+        errno.ENOENT: "fs.file.missing",
+        errno.ENOTDIR: "fs.file.missing",
+        errno.EACCES: "fs.file.denied",
+        errno.EPERM: "fs.file.denied",
+        errno.ENOSPC: "fs.file.full",
+        errno.EDQUOT: "fs.file.full",
+        errno.EFBIG: "fs.file.full",
+    }
+    reason = kinds.get(error.errno or 0, "fs.file.failed")
+    text = (error.strerror or "failed").lower()
+    return StorageError(reason, f"{os.fspath(path)!r}: {text}", path=os.fspath(path), errno=error.errno)
+
+
+def read_file(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> bytes:
+    """Return the content of a regular file, pipe or device of at most max_bytes bytes.
+
+    Raises StorageError if it cannot be read, FormatError("fs.file.oversize") if it is longer.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            return read_stream(file, max_bytes=max_bytes, what=what)
+    except OSError as error:
+        raise storage_error(error, path) from None
+
+
+def read_stream(file: BinaryIO | os.PathLike[str] | object, *, max_bytes: int, what: str) -> bytes:
+    """Return all that is left in an open binary stream, at most max_bytes bytes; FormatError("fs.file.oversize") above."""
+    chunks: list[bytes] = []
+    left = max_bytes + 1
+    while left:
+        chunk = file.read(min(left, 1 << 20))  # type: ignore[union-attr]
+        if not chunk:
+            break
+        chunks.append(chunk)
+        left -= len(chunk)
+    if not left:
+        raise FormatError("fs.file.oversize", f"{what} is longer than {max_bytes} bytes", what=what)
+    return b"".join(chunks)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Give a binary file that takes the place of `path` when the block ends without an exception.
+
+    mode: set on the open file, whatever the umask. overwrite=False raises UsageError("fs.output.exists") if the name is
+    taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays.
+    """
+    final = os.path.abspath(path)
+    folder = os.path.dirname(final)
+    part = os.path.join(folder, f"{PART}{secrets.token_hex(8)}")
+    if not overwrite and os.path.lexists(final):
+        raise _exists(final)
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise storage_error(error, final) from None
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        if overwrite:
+            os.rename(part, final)
+        else:
+            _rename_new(part, final)
+        sync_directory(folder)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        if isinstance(error, OSError):
+            raise storage_error(error, final) from None
+        raise
+
+
+def write_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644, overwrite: bool = True) -> None:
+    """Write `data` to `path`, whole or not at all; see atomic_file."""
+    with atomic_file(path, mode=mode, overwrite=overwrite) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[str]:
+    """Give the path of a new directory (0700) that takes the name `path` when the block ends without an exception.
+
+    overwrite=True replaces a directory that is there, after the new one is complete. Stale leftovers of killed runs for
+    the same name are removed first. Raises UsageError("fs.output.exists") if the name is taken.
+    """
+    final = os.path.abspath(path)
+    folder, name = os.path.split(final)
+    if not overwrite and os.path.lexists(final):
+        raise _exists(final)
+    prefix = f"{PART}{name}-"
+    try:
+        for entry in os.listdir(folder):
+            if entry.startswith(prefix):
+                _remove_stale(os.path.join(folder, entry))
+        part = os.path.join(folder, prefix + secrets.token_hex(8))
+        os.mkdir(part, 0o700)
+    except OSError as error:
+        raise storage_error(error, final) from None
+    handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield part
+        os.chmod(part, 0o755)  # noqa: S103 - a bundle is public
+        sync_directory(part)
+        if overwrite and os.path.isdir(final):
+            old = os.path.join(folder, prefix + secrets.token_hex(8))
+            os.rename(final, old)
+            os.rename(part, final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(part, final)
+        sync_directory(folder)
+    except BaseException as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise storage_error(error, final) from None
+        raise
+    finally:
+        os.close(handle)
+
+
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_private(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> bytes:
+    """Return the content of a key file; raises UsageError("fs.key.exposed") if others than its owner may read it."""
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        raise storage_error(error, path) from None
+    if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o077:
+        raise UsageError(
+            "fs.key.exposed",
+            f"{os.fspath(path)!r} has mode {facts.st_mode & 0o777:04o}, a key must be readable by its owner only",
+            hint=f"chmod 600 {os.fspath(path)}",
+        )
+    return read_file(path, max_bytes=max_bytes, what=what)
+
+
+def _exists(final: str) -> UsageError:
+    return UsageError("fs.output.exists", f"{final!r} exists", hint="choose another name or remove it first")
+
+
+def _rename_new(part: str, final: str) -> None:
+    try:
+        os.link(part, final, follow_symlinks=False)
+    except FileExistsError:
+        raise _exists(final) from None
+    os.unlink(part)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a leftover directory unless a running process holds its lock."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
+    shutil.rmtree(path, ignore_errors=True)

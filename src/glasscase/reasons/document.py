@@ -1,0 +1,39 @@
+"""docs/checks.md from the table in the code: `./dev docs` writes it, a test compares it."""
+
+import sys
+from itertools import groupby
+
+from glasscase.reasons.table import reasons
+
+HEAD = """# Checks and reasons
+
+Every check of the verifier and every reason of an error, in the fixed order of the code. This file is made from the table
+in `src/glasscase/reasons` (`./dev docs`); a test fails when the two differ. `glasscase explain ID` prints one of them.
+
+Kinds: a failed `proof` check makes a verdict failed, a failed `basis` check makes it undetermined unless a proof check
+failed too. `format` errors end with exit code 2, `usage` with 1, `storage` and `state` with 4, `interrupted` with 5.
+"""
+
+
+def document() -> str:
+    """Return the text of docs/checks.md."""
+    parts = [HEAD]
+    for area, group in groupby(reasons().values(), key=lambda reason: reason.id.partition(".")[0]):
+        rows = [f"| `{r.id}` | {r.kind} | {r.message} | {r.source} | {r.remedy} |" for r in group]
+        parts.append(
+            "\n".join(
+                [
+                    f"## {area}",
+                    "",
+                    "| id | kind | meaning | source | remedy |",
+                    "| --- | --- | --- | --- | --- |",
+                    *rows,
+                    "",
+                ]
+            )
+        )
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
