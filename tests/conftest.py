@@ -22,9 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip long and hardware tests unless they were asked for."""
     for item in items:
-        if "long" in item.keywords and not config.getoption("--long"):
+        if item.get_closest_marker("long") and not config.getoption("--long"):
             item.add_marker(pytest.mark.skip(reason="long: ./dev test --long"))
-        if "sgx" in item.keywords and not Path("/dev/sgx_enclave").exists():
+        if item.get_closest_marker("sgx") and not Path("/dev/sgx_enclave").exists():
             item.add_marker(pytest.mark.skip(reason="no SGX hardware here"))
 
 

@@ -30,7 +30,7 @@ LAYERS = {
 RAISED = {"seal.sealing": 5, "ratls.client": 5}
 # same-layer imports that are allowed besides the own package
 SIDEWAYS = {
-    "config": {"codec"}, "gramine": {"core"}, "core": set(), "evidence": {"collateral"}, "seal": {"evidence"},
+    "config": {"codec"}, "sgx": {"codec"}, "gramine": {"core"}, "core": set(), "evidence": {"collateral"}, "seal": {"evidence"},
     "verify": {"bundle"}, "audit": set(), "hosting": {"sim", "ratls", "seal"}, "ratls": {"evidence"},
     "importers": set(), "measure": set(), "statements": set(),
 }  # fmt: skip

@@ -49,6 +49,17 @@ def decode(data: bytes, *, max_bytes: int, what: str, tags: frozenset[int] = fro
     _walk(value, 0, tags, cose=cose, what=what)
     if used < len(data) or cbor2.dumps(value, canonical=True) != bytes(data):
         raise FormatError(_MALFORMED, f"{what} is not in deterministic CBOR encoding", what=what)
+    return _plain(value) if tags else value
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with lists and dicts everywhere: cbor2 gives what is inside a tag as tuples and frozen maps."""
+    if isinstance(value, cbor2.CBORTag):
+        return cbor2.CBORTag(value.tag, _plain(value.value))
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 

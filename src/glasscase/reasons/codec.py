@@ -19,4 +19,8 @@ REASONS: tuple[Reason, ...] = (
            "write exactly the digits that the message names"),
     Reason("codec.base64.malformed", "format", "a value is not base64url without padding", _RULES,
            "use the URL alphabet and no equals signs"),
+    Reason("codec.version.malformed", "format", "the version is missing or is not the integer 1", _RULES,
+           "check that the right file was given"),
+    Reason("format.newer", "format", "the file is of a newer format than this tool knows", _RULES,
+           "use a newer glasscase"),
 )  # fmt: skip
