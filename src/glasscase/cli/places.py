@@ -1,0 +1,58 @@
+"""The user's directories: state, cache and data. They hold files only; none of them changes a verdict.
+
+Invariants: each is an absolute path to a directory of mode 0700, made on first use.
+Source: docs/provisioning.md, "Directories" (GLASSCASE_STATE, GLASSCASE_CACHE, GLASSCASE_DATA, else XDG).
+"""
+
+import os
+import pwd
+from pathlib import Path
+
+from glasscase.errors import StorageError
+from glasscase.fs.atomic import storage_error
+
+
+def state_dir() -> Path:
+    """Return the directory of instances (GLASSCASE_STATE, else XDG_STATE_HOME/glasscase)."""
+    return _place("GLASSCASE_STATE", "XDG_STATE_HOME", ".local/state")
+
+
+def cache_dir() -> Path:
+    """Return the directory of what can be fetched again (GLASSCASE_CACHE, else XDG_CACHE_HOME/glasscase)."""
+    return _place("GLASSCASE_CACHE", "XDG_CACHE_HOME", ".cache")
+
+
+def data_dir() -> Path:
+    """Return the directory of runtimes, simulator root and ledger (GLASSCASE_DATA, else XDG_DATA_HOME/glasscase)."""
+    return _place("GLASSCASE_DATA", "XDG_DATA_HOME", ".local/share")
+
+
+def _place(own: str, xdg: str, fallback: str) -> Path:
+    chosen = os.environ.get(own)
+    if chosen:
+        path = Path(os.path.abspath(chosen))
+    else:
+        base = os.environ.get(xdg, "")
+        # the XDG rules: a relative path counts as unset
+        path = (Path(base) if os.path.isabs(base) else _home() / fallback) / "glasscase"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise storage_error(error, path) from None
+    return path
+
+
+def _home() -> Path:
+    home = os.environ.get("HOME", "")
+    if os.path.isabs(home):
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise StorageError(
+            "fs.file.missing",
+            "there is no home directory for this user",
+            hint="set HOME or GLASSCASE_DATA, _STATE, _CACHE",
+        ) from None
