@@ -1,0 +1,170 @@
+"""Files appear whole or not at all."""
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.fs import atomic
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+def test_a_file_is_written_with_its_mode_whatever_the_umask(tmp_path):
+    """The mode is the one asked for."""
+    old = os.umask(0o077)
+    try:
+        atomic.write_file(tmp_path / "a", b"x", mode=0o644)
+        atomic.write_file(tmp_path / "k", b"x", mode=0o600)
+    finally:
+        os.umask(old)
+
+    assert tuple(stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ak") == (0o644, 0o600)
+    assert names(tmp_path) == ["a", "k"]
+
+
+def test_a_failure_keeps_the_old_content(tmp_path):
+    """An exception in the block leaves the old file and no temporary one."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError):
+        with atomic.atomic_file(path) as file:
+            file.write(b"new")
+            raise RuntimeError
+
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_nothing_is_overwritten_when_refused(tmp_path):
+    """overwrite=False refuses a taken name, also one taken in the meantime."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(UsageError) as caught:
+        atomic.write_file(path, b"new", overwrite=False)
+    assert caught.value.reason == "fs.output.exists"
+    with pytest.raises(UsageError):
+        with atomic.atomic_file(tmp_path / "b", overwrite=False) as file:
+            file.write(b"new")
+            (tmp_path / "b").write_bytes(b"other")
+
+    assert path.read_bytes() == b"old"
+    assert (tmp_path / "b").read_bytes() == b"other"
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    """A write that fails is a storage error, and the unfinished file is gone."""
+    code = f"""
+import resource, signal, sys
+from glasscase.errors import StorageError
+from glasscase.fs import atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    atomic.write_file({str(tmp_path / "a")!r}, b"x" * 100_000)
+except StorageError as error:
+    sys.exit(0 if error.reason == "fs.file.full" else 9)
+sys.exit(8)
+"""
+    assert resource.RLIMIT_FSIZE is not None
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert names(tmp_path) == []
+
+
+def test_a_directory_appears_complete_or_not_at_all(tmp_path):
+    """An exception leaves no directory; success leaves exactly it, 0755."""
+    with pytest.raises(RuntimeError):
+        with atomic.atomic_directory(tmp_path / "d") as part:
+            open(os.path.join(part, "x"), "w").close()
+            raise RuntimeError
+    assert names(tmp_path) == []
+    with atomic.atomic_directory(tmp_path / "d") as part:
+        open(os.path.join(part, "x"), "w").close()
+
+    assert names(tmp_path) == ["d"]
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o755
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    """After kill -9 nothing has the final name, and the next run removes the remains."""
+    code = f"""
+import os, time
+from glasscase.fs import atomic
+with atomic.atomic_directory({str(tmp_path / "d")!r}) as part:
+    open(os.path.join(part, "x"), "w").close()
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    running = names(tmp_path)
+    with atomic.atomic_directory(tmp_path / "d", overwrite=True):
+        pass
+    assert running[0] in names(tmp_path), "a running build was disturbed"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    with atomic.atomic_directory(tmp_path / "d", overwrite=True):
+        pass
+
+    assert names(tmp_path) == ["d"]
+
+
+def test_reads_are_capped(tmp_path):
+    """A longer file, and a device without end, are refused; a directory and a missing file are storage errors."""
+    (tmp_path / "a").write_bytes(b"12345")
+
+    assert atomic.read_file(tmp_path / "a", max_bytes=5, what="test") == b"12345"
+    for path in (tmp_path / "a", "/dev/zero"):
+        with pytest.raises(FormatError) as caught:
+            atomic.read_file(path, max_bytes=4, what="test")
+        assert caught.value.reason == "fs.file.oversize"
+    for path in (tmp_path, tmp_path / "missing", tmp_path / "a" / "b"):
+        with pytest.raises(StorageError):
+            atomic.read_file(path, max_bytes=4, what="test")
+
+
+def test_an_exposed_key_is_refused(tmp_path):
+    """A key that others may read is not used."""
+    path = tmp_path / "key"
+    path.write_bytes(b"k" * 32)
+    path.chmod(0o640)
+    with pytest.raises(UsageError) as caught:
+        atomic.read_private(path, max_bytes=32, what="key")
+    assert caught.value.reason == "fs.key.exposed"
+    path.chmod(0o600)
+
+    assert atomic.read_private(path, max_bytes=32, what="key") == b"k" * 32
+
+
+def test_two_writers_never_mix(tmp_path):
+    """Whoever renames last wins, whole."""
+    path = tmp_path / "a"
+    stop = time.monotonic() + 0.5
+
+    def writer(byte):
+        while time.monotonic() < stop:
+            atomic.write_file(path, byte * 50_000)
+
+    threads = [threading.Thread(target=writer, args=(byte,)) for byte in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < stop:
+        if path.exists():
+            content = path.read_bytes()
+            assert content in (b"a" * 50_000, b"b" * 50_000)
+    for thread in threads:
+        thread.join()
+
+    assert names(tmp_path) == ["a"]
