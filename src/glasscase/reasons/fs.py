@@ -15,5 +15,13 @@ REASONS: tuple[Reason, ...] = (
            "check that the right file was given"),
     Reason("fs.output.exists", "usage", "the output exists already and is not overwritten", _RULE,
            "choose another name or remove it first"),
+    Reason("fs.path.refused", "format", "a path is not relative, NFC, free of control characters and short enough",
+           "docs/bundle-format.md", "rename the file"),
+    Reason("fs.path.clash", "format", "two names are one where case is folded", "docs/bundle-format.md",
+           "rename one of the two"),
+    Reason("fs.entry.refused", "usage", "a link, device, FIFO, socket, setuid file or hard link stands where files are taken",
+           "docs/bundle-format.md", "replace it by a plain copy or remove it"),
+    Reason("fs.entry.changed", "usage", "a file changed while it was read", "docs/bundle-format.md",
+           "run again when nothing writes there"),
     Reason("fs.key.exposed", "usage", "a key file can be read by others than its owner", _RULE, "chmod 600 FILE"),
 )  # fmt: skip

@@ -1,0 +1,159 @@
+"""glasscase.toml, the project file.
+
+Invariants: a Project exists only with every value checked; its paths are relative and stay inside the project.
+Source: docs/bundle-format.md, "Project".
+"""
+
+import os
+import re
+import tomllib
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from glasscase.codec.version import require_version
+from glasscase.config.enclave import ENTRY, NAME, parse_size
+from glasscase.errors import FormatError, UsageError
+from glasscase.fs.atomic import read_file
+from glasscase.fs.walk import check_path
+
+FILE = "glasscase.toml"
+MAX_BYTES = 64 << 10
+_MALFORMED = "bundle.project.malformed"
+_U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+_Threads = Annotated[int, Meta(ge=1, le=4096)]
+_Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+
+
+class App(Struct, frozen=True, forbid_unknown_fields=True):
+    """[app]: what is served. source and requirements are paths inside the project."""
+
+    name: Annotated[str, Meta(pattern=f"^(?:{NAME.pattern})$")]
+    entry: Annotated[str, Meta(pattern=f"^(?:{ENTRY.pattern})$")]
+    interface: Literal["asgi", "wsgi"] = "asgi"
+    source: str = "src"
+    requirements: str = "requirements.txt"
+    health: str | None = None
+    encrypt: bool = True
+    models: Literal["digest", "key"] = "digest"
+    pyc: bool = False
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[model]]: a file or directory that the application sees as /models/<last part>."""
+
+    path: str
+    lazy: bool = True
+    key: str | None = None
+
+
+class Keys(Struct, frozen=True, forbid_unknown_fields=True):
+    """[keys]: the package key and the owners' public keys, of which `threshold` must sign."""
+
+    package: str = "keys/package.key"
+    owners: tuple[str, ...] = ("keys/owner.pub",)
+    threshold: Annotated[int, Meta(ge=1, le=16)] = 1
+
+
+class Enclave(Struct, frozen=True, forbid_unknown_fields=True):
+    """[enclave]: what Gramine and SGX are told."""
+
+    runtime: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9.-]{0,62}$")] = "simulator"
+    size: str = "512M"
+    max_threads: _Threads = 32
+    isv_prod_id: _U16 = 1
+    isv_svn: _U16 = 1
+    edmm: bool = False
+    dns: bool = False
+    persist: Literal["none", "mrenclave"] = "none"
+    insecure_debug: bool = False
+    insecure_dev_enclave: bool = False
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """[server]: limits in bytes and seconds. client_ca: PEM file for mutual TLS."""
+
+    certificate: Literal["ra-tls", "own"] = "ra-tls"
+    client_ca: str | None = None
+    app_threads: _Threads = 16
+    body_max: Annotated[int, Meta(ge=1, le=1 << 40)] = 16 << 20
+    header_timeout: _Seconds = 10
+    idle_timeout: _Seconds = 60
+    drain: _Seconds = 30
+
+
+class Sources(Struct, frozen=True, forbid_unknown_fields=True):
+    """[sources]: one package index, apt lines and their keyring; absent means what the host uses."""
+
+    index: str | None = None
+    apt: tuple[str, ...] = ()
+    keyring: str | None = None
+
+
+class Project(Struct, frozen=True, forbid_unknown_fields=True, rename={"models": "model"}):
+    """The whole file. models: the [[model]] tables."""
+
+    version: int
+    app: App
+    models: tuple[Model, ...] = ()
+    keys: Keys = Keys()
+    enclave: Enclave = Enclave()
+    server: Server = Server()
+    env: dict[str, str] = {}
+    sources: Sources = Sources()
+
+
+def parse_project(data: bytes) -> Project:
+    """Return the project that these bytes describe.
+
+    Raises UsageError("bundle.project.malformed") for anything that the format does not allow, FormatError("format.newer").
+    """
+    try:
+        value: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8"
+        raise _bad(text[:1].lower() + text[1:]) from None
+    require_version(value.get("version"), FILE)
+    try:
+        project = msgspec.convert(value, Project, strict=True)
+        parse_size(project.enclave.size)
+        for path in _paths(project):
+            check_path(path)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        raise _bad(text[:1].lower() + text[1:]) from None
+    except FormatError as error:
+        raise _bad(error.message) from None
+    _check_together(project)
+    return project
+
+
+def load_project(directory: str | os.PathLike[str]) -> Project:
+    """Return the project of a directory; raises StorageError if it has no readable glasscase.toml."""
+    return parse_project(read_file(os.path.join(directory, FILE), max_bytes=MAX_BYTES, what=FILE))
+
+
+def _paths(project: Project) -> list[str]:
+    one = [project.app.source, project.app.requirements, project.keys.package, *project.keys.owners]
+    one += [model.path for model in project.models] + [model.key for model in project.models if model.key is not None]
+    return one + [path for path in (project.server.client_ca, project.sources.keyring) if path is not None]
+
+
+def _check_together(project: Project) -> None:
+    if project.models and not project.app.encrypt:
+        raise _bad("[[model]] needs app.encrypt = true", hint="put clear models into the source directory")
+    names = [model.path.rpartition("/")[2] for model in project.models]
+    if len(set(names)) != len(names):
+        raise _bad("two models have the same last part, so both would be the same /models entry")
+    if project.keys.threshold > len(project.keys.owners):
+        raise _bad(f"keys.threshold is {project.keys.threshold}, there are {len(project.keys.owners)} owners")
+    if len(project.keys.owners) > 16:
+        raise _bad("there are more than 16 owners")
+    for name in project.env:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", name, re.ASCII):
+            raise _bad(f"[env] holds the name {name!r}")
+
+
+def _bad(message: str, *, hint: str = "docs/bundle-format.md describes the file") -> UsageError:
+    return UsageError(_MALFORMED, f"{FILE}: {message}", hint=hint)
