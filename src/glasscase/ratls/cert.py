@@ -14,7 +14,7 @@ from typing import Any
 
 import cbor2
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -28,6 +28,8 @@ EVIDENCE_OID = ObjectIdentifier("2.23.133.5.4.9")
 LEGACY_OID = ObjectIdentifier("1.2.840.113741.1337.6")  # Gramine's older form: a raw quote
 EVIDENCE_TAG = 60000
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# Warning: for a process that makes errors of them
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, Warning)
 _MALFORMED = "evidence.certificate.malformed"
 _UNBOUND = "evidence.certificate.unbound"
 
@@ -93,6 +95,8 @@ def read_certificate(der: bytes) -> RatlsCertificate:
     dates differ from the claims, "evidence.claims.malformed" for the claims themselves.
     """
     certificate = _load(der)
+    if not der.endswith(bytes([len(certificate.signature) + 1, 0]) + certificate.signature):
+        raise _fault("the signature is not a whole number of bytes")  # unused bits are outside of what is signed
     extensions = _extensions(certificate)
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -169,7 +173,10 @@ def _load(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         same = certificate.public_bytes(Encoding.DER) == der
         version, serial = certificate.version, certificate.serial_number
-    except (ValueError, x509.InvalidVersion, Warning):  # a warning, where the process makes errors of them
+        # these are parsed only when they are asked for, so their faults must end here
+        _ = certificate.subject, certificate.issuer, certificate.public_key(), certificate.signature_algorithm_oid
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except _UNREADABLE:
         raise _fault("the bytes are not an X.509 certificate in DER") from None
     if not same:
         raise _fault("the certificate is not in DER")
@@ -181,7 +188,7 @@ def _load(der: bytes) -> x509.Certificate:
 def _all_extensions(certificate: x509.Certificate) -> list[x509.Extension[Any]]:
     try:
         return list(certificate.extensions)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (*_UNREADABLE, x509.UnsupportedGeneralNameType):
         raise _fault("the certificate's extensions cannot be read, or one stands twice") from None
 
 
