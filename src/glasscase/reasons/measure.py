@@ -1,4 +1,4 @@
-"""Ids of the area `measure`."""
+"""Ids of the area `measure`: recomputing MRENCLAVE and comparing two measurements."""
 
 from glasscase.reasons.model import Reason
 
