@@ -1,0 +1,168 @@
+"""Making and checking a project's glasscase.lock from its project file, its requirements and a runtime.
+
+Invariants: a lock that still belongs to the project is kept as it is, epoch and all; only --update or a change of the
+project chooses anew; nothing about the project's own sources goes in.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from glasscase.bundle.project import Project, load_project
+from glasscase.bundle.runtime import RuntimeFiles
+from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.fs.atomic import read_file, write_file
+from glasscase.lock import requirements as requirements_file
+from glasscase.lock.cache import InputCache
+from glasscase.lock.model import FILE, MAX_BYTES, Lock, LockedWheel
+from glasscase.lock.requirements import OWN
+from glasscase.lock.resolve import Resolver, Target, find_resolver
+from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_wheels, take_own_wheel
+
+
+@dataclass(frozen=True)
+class LockRequest:
+    """What `lock` works with. environment: proxies and CA files; python: of this host; wheel: glasscase's own, or None."""
+
+    directory: str
+    tool: str
+    cache: InputCache
+    environment: Mapping[str, str]
+    python: tuple[int, int]
+    wheel: str | None
+    runtime_named: Callable[[str], RuntimeFiles]
+    say: Callable[[str], None]
+
+
+def read_lock(directory: str) -> Lock:
+    """Return the lock of a project; raises UsageError("lock.file.missing") if there is none."""
+    path = os.path.join(directory, FILE)
+    try:
+        return Lock.from_bytes(read_file(path, max_bytes=MAX_BYTES, what=FILE))
+    except StorageError as error:
+        if error.reason != "fs.file.missing":
+            raise
+        raise UsageError("lock.file.missing", f"{path!r} does not exist", hint="run: glasscase lock") from None
+
+
+def read_requirements(directory: str, project: Project) -> bytes:
+    """Return the bytes of the project's requirements file."""
+    path = os.path.join(directory, project.app.requirements)
+    return read_file(path, max_bytes=requirements_file.MAX_BYTES, what="the requirements file")
+
+
+def stale_parts(lock: Lock, project: Project, requirements: bytes, runtime: RuntimeFiles) -> list[str]:
+    """Return what of a lock no longer belongs to the project, one line each; empty if it is fresh."""
+    stale = []
+    if lock.requirements != hashlib.sha256(requirements).digest():
+        stale.append(f"{project.app.requirements} has changed")
+    if lock.runtime != runtime.locked():
+        stale.append(f"the runtime is {lock.runtime.name} {lock.runtime.version}, the project wants {runtime.pin.name}")
+    if OWN not in {wheel.name for wheel in lock.wheels}:
+        stale.append("glasscase's own wheel is not pinned")
+    return stale
+
+
+def check_lock(request: LockRequest) -> list[str]:
+    """Return what is stale, without any change and without network: the project, the own wheel, the cached inputs."""
+    project = load_project(request.directory)
+    lock = read_lock(request.directory)
+    runtime = request.runtime_named(project.enclave.runtime)
+    stale = stale_parts(lock, project, read_requirements(request.directory, project), runtime)
+    stale += [f"{wheel.file} is not in the cache" for wheel in lock.wheels if not request.cache.holds(wheel.sha256, wheel.size)]
+    if lock.tool != request.tool:
+        stale.append(f"the lock was made by glasscase {lock.tool}, this is {request.tool}")
+    return stale
+
+
+def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, list[str]]:
+    """Write the project's lock and put all its inputs into the cache; return it and the lines that say what changed.
+
+    now: unix seconds, the epoch of a new lock without Debian packages. update: choose versions anew.
+    """
+    project = load_project(request.directory)
+    runtime = request.runtime_named(project.enclave.runtime)
+    requirements = read_requirements(request.directory, project)
+    old = _old_lock(request.directory)
+    uv_cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
+    resolver = find_resolver(request.environment, index=project.sources.index, cache=uv_cache)
+    target = Target(request.python, runtime.glibc)
+    own = _own_wheel(request, old)
+    if old is not None and not update and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
+        request.say(f"lock      {len(old.wheels)} wheels are pinned already; fetching what the cache lacks")
+        fetch_wheels(old.wheels, target, resolver=resolver, cache=request.cache)
+        return old, []
+    request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.python[0]}.{target.python[1]}")
+    new = _resolve(request, requirements, own, runtime, target, resolver, old=None if update else old, now=now)
+    if old is not None and _but_epoch(old) == _but_epoch(new):
+        return old, []
+    write_file(os.path.join(request.directory, FILE), new.to_bytes())
+    return new, _changes(old, new)
+
+
+def _resolve(
+    request: LockRequest, requirements: bytes, own: OwnWheel, runtime: RuntimeFiles, target: Target, resolver: Resolver,
+    *, old: Lock | None, now: int,
+) -> Lock:  # fmt: skip
+    prefer = tuple(wheel for wheel in old.wheels if wheel.name != OWN) if old is not None else ()
+    wheels = pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer)
+    return Lock(
+        tool=request.tool,
+        epoch=now,
+        requirements=hashlib.sha256(requirements).digest(),
+        runtime=runtime.locked(),
+        debian=None,
+        wheels=wheels,
+    )
+
+
+def _old_lock(directory: str) -> Lock | None:
+    try:
+        return read_lock(directory)
+    except UsageError:
+        return None
+    except FormatError as error:
+        if error.reason == "format.newer":
+            raise
+        return None
+
+
+def _own_wheel(request: LockRequest, old: Lock | None) -> OwnWheel:
+    """Return the wheel of --wheel, else the installed one, else the one that the old lock names if the cache has it."""
+    try:
+        return take_own_wheel(request.wheel, request.cache)
+    except UsageError:
+        locked = _own(old)
+        if request.wheel is not None or locked is None or not request.cache.holds(locked.sha256, locked.size):
+            raise
+        return cached_own_wheel(locked, request.cache)
+
+
+def _own(lock: Lock | None) -> LockedWheel | None:
+    return next((wheel for wheel in lock.wheels if wheel.name == OWN), None) if lock is not None else None
+
+
+def _but_epoch(lock: Lock) -> tuple[object, ...]:
+    return lock.tool, lock.requirements, lock.runtime, lock.debian, lock.wheels
+
+
+def _changes(old: Lock | None, new: Lock) -> list[str]:
+    if old is None:
+        return []
+    before = {wheel.name: wheel for wheel in old.wheels}
+    after = {wheel.name: wheel for wheel in new.wheels}
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was is None and now is not None:
+            lines.append(f"added     {name} {now.version}")
+        elif now is None and was is not None:
+            lines.append(f"removed   {name} {was.version}")
+        elif was is not None and now is not None and was.version != now.version:
+            lines.append(f"changed   {name} {was.version} -> {now.version}")
+        elif was is not None and now is not None and was.sha256 != now.sha256:
+            lines.append(f"changed   {name} {was.version}: other file {now.file}")
+    if old.runtime != new.runtime:
+        lines.append(f"changed   runtime {old.runtime.name} {old.runtime.version} -> {new.runtime.name} {new.runtime.version}")
+    return lines

@@ -1,0 +1,46 @@
+"""The verb `lock`: every input of a build by SHA-256."""
+
+import os
+import sys
+import time
+
+import click
+
+from glasscase import __version__
+from glasscase.cli import exitcodes
+from glasscase.cli.output import Output, verb
+
+
+@verb("lock", help="Pin every input of the build by SHA-256 in glasscase.lock, and fetch what the cache lacks.")
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path())
+@click.option("--update", is_flag=True, help="Choose versions anew and show what changes.")
+@click.option("--check", is_flag=True, help="Change nothing; say what is stale (exit 6).")
+@click.option("--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel [default: the installed one].")
+def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str | None) -> int:
+    """Write glasscase.lock, or with --check compare it."""
+    from glasscase.bundle.locking import LockRequest, check_lock, make_lock
+    from glasscase.cli.pinned import input_cache, runtime_named
+    from glasscase.errors import UsageError
+    from glasscase.lock.model import FILE
+
+    if update and check:
+        raise UsageError("cli.usage.wrong", "--update and --check exclude each other", hint="--check changes nothing")
+    request = LockRequest(
+        directory=directory,
+        tool=__version__,
+        cache=input_cache(),
+        environment=dict(os.environ),
+        python=sys.version_info[:2],
+        wheel=wheel,
+        runtime_named=runtime_named,
+        say=out.say,
+    )
+    path = os.path.join(directory, FILE)
+    if check:
+        stale = check_lock(request)
+        out.result({"lock": path, "stale": stale}, "\n".join(f"stale  {line}" for line in stale) or "the lock is fresh")
+        return exitcodes.DIFFERS if stale else exitcodes.OK
+    made, changes = make_lock(request, now=int(time.time()), update=update)
+    lines = [f"locked    {len(made.wheels)} wheels, runtime {made.runtime.name} {made.runtime.version}", *changes, f"wrote     {path}"]
+    out.result({"lock": path, "inputs": made.inputs(), "changes": changes}, "\n".join(lines))
+    return exitcodes.OK

@@ -1,0 +1,25 @@
+"""Where a command finds Gramine runtimes and build inputs: the only place that joins them to the user's directories."""
+
+from glasscase.bundle.runtime import SIMULATOR, RuntimeFiles
+from glasscase.cli.places import cache_dir
+from glasscase.errors import UsageError
+from glasscase.lock.cache import InputCache
+
+
+def input_cache() -> InputCache:
+    """Return the cache of build inputs."""
+    return InputCache(cache_dir() / "inputs")
+
+
+def runtime_named(name: str) -> RuntimeFiles:
+    """Return the built-in simulator runtime or an imported one.
+
+    Raises UsageError("bundle.runtime.unknown") if there is none of that name.
+    """
+    if name == SIMULATOR:
+        from glasscase.sim import runtime
+
+        return RuntimeFiles(runtime.pin(), runtime.runtime_files())
+    raise UsageError(
+        "bundle.runtime.unknown", f"there is no runtime {name!r}", hint="glasscase runtime import PATH --name NAME"
+    )

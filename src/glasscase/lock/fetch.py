@@ -1,0 +1,97 @@
+"""Fetching one input by URL into the cache. Network.
+
+Invariants: the content is taken only if its SHA-256 is the pinned one, so neither host nor transport is trusted.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from glasscase.errors import CannotVerify
+from glasscase.fs.atomic import storage_error
+from glasscase.lock.cache import InputCache
+from glasscase.lock.model import INPUT_MAX
+
+TIMEOUT = 60.0  # seconds without a byte
+REDIRECTS = 5
+_CHUNK = 1 << 20
+
+
+def fetch(
+    url: str, cache: InputCache, *, sha256: bytes, size: int | None, environment: Mapping[str, str], what: str
+) -> int:
+    """Put the content of `url` into the cache unless it is there; return its size in bytes.
+
+    url: https, http or file. environment: proxies and CA files are taken from it.
+    Raises CannotVerify("lock.fetch.failed") if the server does not answer well, FormatError("lock.input.mismatch").
+    """
+    if size is not None and cache.holds(sha256, size):
+        return size
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        chunks = _local(unquote(parts.path))
+    elif parts.scheme in ("https", "http"):
+        chunks = _remote(url, environment, what)
+    else:
+        raise CannotVerify("lock.fetch.failed", f"{what}: the scheme {parts.scheme!r} is not supported")
+    return cache.add(chunks, sha256=sha256, size=size, limit=INPUT_MAX, what=what)
+
+
+def _local(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise storage_error(error, path) from None
+
+
+def _remote(url: str, environment: Mapping[str, str], what: str) -> Iterator[bytes]:
+    import urllib3
+
+    pool = _pool(url, environment)
+    try:
+        answer = pool.request(
+            "GET",
+            url,
+            preload_content=False,
+            retries=urllib3.Retry(total=REDIRECTS, redirect=REDIRECTS, backoff_factor=0.5),
+        )
+        try:
+            if answer.status != 200:
+                raise CannotVerify("lock.fetch.failed", f"{what}: the server answered {answer.status}")
+            yield from answer.stream(_CHUNK, decode_content=False)
+        finally:
+            answer.release_conn()
+            answer.close()
+    except urllib3.exceptions.HTTPError as error:
+        raise CannotVerify(
+            "lock.fetch.failed", f"{what}: {type(error).__name__}", hint="is the index reachable?"
+        ) from None
+    finally:
+        pool.clear()
+
+
+def _pool(url: str, environment: Mapping[str, str]) -> Any:
+    import ssl
+
+    import urllib3
+
+    file = environment.get("SSL_CERT_FILE") or environment.get("REQUESTS_CA_BUNDLE") or None
+    context = ssl.create_default_context(cafile=file if file and os.path.isfile(file) else None)
+    timeout = urllib3.Timeout(connect=TIMEOUT, read=TIMEOUT)
+    proxy = _proxy(urlsplit(url), environment)
+    if proxy:
+        return urllib3.ProxyManager(proxy, ssl_context=context, timeout=timeout)
+    return urllib3.PoolManager(ssl_context=context, timeout=timeout)
+
+
+def _proxy(parts: SplitResult, environment: Mapping[str, str]) -> str:
+    host = parts.hostname or ""
+    direct = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    for rule in (item.strip().lstrip(".") for item in direct.split(",")):
+        if rule and (rule in ("*", host) or host.endswith("." + rule)):
+            return ""
+    names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    return next((environment[name] for name in names if environment.get(name)), "")
