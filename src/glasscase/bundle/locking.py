@@ -70,7 +70,11 @@ def check_lock(request: LockRequest) -> list[str]:
     lock = read_lock(request.directory)
     runtime = request.runtime_named(project.enclave.runtime)
     stale = stale_parts(lock, project, read_requirements(request.directory, project), runtime)
-    stale += [f"{wheel.file} is not in the cache" for wheel in lock.wheels if not request.cache.holds(wheel.sha256, wheel.size)]
+    stale += [
+        f"{wheel.file} is not in the cache"
+        for wheel in lock.wheels
+        if not request.cache.holds(wheel.sha256, wheel.size)
+    ]
     if lock.tool != request.tool:
         stale.append(f"the lock was made by glasscase {lock.tool}, this is {request.tool}")
     return stale
@@ -89,12 +93,17 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     resolver = find_resolver(request.environment, index=project.sources.index, cache=uv_cache)
     target = Target(request.python, runtime.glibc)
     own = _own_wheel(request, old)
-    if old is not None and not update and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
+    if (
+        old is not None
+        and not update
+        and not stale_parts(old, project, requirements, runtime)
+        and _own(old) == own.locked
+    ):
         request.say(f"lock      {len(old.wheels)} wheels are pinned already; fetching what the cache lacks")
         fetch_wheels(old.wheels, target, resolver=resolver, cache=request.cache)
         return old, []
     request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.python[0]}.{target.python[1]}")
-    new = _resolve(request, requirements, own, runtime, target, resolver, old=None if update else old, now=now)
+    new = _resolve(request, requirements, own, target, resolver, runtime=runtime, old=None if update else old, now=now)
     if old is not None and _but_epoch(old) == _but_epoch(new):
         return old, []
     write_file(os.path.join(request.directory, FILE), new.to_bytes())
@@ -102,8 +111,8 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
 
 
 def _resolve(
-    request: LockRequest, requirements: bytes, own: OwnWheel, runtime: RuntimeFiles, target: Target, resolver: Resolver,
-    *, old: Lock | None, now: int,
+    request: LockRequest, requirements: bytes, own: OwnWheel, target: Target, resolver: Resolver,
+    *, runtime: RuntimeFiles, old: Lock | None, now: int,
 ) -> Lock:  # fmt: skip
     prefer = tuple(wheel for wheel in old.wheels if wheel.name != OWN) if old is not None else ()
     wheels = pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer)
@@ -164,5 +173,7 @@ def _changes(old: Lock | None, new: Lock) -> list[str]:
         elif was is not None and now is not None and was.sha256 != now.sha256:
             lines.append(f"changed   {name} {was.version}: other file {now.file}")
     if old.runtime != new.runtime:
-        lines.append(f"changed   runtime {old.runtime.name} {old.runtime.version} -> {new.runtime.name} {new.runtime.version}")
+        lines.append(
+            f"changed   runtime {old.runtime.name} {old.runtime.version} -> {new.runtime.name} {new.runtime.version}"
+        )
     return lines

@@ -41,6 +41,10 @@ def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str |
         out.result({"lock": path, "stale": stale}, "\n".join(f"stale  {line}" for line in stale) or "the lock is fresh")
         return exitcodes.DIFFERS if stale else exitcodes.OK
     made, changes = make_lock(request, now=int(time.time()), update=update)
-    lines = [f"locked    {len(made.wheels)} wheels, runtime {made.runtime.name} {made.runtime.version}", *changes, f"wrote     {path}"]
+    lines = [
+        f"locked    {len(made.wheels)} wheels, runtime {made.runtime.name} {made.runtime.version}",
+        *changes,
+        f"wrote     {path}",
+    ]
     out.result({"lock": path, "inputs": made.inputs(), "changes": changes}, "\n".join(lines))
     return exitcodes.OK

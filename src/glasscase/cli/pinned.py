@@ -3,6 +3,7 @@
 from glasscase.bundle.runtime import SIMULATOR, RuntimeFiles
 from glasscase.cli.places import cache_dir
 from glasscase.errors import UsageError
+from glasscase.gramine.pins import known_pins
 from glasscase.lock.cache import InputCache
 
 
@@ -19,7 +20,8 @@ def runtime_named(name: str) -> RuntimeFiles:
     if name == SIMULATOR:
         from glasscase.sim import runtime
 
-        return RuntimeFiles(runtime.pin(), runtime.runtime_files())
+        pin = next(pin for pin in known_pins() if pin.name == SIMULATOR)
+        return RuntimeFiles(pin, runtime.runtime_files())
     raise UsageError(
         "bundle.runtime.unknown", f"there is no runtime {name!r}", hint="glasscase runtime import PATH --name NAME"
     )
