@@ -1,5 +1,26 @@
-"""Ids of the area `client`."""
+"""Ids of the area `client`: the data user's connections."""
 
 from glasscase.reasons.model import Reason
 
-REASONS: tuple[Reason, ...] = ()
+_RULE = "docs/policy.md, clients"
+
+REASONS: tuple[Reason, ...] = (
+    Reason("client.tls.refused", "format", "the connection is not TLS 1.3 with a full handshake", _RULE,
+           "check what stands between client and enclave; a TLS-terminating proxy cannot be passed"),
+    Reason("client.certificate.missing", "format", "the server showed no certificate", _RULE,
+           "check host and port"),
+    Reason("client.name.mismatch", "format", "the enclave was called by a name that its certificate does not hold", _RULE,
+           "call it by one of its names; the operator sets them with run --san"),
+    Reason("client.key.unbound", "format", "the verified claims name another TLS key than the connection's", _RULE,
+           "do not send anything; ask the operator for what runs there"),
+    Reason("client.connection.foreign", "usage", "the connection was not made by glasscase.client.context()", _RULE,
+           "make it with that context"),
+    Reason("client.url.malformed", "usage", "the URL is not one of an enclave", _RULE, "https://HOST:PORT/PATH"),
+    Reason("client.listen.exposed", "usage", "other machines could reach the unencrypted side of the proxy", _RULE,
+           "--listen 127.0.0.1:PORT"),
+    Reason("client.listen.failed", "storage", "the local port cannot be listened on", _RULE, "choose another port"),
+    Reason("client.proxy.busy", "storage", "the proxy has as many connections as it may", _RULE, "try again"),
+    Reason("client.enclave.unreachable", "storage", "the enclave cannot be reached", _RULE, "check host, port and network"),
+    Reason("client.response.refused", "storage", "the application answered with an error status", _RULE,
+           "look at the answer; the enclave itself was verified"),
+)  # fmt: skip

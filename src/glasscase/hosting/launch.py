@@ -1,0 +1,362 @@
+"""Start an enclave and see it answer; stop it and see it gone.
+
+Invariants: nothing is started before every file of the bundle was checked against its index and MRENCLAVE recomputed; the
+enclave has a session of its own; a start that fails leaves no process; stop returns when the process is gone.
+Source: docs/provisioning.md, "Launch" and "Stop".
+"""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.fs import atomic
+from glasscase.hosting import backends, logs, state
+from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, ProcessId
+
+POLL_S = 0.05
+DEVICE_READY_S = 20.0
+DEVICE_WAIT_S = 5.0
+STOP_DEADLINE_S = 45.0  # the enclave drains for at most 30 seconds by default
+READY_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """What `run` was asked for. port 0 lets the system choose. user: account of the enclave process, or None.
+
+    timeout: seconds after which an enclave without secrets gives up. beacon: the verbatim TCB info object of now, or None.
+    """
+
+    name: str
+    bundle: Path
+    backend: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    san: tuple[str, ...] = ()
+    timeout: int = 3600
+    user: str | None = None
+    beacon: str | None = None
+
+
+def launch(
+    state_directory: Path, request: LaunchRequest, *, checked: Any, data_directory: Path, now: int
+) -> InstanceRecord:
+    """Start the enclave of a checked bundle and return its record; the process runs, but need not answer yet.
+
+    checked: the glasscase.bundle.check.CheckedBundle of request.bundle. Hold the instance's lock. Raises UsageError for a
+    name or port that is in use and for root without --user, StorageError if the process cannot be started.
+    """
+    place = state.place_of(state_directory, request.name)
+    _require_runtime(request, checked.bundle.index.runtime_name)
+    account = _account(request)
+    _require_free(state_directory, place, request)
+    _require_persist(place, request, checked)
+    _make_directories(place, account)
+    runtime = data_directory / "runtimes" / checked.bundle.index.runtime_name
+    backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
+    facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
+    atomic.write_file(place.instance / "instance.json", facts.to_bytes())
+    (place.instance / "status.json").unlink(missing_ok=True)
+    command = backends.command(place, request.backend)
+    process = _start(place, command, checked, account, data_directory)
+    record = InstanceRecord(
+        request.name, request.backend, str(request.bundle), checked.bundle.id, checked.measurement.mrenclave,
+        process, now, "running",
+    )  # fmt: skip
+    place.write_record(record)
+    return record
+
+
+def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bool], *, deadline_s: float) -> int:
+    """Return the port when the enclave answers; `answers(port)` asks it once.
+
+    Raises StorageError("hosting.enclave.died") with its last lines if the process ends, "hosting.enclave.silent" after
+    deadline_s; in both cases nothing is left running.
+    """
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        status = place.status()
+        if not state.is_alive(record.process):
+            stop(place, record, deadline_s=0)
+            raise StorageError(
+                "hosting.enclave.died", f"the enclave {place.name!r} ended while it started{logs.last_lines(place)}",
+                hint=f"glasscase logs {place.name}", path=str(place.log),
+            )  # fmt: skip
+        if status is not None and status.state not in ("booted", "failed", "stopped") and answers(status.port):
+            return status.port
+        time.sleep(POLL_S)
+    stop(place, record, deadline_s=0)
+    raise StorageError(
+        "hosting.enclave.silent",
+        f"the enclave {place.name!r} did not answer within {deadline_s:.0f} seconds and was stopped{logs.last_lines(place)}",
+        hint=f"glasscase logs {place.name}", path=str(place.log),
+    )  # fmt: skip
+
+
+def stop(place: Place, record: InstanceRecord, *, deadline_s: float = STOP_DEADLINE_S) -> str:
+    """Return how the process went when it is gone: `stopped`, `killed` after the deadline, or `gone` before.
+
+    SIGTERM first; SIGKILL to the whole session after deadline_s. Hold the instance's lock.
+    """
+    how = "gone"
+    if state.is_alive(record.process):
+        how = "stopped"
+        if deadline_s > 0:
+            _signal(record.process, signal.SIGTERM)
+        if not _wait_gone(record.process, deadline_s):
+            how = "killed"
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(record.process.pid, signal.SIGKILL)
+            if not _wait_gone(record.process, 10):
+                raise StorageError(
+                    "hosting.process.stuck",
+                    f"process {record.process.pid} does not end after SIGKILL",
+                    path=record.name,
+                )
+    _wait_device(place)
+    _clean(place)
+    place.mark("stopped")
+    return how
+
+
+def _account(request: LaunchRequest) -> pwd.struct_passwd | None:
+    """Return the account of the enclave process; None for our own."""
+    if request.user is None:
+        if os.geteuid() == 0 and request.backend != "simulator":
+            raise UsageError(
+                "hosting.user.root",
+                "as root, --user is required: an enclave process must own nothing in the bundle",
+                hint="--user nobody, or an account made for it",
+            )
+        return None
+    try:
+        account = pwd.getpwnam(request.user)
+    except KeyError:
+        raise UsageError("hosting.user.unknown", f"there is no account {request.user!r}") from None
+    if account.pw_uid == 0:
+        raise UsageError("hosting.user.root", "--user must not be root", hint="--user nobody")
+    if os.geteuid() not in (0, account.pw_uid):
+        raise UsageError("hosting.user.unknown", f"only root can start a process as {request.user!r}")
+    return account
+
+
+def _require_runtime(request: LaunchRequest, runtime_name: str) -> None:
+    if request.backend != "simulator" and runtime_name == "simulator":
+        raise UsageError(
+            "hosting.runtime.simulated",
+            f"this bundle was built with the simulator's runtime, {request.backend} needs Gramine's",
+            hint="glasscase build --runtime NAME, or --backend simulator",
+        )
+    if request.backend == "simulator" and request.user is not None:
+        raise UsageError(
+            "hosting.user.simulator", "the simulator runs as the account that starts it", hint="leave --user away"
+        )
+
+
+def _require_free(state_directory: Path, place: Place, request: LaunchRequest) -> None:
+    """Raise UsageError if the name runs already, another instance has the port, or the address cannot be had."""
+    for other in state.places(state_directory):
+        record = other.record()
+        if not state.is_alive(record.process):
+            continue
+        if other.path == place.path:
+            raise UsageError(
+                "hosting.name.running", f"{request.name!r} runs already", hint=f"glasscase stop {request.name}"
+            )
+        status = other.status()
+        taken = {other.facts().port, status.port if status else 0}
+        if request.port and request.port in taken:
+            raise _taken(request, f"instance {other.name!r} uses it")
+    if request.port:
+        _try_address(request)
+
+
+def _try_address(request: LaunchRequest) -> None:
+    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((request.host, request.port))
+        except OSError as error:
+            raise _taken(request, (error.strerror or "it cannot be bound").lower()) from None
+
+
+def _taken(request: LaunchRequest, why: str) -> UsageError:
+    return UsageError(
+        "hosting.port.taken", f"port {request.port} on {request.host} is not free: {why}", hint="another --port, or 0"
+    )
+
+
+def _require_persist(place: Place, request: LaunchRequest, checked: Any) -> None:
+    """Refuse a start that would put another bundle over persisted state."""
+    kept = place.instance / "persist"
+    with contextlib.suppress(UsageError):
+        record = place.record()
+        if kept.is_dir() and any(kept.iterdir()) and record.bundle_id != checked.bundle.id:
+            raise FormatError(
+                "hosting.persist.foreign",
+                f"{request.name!r} holds persisted state of another bundle, which this one could not read",
+                hint=f"choose another --name, or: glasscase stop {request.name} --remove",
+            )
+
+
+def _names(request: LaunchRequest) -> tuple[str, ...]:
+    """Return the names for the certificate: those asked for, the host, and the loopback names if it is reachable there."""
+    local = request.host in ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - compared, not bound
+    wildcard = request.host in ("0.0.0.0", "::")  # noqa: S104
+    names = [*request.san, *([] if wildcard else [request.host]), *(["localhost", "127.0.0.1", "::1"] if local else [])]
+    return tuple(dict.fromkeys(names))
+
+
+def _make_directories(place: Place, account: pwd.struct_passwd | None) -> None:
+    try:
+        for path in (place.instance, place.simulated_device, place.path / "run"):
+            path.mkdir(mode=0o700, exist_ok=True)
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                raise StorageError("fs.file.denied", f"{str(path)!r} is a link", path=str(path))
+        if account is not None and os.geteuid() == 0:
+            # the account may pass through the instance's directory and own only what it must write
+            os.chown(place.path, 0, account.pw_gid)
+            place.path.chmod(0o710)
+            os.chown(place.instance, account.pw_uid, account.pw_gid)
+    except OSError as error:
+        raise atomic.storage_error(error, place.path) from None
+
+
+def _start(
+    place: Place, command: backends.Command, checked: Any, account: pwd.struct_passwd | None, data_directory: Path
+) -> ProcessId:
+    """Start the device process, if one is needed, and the enclave, which holds the pipe that keeps the device alive."""
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(place.log, place.log.with_name("log.old.txt"))
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    keep: tuple[int, ...] = ()
+    try:
+        if command.simulated:
+            keep = (_start_device(place, checked, data_directory, log),)
+        identity: dict[str, Any] = {}
+        if account is not None and os.geteuid() == 0:
+            identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        child = subprocess.Popen(
+            command.argv, cwd=command.directory, env=dict(command.environment), stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, start_new_session=True, pass_fds=keep, umask=0o077, **identity,
+        )  # fmt: skip
+        found = state.identify(child.pid)
+        # the child outlives this process on purpose; without this its destructor would warn
+        child.returncode = 0 if found is not None else child.wait()
+        return found or ProcessId(child.pid, 0, state.boot_id())
+    except OSError as error:
+        raise StorageError(
+            "hosting.process.refused",
+            f"{command.argv[0]!r} cannot be started: {(error.strerror or 'failed').lower()}",
+            hint="the account of the enclave must be able to read the bundle and run its loader",
+            path=command.argv[0], errno=error.errno,
+        ) from None  # fmt: skip
+    finally:
+        os.close(log)
+        for descriptor in keep:
+            os.close(descriptor)
+
+
+def _start_device(place: Place, checked: Any, data_directory: Path, log: int) -> int:
+    """Start the software device and return the descriptor that keeps it alive: it ends when the last copy is closed.
+
+    Its lock, inherited with the open file, tells stop() when it is gone.
+    """
+    from glasscase.sim import device
+
+    shutil.rmtree(place.simulated_device, ignore_errors=True)
+    signed = checked.sigstruct
+    argv = device.command(
+        sys.executable, place.simulated_device, data_directory / "simulator",
+        mrenclave=checked.measurement.mrenclave, mrsigner=signed.mrsigner, isv_prod_id=signed.isv_prod_id,
+        isv_svn=signed.isv_svn, attributes_flags=signed.attributes_flags, xfrm=signed.xfrm,
+        misc_select=signed.misc_select,
+    )  # fmt: skip
+    lock = os.open(place.path / "device.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child = subprocess.Popen(
+            argv, stdin=read_end, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock,), umask=0o077
+        )
+        _wait_device_ready(place, child)
+    except BaseException:
+        os.close(write_end)
+        raise
+    finally:
+        os.close(read_end)
+        os.close(lock)
+    return write_end
+
+
+def _wait_device_ready(place: Place, child: "subprocess.Popen[bytes]") -> None:
+    """Return when the device has written all its files, of which the first quote is the last."""
+    deadline = time.monotonic() + DEVICE_READY_S
+    while not (place.simulated_device / "quote").exists():
+        if child.poll() is not None or time.monotonic() >= deadline:
+            raise StorageError(
+                "hosting.device.failed",
+                f"the software device did not start{logs.last_lines(place)}",
+                hint="the directory simulator/ of GLASSCASE_DATA holds its keys",
+                path=str(place.simulated_device),
+            )
+        time.sleep(POLL_S / 5)
+    child.returncode = 0  # it ends by itself when the enclave is gone; its destructor would warn
+
+
+def _signal(process: ProcessId, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            if state.is_alive(process):
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
+def _wait_gone(process: ProcessId, deadline_s: float) -> bool:
+    deadline = time.monotonic() + deadline_s
+    while state.is_alive(process):
+        if time.monotonic() >= deadline:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+        time.sleep(POLL_S / 2)
+    return True
+
+
+def _wait_device(place: Place) -> None:
+    """Wait until the software device has ended; it does so by itself when the enclave is gone."""
+    try:
+        lock = os.open(place.path / "device.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    deadline = time.monotonic() + DEVICE_WAIT_S
+    try:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(POLL_S / 2)
+    finally:
+        os.close(lock)
+
+
+def _clean(place: Place) -> None:
+    """Remove what only a running instance needs: the simulator's plaintext and device files."""
+    for name in ("run", "sim"):
+        shutil.rmtree(place.path / name, ignore_errors=True)

@@ -1,0 +1,80 @@
+"""One HTTPS request of the operator to the control paths of an enclave, over a connection that proves nothing.
+
+Invariants: the operator trusts no answer; what comes back is bounded and is judged by those who hold a policy. The body of
+a request is public: evidence requests and sealed envelopes.
+Source: docs/provisioning.md, "Control paths".
+"""
+
+import http.client
+import ssl
+from dataclasses import dataclass
+
+from glasscase.errors import FormatError, StorageError
+
+PREFIX = "/.well-known/glasscase/"
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the enclave said to one request."""
+
+    status: int
+    body: bytes
+
+
+def ask(
+    host: str,
+    port: int,
+    path: str,
+    *,
+    max_bytes: int,
+    body: bytes | None = None,
+    content_type: str = "",
+    timeout_s: float = TIMEOUT_S,
+) -> Answer:
+    """Return the answer to GET (no body) or POST of PREFIX + path.
+
+    Raises StorageError("hosting.enclave.unreachable") if there is no answer, FormatError("hosting.answer.oversize") if it is
+    longer than max_bytes.
+    """
+    connection = http.client.HTTPSConnection(reachable(host), port, timeout=timeout_s, context=_context())
+    try:
+        headers = {"Content-Type": content_type} if content_type else {}
+        connection.request("GET" if body is None else "POST", PREFIX + path, body=body, headers=headers)
+        response = connection.getresponse()
+        data = response.read(max_bytes + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise StorageError(
+            "hosting.enclave.unreachable", f"the enclave on port {port} does not answer: {_cause(error)}",
+            hint="glasscase status", path=f"{host}:{port}",
+        ) from None  # fmt: skip
+    finally:
+        connection.close()
+    if len(data) > max_bytes:
+        raise FormatError("hosting.answer.oversize", f"the enclave's answer is longer than {max_bytes} bytes")
+    return Answer(response.status, data)
+
+
+def reachable(host: str) -> str:
+    """Return the address to connect to for one that is listened on."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def url(host: str, port: int) -> str:
+    """Return the URL of an enclave as the operator's machine reaches it."""
+    name = reachable(host)
+    return f"https://[{name}]:{port}/" if ":" in name else f"https://{name}:{port}/"
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the evidence inside is judged by its readers, not by this connection
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _cause(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)[:200].lower()

@@ -1,0 +1,327 @@
+"""The operator's record of instances: one directory a name, who runs there, and whether that process still lives.
+
+Invariants: a process is named by pid, start time and boot, so a recycled pid is never taken for it; whoever changes an
+instance holds its lock; state.json is whole or absent; files that an enclave can write are read as hostile.
+Source: docs/provisioning.md, "Directories".
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from glasscase.codec import hexid, strictjson
+from glasscase.codec.record import check_version, take_map
+from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.fs import atomic
+
+RECORD_MAX = 64 * 1024  # bytes of state.json, instance.json and status.json
+LOCK_WAIT_S = 5.0
+NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+BACKENDS = ("gramine-sgx", "gramine-direct", "simulator")
+ENCLAVE_STATES = ("booted", "waiting", "provisioning", "serving", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """One process of one boot. start: field 22 of /proc/PID/stat, clock ticks after boot."""
+
+    pid: int
+    start: int
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """What state.json says. state: `starting`, `running` or `stopped`, as the operator's commands left it."""
+
+    name: str
+    backend: str
+    bundle: str
+    bundle_id: bytes
+    mrenclave: bytes
+    process: ProcessId
+    since: int
+    state: str
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of state.json."""
+        return strictjson.write(
+            {
+                "v": 1,
+                "name": self.name,
+                "backend": self.backend,
+                "bundle": self.bundle,
+                "bundle_id": self.bundle_id.hex(),
+                "mrenclave": self.mrenclave.hex(),
+                "pid": self.process.pid,
+                "pid_start": self.process.start,
+                "boot_id": self.process.boot_id,
+                "since": self.since,
+                "state": self.state,
+            }
+        )
+
+    @staticmethod
+    def from_bytes(raw: bytes) -> "InstanceRecord":
+        """Return the record of a state.json; raises FormatError("hosting.state.malformed")."""
+        fields = _object(
+            raw,
+            what="state.json",
+            reason="hosting.state.malformed",
+            required={
+                "name": str, "backend": str, "bundle": str, "bundle_id": str, "mrenclave": str, "pid": int,
+                "pid_start": int, "boot_id": str, "since": int, "state": str,
+            },
+        )  # fmt: skip
+        return InstanceRecord(
+            fields["name"],
+            fields["backend"],
+            fields["bundle"],
+            hexid.from_hex(fields["bundle_id"], 32, "bundle_id"),
+            hexid.from_hex(fields["mrenclave"], 32, "mrenclave"),
+            ProcessId(fields["pid"], fields["pid_start"], fields["boot_id"]),
+            fields["since"],
+            fields["state"],
+        )
+
+
+@dataclass(frozen=True)
+class EnclaveStatus:
+    """What status.json says: the enclave's own word, written through a directory that the host controls."""
+
+    state: str
+    port: int
+    since: int
+    seq: int
+    exp: int
+
+
+@dataclass(frozen=True)
+class InstanceFacts:
+    """The unmeasured facts of one instance, instance.json. beacon: the verbatim TCB info object, hashed inside."""
+
+    port: int
+    host: str
+    san: tuple[str, ...]
+    timeout: int
+    beacon: str | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of instance.json."""
+        value: dict[str, Any] = {"port": self.port, "host": self.host, "san": list(self.san), "timeout": self.timeout}
+        if self.beacon is not None:
+            value["beacon"] = self.beacon
+        return strictjson.write(value)
+
+    @staticmethod
+    def from_bytes(raw: bytes) -> "InstanceFacts":
+        """Return the facts of an instance.json that `run` wrote; raises FormatError("hosting.state.malformed")."""
+        value = strictjson.parse(raw, max_bytes=RECORD_MAX, what="instance.json")
+        fields = take_map(
+            value,
+            what="instance.json",
+            reason="hosting.state.malformed",
+            required={"port": int, "host": str, "san": list, "timeout": int},
+            optional={"beacon": str, "nonce": str},
+        )
+        san = tuple(str(name) for name in fields["san"])
+        return InstanceFacts(fields["port"], fields["host"], san, fields["timeout"], fields.get("beacon"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directory of one instance, `instances/NAME` in the state directory."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return the name of the instance."""
+        return self.path.name
+
+    @property
+    def instance(self) -> Path:
+        """Return the directory that the enclave sees as /instance."""
+        return self.path / "instance"
+
+    @property
+    def log(self) -> Path:
+        """Return the file with the enclave's output."""
+        return self.path / "log.txt"
+
+    @property
+    def simulated_device(self) -> Path:
+        """Return the directory that stands for /dev/attestation where there is no hardware."""
+        return self.path / "sim"
+
+    def record(self) -> InstanceRecord:
+        """Return what state.json says; raises UsageError("hosting.name.unknown") if nothing was ever started here."""
+        path = self.path / "state.json"
+        try:
+            raw = atomic.read_file(path, max_bytes=RECORD_MAX, what="state.json")
+        except StorageError as error:
+            if error.reason == "fs.file.missing":
+                raise unknown(self.name) from None
+            raise
+        return InstanceRecord.from_bytes(raw)
+
+    def write_record(self, record: InstanceRecord) -> None:
+        """Replace state.json, whole or not at all."""
+        atomic.write_file(self.path / "state.json", record.to_bytes(), mode=0o600)
+
+    def mark(self, state: str) -> None:
+        """Replace the state in state.json."""
+        self.write_record(replace(self.record(), state=state))
+
+    def facts(self) -> InstanceFacts:
+        """Return what instance.json says; raises StorageError if it is absent."""
+        raw = read_hostile(self.instance / "instance.json", max_bytes=RECORD_MAX)
+        if raw is None:
+            raise StorageError("fs.file.missing", f"{self.name} has no instance.json", path=str(self.instance))
+        return InstanceFacts.from_bytes(raw)
+
+    def status(self) -> EnclaveStatus | None:
+        """Return what the enclave wrote last, None if it wrote nothing or something that cannot be read."""
+        raw = read_hostile(self.instance / "status.json", max_bytes=RECORD_MAX)
+        if raw is None:
+            return None
+        try:
+            fields = _object(
+                raw,
+                what="status.json",
+                reason="hosting.state.malformed",
+                required={"state": str, "port": int, "since": int, "seq": int, "exp": int},
+            )
+        except FormatError:
+            return None
+        if fields["state"] not in ENCLAVE_STATES or fields["port"] > 65535:
+            return None
+        return EnclaveStatus(**fields)
+
+
+def unknown(name: str) -> UsageError:
+    """Return the error for a name that has no instance."""
+    return UsageError("hosting.name.unknown", f"there is no instance {name!r}", hint="glasscase status")
+
+
+def place_of(state_directory: Path, name: str) -> Place:
+    """Return the place of a name; raises UsageError("hosting.name.malformed") for what cannot be one."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            "hosting.name.malformed",
+            f"{name!r} is not a name",
+            hint="a lower-case letter, then up to 62 of a-z, 0-9 and -",
+        )
+    return Place(state_directory / "instances" / name)
+
+
+def places(state_directory: Path) -> tuple[Place, ...]:
+    """Return the places of all instances that were started, sorted by name."""
+    root = state_directory / "instances"
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return ()
+    return tuple(Place(root / name) for name in names if NAME.fullmatch(name) and (root / name / "state.json").exists())
+
+
+@contextlib.contextmanager
+def locked(place: Place, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Hold the lock of an instance; raises StorageError("hosting.name.busy") if another command holds it for wait_s."""
+    path = place.path / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise atomic.storage_error(error, path) from None
+    try:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise StorageError(
+                        "hosting.name.busy",
+                        f"another command is working on {place.name!r}",
+                        hint="wait for it, or choose another --name",
+                        path=str(path),
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def boot_id() -> str:
+    """Return the id of this boot of the kernel."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def identify(pid: int) -> ProcessId | None:
+    """Return the identity of a process that lives now; None for one that is gone or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = text[text.rindex(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return ProcessId(pid, int(fields[19]), boot_id())
+
+
+def is_alive(process: ProcessId) -> bool:
+    """Return whether exactly this process still runs."""
+    return process.pid > 0 and identify(process.pid) == process
+
+
+def resident_bytes(process: ProcessId) -> int | None:
+    """Return the resident memory of a process as the host sees it, None if it is gone."""
+    try:
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def state_of(place: Place, record: InstanceRecord) -> str:
+    """Return the state of an instance now: `starting`, one of the enclave's own, or how its process ended.
+
+    A process that is gone is `stopped` if a command stopped it or the enclave said so, else `failed`.
+    """
+    status = place.status()
+    if is_alive(record.process):
+        return "starting" if status is None else status.state
+    if record.state == "stopped" or (status is not None and status.state == "stopped"):
+        return "stopped"
+    return "failed"
+
+
+def read_hostile(path: Path, *, max_bytes: int) -> bytes | None:
+    """Return the content of a file in a directory that an enclave can write; None if absent or not a plain file.
+
+    Never follows a link, never waits on a pipe. Raises FormatError("fs.file.oversize") above max_bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return atomic.read_stream(file, max_bytes=max_bytes, what=path.name)
+
+
+def _object(raw: bytes, *, what: str, reason: str, required: dict[str, type]) -> dict[str, Any]:
+    value = strictjson.parse(raw, max_bytes=RECORD_MAX, what=what)
+    check_version(value, what=what, reason=reason)
+    fields = take_map(value, what=what, reason=reason, required={"v": int, **required}, optional={})
+    del fields["v"]
+    return fields

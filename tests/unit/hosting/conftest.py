@@ -1,0 +1,75 @@
+"""A bundle whose loader is a stand-in that writes down how it was started."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+# an interpreter that every account can run, for the tests as root
+PYTHON = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(p).exists()), sys.executable)
+
+LOADER = """#!/bin/sh
+exec {python} -I -c '
+import json, os, signal, sys, time
+facts = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ), "uid": os.getuid(), "sid": os.getsid(0),
+         "pid": os.getpid(), "links": {{n: os.path.realpath(n) for n in ("runtime", "rootfs", "blobs")}},
+         "stdin": os.read(0, 1).decode(), "fds": sorted(map(int, os.listdir("/proc/self/fd"))), "umask": os.umask(0o77)}}
+def status(state):
+    with open("instance/.s", "w") as f:
+        json.dump({{"v": 1, "state": state, "port": 4321, "since": 5, "seq": 1, "exp": 9}}, f)
+    os.rename("instance/.s", "instance/status.json")
+def stop(*_):
+    print("stopping", flush=True)
+    status("stopped")
+    os._exit(0)
+mode = open("mode").read() if os.path.exists("mode") else ""
+if mode == "die":
+    print("cannot open /dev/sgx_enclave", file=sys.stderr)
+    os._exit(254)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else stop)
+with open("instance/facts", "w") as f:
+    json.dump(facts, f)
+print("started", flush=True)
+status("waiting")
+while True:
+    time.sleep(60)
+' "$0" "$@"
+"""
+
+
+@pytest.fixture
+def workplace():
+    """Return a directory that every account can enter."""
+    path = Path(tempfile.mkdtemp(prefix="glasscase test "))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def bundle(workplace):
+    """Return the directory of a bundle with the stand-in loader."""
+    path = workplace / "app.bundle"
+    for name in ("runtime", "rootfs", "blobs"):
+        (path / name).mkdir(parents=True)
+    loader = path / "runtime" / "loader"
+    loader.write_text(LOADER.format(python=PYTHON))
+    loader.chmod(0o755)
+    (path / "runtime" / "libpal.so").write_bytes(b"pal")
+    (path / "app.manifest.sgx").write_bytes(b"manifest")
+    (path / "app.sig").write_bytes(b"signature")
+    return path
+
+
+@pytest.fixture
+def checked(bundle):
+    """Return what bundle.check says of the bundle, as far as a launch looks at it."""
+    index = SimpleNamespace(runtime_name="gramine")
+    return SimpleNamespace(
+        bundle=SimpleNamespace(id=b"\x11" * 32, index=index, path=bundle),
+        measurement=SimpleNamespace(mrenclave=b"\x22" * 32),
+        sigstruct=None,
+    )

@@ -1,0 +1,253 @@
+"""How an enclave is started and stopped, with a stand-in for Gramine's loader."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.hosting import launch, logs, state
+from glasscase.hosting.launch import LaunchRequest
+
+USER = "nobody" if os.geteuid() == 0 else None
+
+
+def start(workplace, checked, name="one", **options):
+    """Start an instance under its lock and wait until it answers; return its place and record."""
+    root = workplace / "state"
+    root.mkdir(mode=0o700, exist_ok=True)
+    place = state.place_of(root, name)
+    place.path.mkdir(parents=True, exist_ok=True)
+    request = LaunchRequest(name, checked.bundle.path, "gramine-sgx", **{"user": USER, **options})
+    with state.locked(place):
+        record = launch.launch(root, request, checked=checked, data_directory=workplace / "data", now=77)
+        launch.wait_ready(place, record, lambda port: port == 4321, deadline_s=20)
+    return place, record
+
+
+@pytest.fixture
+def running(workplace, checked):
+    """Return place and record of a running instance, which is stopped afterwards."""
+    place, record = start(workplace, checked, san=("api.example",))
+    yield place, record
+    launch.stop(place, record, deadline_s=10)
+
+
+def facts_of(place):
+    return json.loads((place.instance / "facts").read_text())
+
+
+def test_the_loader_is_started_as_gramine_wants_it(running, bundle):
+    """argv, directory, links, session, environment and standard input are exactly those of the specification."""
+    place, record = running
+    facts = facts_of(place)
+
+    assert ["runtime/loader", "runtime/libpal.so", "init", "app"] == facts["argv"]
+    assert str(place.path.resolve()) == facts["cwd"]
+    assert {name: str((bundle / name).resolve()) for name in ("runtime", "rootfs", "blobs")} == facts["links"]
+    assert set() == set(facts["env"]) - {"PWD", "LC_CTYPE"}  # set by the shell of the stand-in
+    assert record.process.pid == facts["pid"] == facts["sid"]
+    assert "" == facts["stdin"]
+    assert 0o077 == facts["umask"]
+    assert facts["fds"][:3] == [0, 1, 2] and len(facts["fds"]) <= 4
+    assert b"manifest" == (place.path / "app.manifest.sgx").read_bytes()
+    assert b"signature" == (place.path / "app.sig").read_bytes()
+    assert not (place.path / "app.manifest").exists()
+    assert not (place.path / "app.sig").is_symlink()
+
+
+@pytest.mark.skipif(USER is None, reason="needs root")
+def test_the_enclave_runs_as_an_account_that_owns_only_its_instance(running):
+    """As root the process has the uid of --user, which owns instance/ and nothing else."""
+    place, _record = running
+    uid = facts_of(place)["uid"]
+
+    assert 0 != uid
+    assert uid == place.instance.stat().st_uid
+    assert 0 == place.path.stat().st_uid == (place.path / "app.sig").stat().st_uid
+    assert 0o710 == place.path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(USER is None, reason="needs root")
+def test_root_must_name_an_account(workplace, checked):
+    """Without --user, or with --user root, nothing is started."""
+    for user in (None, "root"):
+        with pytest.raises(UsageError) as caught:
+            start(workplace, checked, user=user)
+        assert "hosting.user.root" == caught.value.reason
+    assert () == state.places(workplace / "state")
+
+
+def test_the_facts_of_the_instance_go_in_as_a_file(running):
+    """instance.json holds port, host, names and time-out; the names include the host and the loopback ones."""
+    place, _record = running
+
+    assert {
+        "port": 0,
+        "host": "127.0.0.1",
+        "san": ["api.example", "127.0.0.1", "localhost", "::1"],
+        "timeout": 3600,
+    } == json.loads((place.instance / "instance.json").read_text())
+
+
+def test_stop_returns_when_the_process_is_gone(running):
+    """SIGTERM ends it, the state is stopped, the simulator's directories are gone, a second stop finds nothing."""
+    place, record = running
+    how = launch.stop(place, record)
+
+    assert "stopped" == how
+    assert not os.path.exists(f"/proc/{record.process.pid}") or state.identify(record.process.pid) is None
+    assert "stopped" == state.state_of(place, place.record())
+    assert not (place.path / "run").exists() and not place.simulated_device.exists()
+    assert "gone" == launch.stop(place, record)
+    assert ["started", "stopping"] == list(logs.lines(place))
+
+
+def test_a_deaf_process_is_killed_after_the_deadline(workplace, checked):
+    """An enclave that ignores SIGTERM gets SIGKILL."""
+    root = workplace / "state" / "instances" / "one"
+    root.mkdir(parents=True)
+    (root / "mode").write_text("deaf")
+    place, record = start(workplace, checked)
+    how = launch.stop(place, record, deadline_s=0.3)
+
+    assert "killed" == how
+    assert not state.is_alive(record.process)
+
+
+def test_an_enclave_that_dies_is_reported_with_its_last_words(workplace, checked):
+    """The error names the reason and carries the log's last line; the state is failed or stopped, nothing runs."""
+    root = workplace / "state" / "instances" / "one"
+    root.mkdir(parents=True)
+    (root / "mode").write_text("die")
+    with pytest.raises(StorageError) as caught:
+        start(workplace, checked)
+
+    assert "hosting.enclave.died" == caught.value.reason
+    assert "cannot open /dev/sgx_enclave" in caught.value.message
+
+
+def test_an_enclave_that_never_answers_is_stopped(workplace, checked, monkeypatch):
+    """After the deadline the process is gone and the error says so."""
+    root = workplace / "state"
+    place = state.place_of(root, "one")
+    place.path.mkdir(parents=True)
+    request = LaunchRequest("one", checked.bundle.path, "gramine-sgx", user=USER)
+    record = launch.launch(root, request, checked=checked, data_directory=workplace, now=1)
+    with pytest.raises(StorageError) as caught:
+        launch.wait_ready(place, record, lambda _port: False, deadline_s=0.5)
+
+    assert "hosting.enclave.silent" == caught.value.reason
+    assert not state.is_alive(record.process)
+
+
+def test_a_name_cannot_run_twice(running, workplace, checked):
+    """The second start is refused and the first one runs on."""
+    _place, record = running
+    with pytest.raises(UsageError) as caught:
+        start(workplace, checked)
+
+    assert "hosting.name.running" == caught.value.reason
+    assert state.is_alive(record.process)
+
+
+def test_two_names_cannot_share_a_port(running, workplace, checked):
+    """The port that another instance answers on is refused, and so is one that another program holds."""
+    with pytest.raises(UsageError) as caught:
+        start(workplace, checked, name="two", port=4321)
+    assert "hosting.port.taken" == caught.value.reason
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError) as caught:
+            start(workplace, checked, name="two", port=other.getsockname()[1])
+    assert "hosting.port.taken" == caught.value.reason
+    assert ["one"] == [place.name for place in state.places(workplace / "state")]
+
+
+def test_a_dead_process_is_seen_as_dead(running):
+    """After SIGKILL from outside the state is failed, although state.json still says running."""
+    place, record = running
+    os.kill(record.process.pid, signal.SIGKILL)
+    for _ in range(100):
+        if not state.is_alive(record.process):
+            break
+        time.sleep(0.02)
+
+    assert "failed" == state.state_of(place, place.record())
+    assert "running" == place.record().state
+
+
+def test_state_of_an_earlier_boot_or_a_recycled_pid_is_stale(running):
+    """The same pid with another start time or boot id is not our process."""
+    place, record = running
+    text = json.loads((place.path / "state.json").read_text())
+    for change in ({"boot_id": "00000000-0000-0000-0000-000000000000"}, {"pid_start": text["pid_start"] + 1}):
+        (place.path / "state.json").write_text(json.dumps({**text, **change}))
+        assert "failed" == state.state_of(place, place.record())
+        assert "gone" == launch.stop(place, place.record())
+    assert state.is_alive(record.process)
+
+
+def test_the_lock_of_an_instance_is_exclusive(workplace):
+    """A second command for one name waits, then says who is in the way."""
+    place = state.place_of(workplace, "one")
+    place.path.mkdir(parents=True)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from glasscase.hosting import state\n"
+            "with state.locked(state.Place(Path(sys.argv[1]))):\n print(flush=True); sys.stdin.read()",
+            str(place.path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        holder.stdout.readline()
+        with pytest.raises(StorageError) as caught:
+            with state.locked(place, wait_s=0.2):
+                pass
+        assert "hosting.name.busy" == caught.value.reason
+    finally:
+        holder.communicate(b"")
+    with state.locked(place, wait_s=0.2):
+        pass
+
+
+def test_persisted_state_of_another_bundle_is_not_overwritten(running, workplace, checked):
+    """A start of another bundle under a name that keeps state is refused."""
+    place, record = running
+    launch.stop(place, record)
+    (place.instance / "persist").mkdir()
+    (place.instance / "persist" / "record").write_bytes(b"x")
+    checked.bundle.id = b"\x33" * 32
+    with pytest.raises(FormatError) as caught:
+        start(workplace, checked)
+
+    assert "hosting.persist.foreign" == caught.value.reason
+    assert b"x" == (place.instance / "persist" / "record").read_bytes()
+
+
+def test_a_bundle_of_the_simulator_is_refused_by_gramine(workplace, checked):
+    """The stand-in runtime cannot be loaded by a real machine, and the answer says so before anything starts."""
+    checked.bundle.index.runtime_name = "simulator"
+    with pytest.raises(UsageError) as caught:
+        start(workplace, checked)
+
+    assert "hosting.runtime.simulated" == caught.value.reason
+
+
+def test_a_loader_that_cannot_be_executed_is_a_clear_error(workplace, checked, bundle):
+    """Gramine's exit 126 case: the file has no x bit."""
+    (bundle / "runtime" / "loader").chmod(0o644)
+    with pytest.raises(StorageError) as caught:
+        start(workplace, checked)
+
+    assert "hosting.process.refused" == caught.value.reason
