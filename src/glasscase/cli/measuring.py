@@ -72,6 +72,7 @@ def measure(out: Output, bundle: str | None, manifest: str | None, libpal: str |
 )
 @click.option("--chroot", "-c", metavar="DIR", help="The directory that file URIs are inside of.")
 @click.option("--libsysdb", metavar="PATH", help="The default of loader.entrypoint.")
+@click.option("--profile", default="v1.8", show_default=True, help="How the Gramine release writes: v1.5, v1.6, v1.8.")
 @click.option("--depfile", metavar="FILE", help="As in gramine-sgx-sign.")
 @click.option("--passphrase", "-p", metavar="TEXT", help="As in gramine-sgx-sign.")
 @click.option("--verbose", "-v", is_flag=True, help="Print the memory map too.")
@@ -108,6 +109,7 @@ def _sign_manifest(out: Output, options: dict[str, Any]) -> int:
         directory=os.getcwd(),
         chroot=options["chroot"],
         libsysdb=options["libsysdb"] or _installed_libsysdb(options["libpal"]),
+        series=options["profile"],
         on_skipped=lambda path: out.warn(f"neither file nor directory, not trusted: {path!r}"),
     )
     measurement = measure_bytes(manifest_sgx, libpal)

@@ -16,6 +16,7 @@ from typing import Any
 from glasscase.core.measure import hash_files
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import storage_error
+from glasscase.gramine import profiles
 from glasscase.gramine.manifest import SIZE_WITH_EDMM, SIZE_WITHOUT_EDMM, THREADS_DEFAULT, parse_manifest
 from glasscase.gramine.toml import write_toml
 
@@ -48,26 +49,33 @@ def sgx_manifest(
     directory: str | os.PathLike[str],
     chroot: str | os.PathLike[str] | None = None,
     libsysdb: str | os.PathLike[str] | None = None,
+    series: str = profiles.DEFAULT,
     threads: int = 0,
     on_skipped: Callable[[str], None] | None = None,
 ) -> bytes:
-    """Return the text that is measured for a manifest of Gramine 1.8 or newer.
+    """Return the text that is measured for a manifest.
 
     directory: what relative file URIs are relative to. chroot: a directory that stands for "/" in all of them. libsysdb: the
-    default of loader.entrypoint. on_skipped: told each path of a trusted directory that is neither file nor directory.
+    default of loader.entrypoint. series: the name of the profile of the Gramine release that shall run it. on_skipped: told each path of a trusted directory that is neither file nor directory.
     Raises FormatError("gramine.manifest.*", "gramine.trusted.malformed"), UsageError("gramine.trusted.outside",
     "gramine.manifest.entrypoint"), StorageError("fs.file.*").
     """
+    writer = profiles.profile(series)
     document = parse_manifest(manifest)
     sgx = _table(document, "sgx")
-    _fill_defaults(sgx)
+    _fill_defaults(sgx, writer)
     place = _Place(os.fspath(directory), None if chroot is None else os.path.abspath(chroot))
-    _fill_entrypoint(document, place.directory, libsysdb)
+    if writer.entrypoint_table:
+        _fill_entrypoint(document, place.directory, libsysdb)
+    elif not isinstance(_table(document, "loader").get("entrypoint"), str):
+        raise _unusable(f"loader.entrypoint must be a URI for Gramine {writer.releases[-1]}")
     if not isinstance(sgx["trusted_files"], list):
         raise _unusable("sgx.trusted_files must be an array")
     found: dict[str, str | None] = {}
     where: dict[str, str] = {}
     for entry in sgx["trusted_files"]:
+        if writer.uris_normalised:
+            entry = _normalised(entry)
         for uri, digest, real in _expand(entry, place, on_skipped):
             _take(found, uri, digest)
             where.setdefault(uri, real)
@@ -78,19 +86,22 @@ def sgx_manifest(
     return write_toml(document)
 
 
-def _fill_defaults(sgx: dict[str, Any]) -> None:
+def _fill_defaults(sgx: dict[str, Any], writer: profiles.Profile) -> None:
     sgx.setdefault("trusted_files", [])
     sgx.setdefault("max_threads", THREADS_DEFAULT)
     sgx.setdefault("isvprodid", 0)
     sgx.setdefault("isvsvn", 0)
     sgx.setdefault("remote_attestation", "none")
     sgx.setdefault("debug", False)
+    if not writer.cpu_features:
+        for name in (*_OLD_FEATURES, "require_exinfo"):
+            sgx.setdefault(name, False)
     sgx.setdefault("enable_stats", False)
     sgx.setdefault("edmm_enable", False)
     sgx.setdefault("enclave_size", SIZE_WITH_EDMM if sgx["edmm_enable"] else SIZE_WITHOUT_EDMM)
-    if "require_exinfo" not in sgx:
+    if writer.cpu_features and "require_exinfo" not in sgx:
         sgx.setdefault("use_exinfo", False)
-    if not any(key in sgx for key in _OLD_FEATURES):
+    if writer.cpu_features and not any(key in sgx for key in _OLD_FEATURES):
         features = _table(sgx, "cpu_features")
         for name, default in _FEATURES:
             features.setdefault(name, default)
@@ -109,6 +120,13 @@ def _fill_entrypoint(document: dict[str, Any], directory: str, libsysdb: str | o
     if "sha256" not in entrypoint:
         path = os.path.join(directory, str(_path_of(entrypoint["uri"])))
         entrypoint["sha256"] = hash_files([path])[0].hex()
+
+
+def _normalised(entry: Any) -> Any:
+    """Return an entry with its path spelt as pathlib spells it, as Gramine 1.5 does."""
+    uri: Any = entry.get("uri") if isinstance(entry, dict) else entry
+    spelt = f"file:{_path_of(uri)}{'/' if uri.endswith('/') else ''}"
+    return entry | {"uri": spelt} if isinstance(entry, dict) else spelt
 
 
 def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:

@@ -6,16 +6,41 @@ Source: docs/bundle-format.md, "The manifest".
 """
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glasscase.errors import FormatError
+from glasscase.gramine.profiles import Profile, profile
+from glasscase.gramine.toml import write_toml
+
+if TYPE_CHECKING:
+    from glasscase.config.enclave import EnclaveConfig
 
 MANIFEST_MAX = 256 << 20  # bytes
 SIZE_WITHOUT_EDMM = "256M"
 SIZE_WITH_EDMM = "1024G"
 THREADS_DEFAULT = 4
+LIBSYSDB_URI = "file:runtime/libsysdb.so"
+ROOT_URI = "file:rootfs"
+BLOBS_URI, INSTANCE_URI, PERSIST_URI = "file:blobs/", "file:instance/", "file:instance/persist"
+PERSIST_PATH, PERSIST_KEY = "/persist", "persist"
+MAIN = "/opt/glasscase/main.py"
+PYTHON = "/usr/bin/python3.11"
 _I64 = range(-(2**63), 2**63)
+_ENVIRONMENT = {
+    "LD_LIBRARY_PATH": "/lib:/usr/lib/x86_64-linux-gnu",
+    "PATH": "/nonexistent",
+    "HOME": "/tmp",  # noqa: S108 - inside the enclave: a tmpfs of its own
+    "TMPDIR": "/tmp",  # noqa: S108
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+    "OPENBLAS_NUM_THREADS": "4",
+    "MALLOC_ARENA_MAX": "2",
+}
+_FIXED = ("PATH", "HOME", "TMPDIR", "LC_ALL")
+_FIXED_PREFIXES = ("LD_", "PYTHON", "GLIBC_", "OPENSSL_")  # -I ignores PYTHON*; the others change trusted code
 
 
 @dataclass(frozen=True)
@@ -47,6 +72,121 @@ def parse_manifest(manifest: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise _malformed(str(error)) from None
     return document
+
+
+def bundle_manifest(
+    config: "EnclaveConfig", trusted: Sequence[TrustedFile], *, libsysdb_sha256: bytes, python: str = PYTHON
+) -> bytes:
+    """Return the measured text of a bundle, the one that its enclave.cbor and its files have.
+
+    trusted: the files of rootfs as "file:rootfs/...", sorted by the bytes of their URIs, without repeats. libsysdb_sha256: 32
+    bytes. python: path of the interpreter inside.
+    Raises FormatError("gramine.profile.outdated"), ("gramine.trusted.malformed"), ("gramine.env.reserved").
+    """
+    series = profile(config.gramine.profile)
+    if not series.bundles:
+        raise FormatError(
+            "gramine.profile.outdated",
+            f"Gramine {series.releases[0]} lets the host inject signals into the enclave (CVE-2024-25371)",
+            hint="use Gramine 1.6 or newer",
+        )
+    _check_trusted(trusted)
+    return write_toml(
+        {
+            "libos": {"entrypoint": python},
+            "loader": _loader(config, series, libsysdb_sha256, python),
+            "fs": _file_systems(config),
+            "sys": {
+                "enable_sigterm_injection": True,
+                "disallow_subprocesses": True,
+                "enable_extra_runtime_domain_names_conf": config.gramine.dns,
+                "fds": {"limit": 4096},
+                "stack": {"size": "8M"},
+                "brk": {"max_size": "16M"},
+            },
+            "sgx": _sgx(config, series, trusted, libsysdb_sha256),
+        }
+    )
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the measured environment: ours, then that of the project sorted by name.
+
+    Raises FormatError("gramine.env.reserved") for a name that must keep our value.
+    """
+    for name in env:
+        if name in _FIXED or name.startswith(_FIXED_PREFIXES):
+            raise FormatError(
+                "gramine.env.reserved", f"the variable {name!r} is set by glasscase and cannot be changed"
+            )
+    return _ENVIRONMENT | {name: env[name] for name in sorted(env)}
+
+
+def _loader(config: "EnclaveConfig", series: Profile, libsysdb_sha256: bytes, python: str) -> dict[str, Any]:
+    loader: dict[str, Any] = {
+        "argv": [python.rpartition("/")[2], "-I", "-S", "-B", "-u", "-X", "utf8", MAIN],
+        "log_level": "error",
+        "uid": 0,
+        "gid": 0,
+        "entrypoint": {"uri": LIBSYSDB_URI, "sha256": libsysdb_sha256.hex()}
+        if series.entrypoint_table
+        else LIBSYSDB_URI,
+        "env": environment(config.env),
+    }
+    return loader
+
+
+def _file_systems(config: "EnclaveConfig") -> dict[str, Any]:
+    in_memory = ["/tmp", "/run/glasscase"]  # noqa: S108 - inside the enclave
+    outside = [("/instance", INSTANCE_URI)]
+    if config.encrypt:
+        in_memory.append("/models")
+        outside.insert(0, ("/blobs", BLOBS_URI))
+    mounts = [{"type": "tmpfs", "path": path} for path in in_memory]
+    mounts += [{"type": "chroot", "path": path, "uri": uri.rstrip("/")} for path, uri in outside]
+    if config.gramine.persist != "none":
+        mounts.append({"type": "encrypted", "path": PERSIST_PATH, "uri": PERSIST_URI, "key_name": PERSIST_KEY})
+    return {"start_dir": "/tmp", "mounts": mounts, "root": {"type": "chroot", "uri": ROOT_URI}}  # noqa: S108
+
+
+def _sgx(
+    config: "EnclaveConfig", series: Profile, trusted: Sequence[TrustedFile], libsysdb_sha256: bytes
+) -> dict[str, Any]:
+    """Return the table sgx with every default written out, so that Gramine's own tools would not change the text."""
+    gramine = config.gramine
+    files = [*trusted] if series.entrypoint_table else [*trusted, TrustedFile(LIBSYSDB_URI, libsysdb_sha256)]
+    return {
+        "debug": gramine.debug,
+        "edmm_enable": gramine.edmm,
+        "enclave_size": gramine.size,
+        "max_threads": gramine.max_threads,
+        "remote_attestation": "dcap",
+        "isvprodid": gramine.isv_prod_id,
+        "isvsvn": gramine.isv_svn,
+        "use_exinfo": True,
+        "enable_stats": False,
+        "file_check_policy": "strict",
+        "allowed_files": [BLOBS_URI, INSTANCE_URI] if config.encrypt else [INSTANCE_URI],
+        "trusted_files": [{"uri": file.uri, "sha256": file.sha256.hex()} for file in files],
+        "cpu_features": {
+            "avx": "unspecified",
+            "avx512": "unspecified",
+            "amx": "unspecified",
+            "mpx": "disabled",
+            "pkru": "disabled",
+        },
+    }
+
+
+def _check_trusted(trusted: Sequence[TrustedFile]) -> None:
+    before = b""
+    for file in trusted:
+        uri = file.uri.encode("utf-8", "surrogateescape")
+        if not file.uri.startswith(ROOT_URI + "/") or len(file.sha256) != 32:
+            raise FormatError("gramine.trusted.malformed", f"{file.uri!r} is not a file of rootfs with its SHA-256")
+        if uri <= before:
+            raise FormatError("gramine.trusted.malformed", f"{file.uri!r} is out of order or listed twice")
+        before = uri
 
 
 def _check_values(value: Any) -> None:

@@ -5,6 +5,8 @@ from glasscase.reasons.model import Reason
 _BUNDLE = "docs/bundle-format.md"
 _LOADER = "Gramine's loader; docs/bundle-format.md"
 _ELF = "ELF-64 object file format; Gramine's loader"
+_LINT = "docs/bundle-format.md, What the lint refuses"
+_REBUILD = "build the bundle again"
 
 REASONS: tuple[Reason, ...] = (
     Reason("gramine.manifest.oversize", "format", "the manifest is longer than a manifest may be", _BUNDLE,
@@ -30,4 +32,40 @@ REASONS: tuple[Reason, ...] = (
            "use the libpal.so of a Gramine release"),
     Reason("gramine.enclave.too_small", "format", "the areas of the enclave do not fit its size", _LOADER,
            "raise enclave_size or lower max_threads"),
+    Reason("gramine.profile.unknown", "format", "no profile for this release of Gramine comes with this glasscase",
+           "reproducible/runtime/profiles", "update glasscase, or use a release that is known"),
+    Reason("gramine.profile.outdated", "format", "bundles are not built for this release, its faults are known",
+           "CVE-2024-25371", "use Gramine 1.6 or newer"),
+    Reason("gramine.env.reserved", "format", "an environment variable that glasscase sets itself", _BUNDLE,
+           "leave it out of [env] in glasscase.toml"),
+    Reason("gramine.lint.unknown", "format", "the manifest sets an option that a bundle does not use", _LINT,
+           "remove the option"),
+    Reason("gramine.lint.missing", "format", "the manifest lacks an option that a bundle sets", _LINT, _REBUILD),
+    Reason("gramine.lint.value", "format", "an option has a value that a bundle does not use", _LINT, _REBUILD),
+    Reason("gramine.lint.debug", "format", "a debugger can read the enclave", _LINT,
+           "set debug to false, or insecure_debug in the project"),
+    Reason("gramine.lint.cmdline_argv", "format", "the host chooses the arguments of the program", _LINT,
+           "use loader.argv"),
+    Reason("gramine.lint.host_env", "format", "the host chooses environment variables", _LINT,
+           "set values in loader.env; facts of one instance go through instance.json"),
+    Reason("gramine.lint.aslr", "format", "addresses are not random", _LINT, "remove the option"),
+    Reason("gramine.lint.allowed_files", "format", "the host may change files that the enclave reads unchecked", _LINT,
+           "allow only blobs/ and instance/"),
+    Reason("gramine.lint.file_policy", "format", "files that are not listed may be read", _LINT, "use strict"),
+    Reason("gramine.lint.fs_keys", "format", "the manifest holds an encryption key for everybody to read", _LINT,
+           "remove it; the enclave sets its key itself"),
+    Reason("gramine.lint.eventfd", "format", "event descriptors that the host controls are allowed", _LINT,
+           "remove the option"),
+    Reason("gramine.lint.memfaults", "format", "faults of memory that the host reports are believed", _LINT,
+           "remove the option"),
+    Reason("gramine.lint.rpc_threads", "format", "exitless calls are switched on", _LINT, "remove the option"),
+    Reason("gramine.lint.ioctl", "format", "device calls are allowed", _LINT, "remove the option"),
+    Reason("gramine.lint.mount", "format", "a mount that a bundle does not use", _LINT,
+           "leave only the mounts that build writes"),
+    Reason("gramine.lint.shell", "format", "the program is a shell", _LINT, "name the interpreter itself"),
+    Reason("gramine.lint.subprocesses", "format", "the program may start other processes", _LINT,
+           "set sys.disallow_subprocesses"),
+    Reason("gramine.lint.log_level", "format", "the log shows the host what happens inside", _LINT, "use error"),
+    Reason("gramine.lint.trusted_files", "format", "an entry of sgx.trusted_files that a bundle does not use", _LINT,
+           _REBUILD),
 )  # fmt: skip
