@@ -1,5 +1,51 @@
-"""Ids of the area `seal`."""
+"""Ids of the area `seal`: envelopes, receipts and sealing."""
 
 from glasscase.reasons.model import Reason
 
-REASONS: tuple[Reason, ...] = ()
+_ENVELOPE = "docs/provisioning.md, envelope"
+_RECEIPT = "docs/provisioning.md, receipt"
+
+REASONS: tuple[Reason, ...] = (
+    Reason("seal.envelope.oversize", "format", "the envelope is larger than 1 MiB", _ENVELOPE,
+           "check that the right file was given"),
+    Reason("seal.envelope.malformed", "format", "the bytes are not an envelope of the one form", _ENVELOPE,
+           "seal again; check that the right file was given"),
+    Reason("seal.signature.mismatch", "format", "the signers are not the owners that the context names", _ENVELOPE,
+           "seal again with the owner keys that shall sign"),
+    Reason("seal.signature.stranger", "format", "a signer is not an owner that the enclave has measured", _ENVELOPE,
+           "seal with a key that stands in [keys] owners of the project"),
+    Reason("seal.signature.missing", "format", "fewer owners signed than the measured threshold", _ENVELOPE,
+           "collect more co-signatures: glasscase seal --cosign"),
+    Reason("seal.signature.invalid", "format", "a signature does not hold for the payload", _ENVELOPE,
+           "seal again; the file was changed after it was signed"),
+    Reason("seal.context.mrenclave", "format", "the envelope is for another enclave", _ENVELOPE,
+           "seal to the evidence of this enclave"),
+    Reason("seal.context.instance", "format", "the envelope is for another instance or for one that has ended",
+           _ENVELOPE, "collect new evidence and seal again: a restart makes new keys"),
+    Reason("seal.context.package", "format", "the envelope is for another package", _ENVELOPE,
+           "seal with the bundle that runs"),
+    Reason("seal.context.isv_svn", "format", "the envelope is for another security version", _ENVELOPE,
+           "seal to the evidence of this release"),
+    Reason("seal.time.early", "format", "the host's clock is before the time at which the envelope was made", _ENVELOPE,
+           "correct the clock of the host"),
+    Reason("seal.time.unbuilt", "format", "the host's clock is before the build of the enclave", _ENVELOPE,
+           "correct the clock of the host"),
+    Reason("seal.time.expired", "format", "the envelope has expired", _ENVELOPE, "seal again"),
+    Reason("seal.ciphertext.unauthentic", "format", "the envelope does not open with the seal key", _ENVELOPE,
+           "collect new evidence and seal again"),
+    Reason("seal.contents.malformed", "format", "the plaintext is not of the one form", _ENVELOPE, "seal again"),
+    Reason("seal.contents.oversize", "format", "there is more in the envelope than its format allows", _ENVELOPE,
+           "at most 256 secrets of 256 KiB together; put large data into the package"),
+    Reason("seal.secrets.mismatch", "format", "the contents are not those that the context commits to", _ENVELOPE,
+           "do not sign: ask the first signer"),
+    Reason("seal.package_key.unexpected", "format", "a package key is there without a package, or is missing", _ENVELOPE,
+           "give --package-key exactly if the application is encrypted"),
+    Reason("seal.key.malformed", "format", "a seal key or owner key is not a valid key", _ENVELOPE,
+           "collect new evidence; check the key file"),
+    Reason("seal.receipt.malformed", "format", "the bytes are not a receipt of the one form", _RECEIPT,
+           "ask the operator for the enclave's answer, unchanged"),
+    Reason("seal.receipt.oversize", "format", "the receipt is larger than 1 MiB", _RECEIPT,
+           "check that the right file was given"),
+    Reason("seal.receipt.unauthentic", "format", "the receipt is not by the verified receipt key", _RECEIPT,
+           "do not trust it: it is of another instance, or forged"),
+)  # fmt: skip
