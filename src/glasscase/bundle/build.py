@@ -1,0 +1,213 @@
+"""Building a bundle from a project, its lock and a runtime.
+
+Invariants: the bytes are a function of project, lock, inputs and keys; no clock, environment, user, umask or file order has a
+part in them; the bundle appears under its name whole or not at all.
+Source: docs/bundle-format.md.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from glasscase.bundle.application import check_shadowing, source_files
+from glasscase.bundle.derive import index_of, manifest_of, weakenings
+from glasscase.bundle.imports import import_table, module_names
+from glasscase.bundle.index import (
+    BOM,
+    CONFIG,
+    IMPORTS,
+    INDEX,
+    MANIFEST,
+    PROVENANCE,
+    BundleIndex,
+)
+from glasscase.bundle.locking import read_lock, read_requirements, stale_parts
+from glasscase.bundle.ownerkeys import read_client_ca, read_owner_keys
+from glasscase.bundle.project import Project, load_project
+from glasscase.bundle.provenance import provenance
+from glasscase.bundle.rootfs import add_clear_application, add_runtime, add_wheels
+from glasscase.bundle.runtime import RuntimeFiles
+from glasscase.bundle.sbom import bill_of_materials
+from glasscase.bundle.tree import TreeWriter
+from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
+from glasscase.errors import FormatError, UsageError
+from glasscase.fs.atomic import atomic_directory, read_private
+from glasscase.lock.cache import InputCache
+from glasscase.lock.model import FILE as LOCK_FILE
+from glasscase.lock.model import Lock
+from glasscase.lock.requirements import OWN
+from glasscase.measure.mrenclave import Measurement, measure
+
+KEY_SIZE = 32  # bytes of a package or model key
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What was built. bundle_id, mrenclave: 32 bytes. files: all but bundle.json; size: their bytes together."""
+
+    path: str
+    bundle_id: bytes
+    index: BundleIndex
+    measurement: Measurement
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What `build` may say besides the project. size, package_key, owners: None or empty = what the project says.
+
+    jobs: threads for encryption, 0 = as many as there are processors. say: takes one line of progress.
+    """
+
+    tool: str
+    size: str | None = None
+    jobs: int = 0
+    package_key: str | None = None
+    owners: tuple[str, ...] = ()
+    say: Callable[[str], None] = lambda _line: None
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """What encryption leaves to be measured: the header of the package manifest and the code commitment."""
+
+    header: bytes | None
+    commitment: bytes | None
+
+
+def build(
+    project_dir: str,
+    out: str,
+    *,
+    runtime: RuntimeFiles,
+    cache: InputCache,
+    options: BuildOptions,
+    overwrite: bool = False,
+) -> BuildResult:
+    """Write the bundle `out` and return what it is.
+
+    overwrite: a bundle of that name is replaced once the new one is complete; anything else of that name is refused.
+    Raises UsageError for a project, lock or keys that do not go together, StorageError("lock.input.missing") for an
+    input that is not in the cache, FormatError for one that is not what was pinned.
+    """
+    project = load_project(project_dir)
+    lock = _fresh_lock(project_dir, project, runtime)
+    owners = read_owner_keys(project_dir, project, options.owners)
+    with atomic_directory(out, overwrite=overwrite and os.path.isfile(os.path.join(out, INDEX))) as folder:
+        tree = TreeWriter(folder)
+        add_runtime(tree, runtime)
+        options.say(f"unpack    {len(lock.wheels)} wheels")
+        add_wheels(tree, lock, cache)
+        code = source_files(project_dir, project)
+        names = module_names(import_table(entry.path for entry in tree.entries()))
+        check_shadowing(code, names)
+        if project.app.encrypt:
+            _read_key(options.package_key or os.path.join(project_dir, project.keys.package))
+            raise UsageError("cli.option.unavailable", "app.encrypt = true is not available in this version")
+        add_clear_application(tree, code)
+        sealed = _Sealed(None, None)
+        config = _configuration(project, lock, sealed, tree, directory=project_dir, owners=owners, size=options.size)
+        tree.add(CONFIG, config.to_bytes())
+        tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
+        index, measurement = _describe(tree, config, lock, runtime, tool=options.tool)
+        tree.add(INDEX, index.to_bytes())
+        tree.finish()
+    total = sum(file.size for file in index.files)
+    return BuildResult(os.path.abspath(out), index.id, index, measurement, len(index.files), total)
+
+
+def _describe(
+    tree: TreeWriter, config: EnclaveConfig, lock: Lock, runtime: RuntimeFiles, *, tool: str
+) -> tuple[BundleIndex, Measurement]:
+    manifest = manifest_of(config, tree.entries())
+    tree.add(MANIFEST, manifest)
+    measurement = measure(manifest, runtime.files["libpal.so"])
+    tree.add(LOCK_FILE, lock.to_bytes())
+    tree.add(BOM, bill_of_materials(lock, name=config.name, mrenclave=measurement.mrenclave))
+    tree.add(PROVENANCE, provenance(lock, name=config.name, mrenclave=measurement.mrenclave))
+    pin = (runtime.pin.name, runtime.pin.version)
+    return index_of(config, tree.entries(), tool=tool, runtime=pin, measurement=measurement), measurement
+
+
+def _fresh_lock(directory: str, project: Project, runtime: RuntimeFiles) -> Lock:
+    lock = read_lock(directory)
+    stale = stale_parts(lock, project, read_requirements(directory, project), runtime)
+    if stale:
+        raise UsageError("lock.file.stale", f"the lock is stale: {stale[0]}", hint="run: glasscase lock")
+    return lock
+
+
+def _configuration(
+    project: Project, lock: Lock, sealed: _Sealed, tree: TreeWriter, *, directory: str, owners: tuple[bytes, ...], size: str | None
+) -> EnclaveConfig:  # fmt: skip
+    own = next(wheel.sha256 for wheel in lock.wheels if wheel.name == OWN)
+    enclave, server = project.enclave, project.server
+    try:
+        gramine = GramineOptions(
+            profile=lock.runtime.profile,
+            size=size or enclave.size,
+            max_threads=enclave.max_threads,
+            isv_prod_id=enclave.isv_prod_id,
+            isv_svn=enclave.isv_svn,
+            edmm=enclave.edmm,
+            dns=enclave.dns,
+            persist=enclave.persist,
+            debug=enclave.insecure_debug,
+        )
+        serving = ServerOptions(
+            certificate=server.certificate,
+            client_ca=read_client_ca(directory, server.client_ca),
+            app_threads=server.app_threads,
+            body_max=server.body_max,
+            header_timeout=server.header_timeout,
+            idle_timeout=server.idle_timeout,
+            drain=server.drain,
+        )
+
+        def config(insecure: tuple[str, ...]) -> EnclaveConfig:
+            return EnclaveConfig(
+                name=project.app.name,
+                entry=project.app.entry,
+                interface=project.app.interface,
+                health=project.app.health,
+                encrypt=project.app.encrypt,
+                models=project.app.models,
+                build_epoch=lock.epoch,
+                owners=owners,
+                threshold=project.keys.threshold,
+                package=sealed.header,
+                commitment=sealed.commitment,
+                gramine=gramine,
+                server=serving,
+                env=project.env,
+                insecure=insecure,
+            )
+
+        implied = [("debug", gramine.debug), ("models-key", project.app.models == "key")]
+        draft = config(tuple(name for name, applies in implied if applies))
+        simulated = lock.runtime.name == "simulator"
+        final = config(weakenings(draft, tree.entries(), simulated=simulated, own_wheel=own))
+    except FormatError as error:
+        if error.reason != "bundle.config.malformed":
+            raise
+        raise UsageError(
+            "bundle.project.malformed", error.message, hint="change glasscase.toml or the option"
+        ) from None
+    if "dev-enclave" in final.insecure and not enclave.insecure_dev_enclave:
+        raise UsageError(
+            "bundle.wheel.unknown",
+            f"the locked glasscase wheel {own.hex()[:16]}... is none that this tool knows",
+            hint="use a published glasscase, or say enclave.insecure_dev_enclave = true; it then stands in every verdict",
+        )
+    return final
+
+
+def _read_key(path: str) -> bytes:
+    key = read_private(path, max_bytes=KEY_SIZE, what="the key")
+    if len(key) != KEY_SIZE:
+        raise UsageError(
+            "bundle.key.malformed", f"{path!r} has {len(key)} bytes, a package key has {KEY_SIZE}",
+            hint="make one: glasscase keygen --kind package -o FILE",
+        )  # fmt: skip
+    return key

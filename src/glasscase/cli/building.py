@@ -1,0 +1,69 @@
+"""The verb `build`."""
+
+import os
+
+import click
+
+from glasscase import __version__
+from glasscase.cli.output import Output, verb
+
+
+@verb("build", help="Build the bundle from project, lock and keys, and print its MRENCLAVE.")
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path())
+@click.option("-o", "--output", metavar="BUNDLE", type=click.Path(), help="[default: DIR/dist/NAME.bundle]")
+@click.option("--runtime", "runtime_name", metavar="NAME", help="The Gramine runtime [default: the project's].")
+@click.option("--size", metavar="S", help="Enclave size, a power of two like 512M [default: the project's].")
+@click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Threads [default: one for each processor].")
+@click.option("--package-key", metavar="FILE", type=click.Path(), help="[default: the project's]")
+@click.option(
+    "--owner",
+    "owners",
+    metavar="FILE.pub",
+    multiple=True,
+    type=click.Path(),
+    help="Repeatable [default: the project's].",
+)
+def build(
+    out: Output, directory: str, *, output: str | None, runtime_name: str | None, size: str | None, jobs: int | None,
+    package_key: str | None, owners: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Build, and say what the bundle is."""
+    from glasscase.bundle.build import BuildOptions
+    from glasscase.bundle.build import build as build_bundle
+    from glasscase.bundle.project import load_project
+    from glasscase.cli.pinned import input_cache, runtime_named
+
+    project = load_project(directory)
+    if output is None:
+        os.makedirs(os.path.join(directory, "dist"), exist_ok=True)
+        output = os.path.join(directory, "dist", f"{project.app.name}.bundle")
+    result = build_bundle(
+        directory,
+        output,
+        runtime=runtime_named(runtime_name or project.enclave.runtime),
+        cache=input_cache(),
+        options=BuildOptions(
+            tool=__version__, size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say
+        ),
+        overwrite=True,
+    )
+    value = {
+        "bundle": output,
+        "bundle_id": result.bundle_id.hex(),
+        "mrenclave": result.measurement.mrenclave.hex(),
+        "files": result.files,
+        "bytes": result.size,
+        "insecure": list(result.index.insecure),
+    }
+    lines = [
+        f"MRENCLAVE {result.measurement.mrenclave.hex()}",
+        f"bundle    sha256:{result.bundle_id.hex()}",
+        f"files     {result.files:,} files, {result.size:,} bytes",
+        f"wrote     {output}",
+    ]
+    if result.index.insecure:
+        lines.append(f"insecure  {', '.join(result.index.insecure)}")
+    if "simulated" in result.index.insecure:
+        lines.append("SIMULATED runtime: this enclave cannot run on hardware")
+    out.result(value, "\n".join(lines))
+    return 0
