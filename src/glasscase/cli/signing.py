@@ -1,0 +1,180 @@
+"""What the verb `sign` does: expand a manifest or take a bundle, recompute its measurement, sign that, write it."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from glasscase.cli.output import Output
+from glasscase.cli.reading import bundle_files, read_argument
+from glasscase.errors import FormatError, UsageError
+from glasscase.gramine.elf import PAL_MAX
+from glasscase.gramine.expand import sgx_manifest
+from glasscase.gramine.manifest import MANIFEST_MAX
+from glasscase.measure.mrenclave import Measurement, measure
+from glasscase.sgx.sigstruct import KEY_SIZE, SigstructBody, attach_signature, parse_date, sign_sigstruct
+
+if TYPE_CHECKING:
+    from glasscase.sgx.sigstruct import Sigstruct
+
+_KEY_MAX = 64 << 10
+_DEBUG = 0x2
+
+
+@dataclass(frozen=True)
+class Request:
+    """How it shall be signed. request, attach: paths; at most one of them. key: the public key with `attach`."""
+
+    key: str | None
+    date: str
+    request: str | None
+    attach: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse combinations that say two things."""
+        parse_date(self.date)
+        if self.request and (self.attach or self.key):
+            raise UsageError(
+                "cli.usage.wrong", "--request takes neither --key nor --attach", hint="glasscase sign --help"
+            )
+        if not self.request and not self.key:
+            hint = "with --attach it is the public key" if self.attach else "glasscase sign --help"
+            raise UsageError("cli.usage.wrong", "sign needs --key", hint=hint)
+
+
+def sign_manifest(out: Output, options: dict[str, Any], request: Request) -> Measurement:
+    """Expand, measure and sign a manifest as gramine-sgx-sign does; return what was measured."""
+    needed = ("manifest", "libpal") if request.request else ("manifest", "libpal", "output")
+    for name in needed:
+        if options[name] is None:
+            raise UsageError("cli.usage.wrong", f"sign needs a BUNDLE, or --{name}", hint="glasscase sign --help")
+    libpal = read_argument(options["libpal"], max_bytes=PAL_MAX, what="libpal.so")
+    manifest_sgx = sgx_manifest(
+        read_argument(options["manifest"], max_bytes=MANIFEST_MAX, what="manifest"),
+        directory=os.getcwd(),
+        chroot=options["chroot"],
+        libsysdb=options["libsysdb"] or _installed_libsysdb(options["libpal"]),
+        series=options["profile"],
+        on_skipped=lambda path: out.warn(f"neither file nor directory, not trusted: {path!r}"),
+    )
+    measurement = measure(manifest_sgx, libpal)
+    sigstruct = _finish(out, measurement, request)
+    if sigstruct is not None:
+        output = options["output"]
+        sig_path = options["sigfile"] or _sig_path(output)
+        if os.path.abspath(sig_path) == os.path.abspath(output):
+            raise UsageError("cli.usage.wrong", f"--output and the .sig file are both {sig_path!r}")
+        _write_pair(output, manifest_sgx, sig_path, sigstruct.to_bytes())
+        _report(out, sigstruct, (output, sig_path))
+    return measurement
+
+
+def sign_bundle(out: Output, bundle: str, request: Request) -> Measurement:
+    """Recompute the measurement of a bundle, sign it, write app.sig into it; return what was measured.
+
+    Raises FormatError("measure.bundle.mismatch") if the index of the bundle names another measurement.
+    """
+    from glasscase.codec import strictjson
+    from glasscase.fs.atomic import write_file
+
+    manifest_path, libpal_path = bundle_files(bundle)
+    manifest_sgx = read_argument(manifest_path, max_bytes=MANIFEST_MAX, what="manifest")
+    measurement = measure(manifest_sgx, read_argument(libpal_path, max_bytes=PAL_MAX, what="libpal.so"))
+    index_bytes = read_argument(os.path.join(bundle, "bundle.json"), max_bytes=256 << 20, what="bundle.json")
+    index = strictjson.parse_canonical(index_bytes, max_bytes=256 << 20, what="bundle.json")
+    claimed = index.get("mrenclave") if isinstance(index, dict) else None
+    if claimed != measurement.mrenclave.hex():
+        raise FormatError(
+            "measure.bundle.mismatch",
+            f"bundle.json names MRENCLAVE {claimed!r}, its files give {measurement.mrenclave.hex()}",
+            hint="the bundle was changed after it was built: build it again",
+        )
+    sigstruct = _finish(out, measurement, request)
+    if sigstruct is not None:
+        path = os.path.join(bundle, "app.sig")
+        write_file(path, sigstruct.to_bytes(), mode=0o644)
+        _report(out, sigstruct, (path,))
+    return measurement
+
+
+def _finish(out: Output, measurement: Measurement, request: Request) -> "Sigstruct | None":
+    """Return the signed structure, or None after its request was written."""
+    from glasscase.fs.atomic import write_file
+
+    if measurement.attributes_flags & _DEBUG:
+        out.warn("sgx.debug is true: anybody on the machine can read the memory of this enclave")
+    body = sigstruct_body(measurement, request.date)
+    if request.request:
+        write_file(request.request, body.signed_message(), mode=0o644)
+        value = {"mrenclave": measurement.mrenclave.hex(), "mrsigner": None} | _fields(body)
+        out.result(value, f"MRENCLAVE {measurement.mrenclave.hex()}\nwrote     {request.request}")
+        out.say(f"next      openssl dgst -sha256 -sign KEY -out SIGNATURE {request.request}")
+        out.say("          then the same sign with --attach SIGNATURE --key KEY.pub instead of --request")
+        return None
+    key = read_argument(str(request.key), max_bytes=_KEY_MAX, what="key")
+    if request.attach:
+        return attach_signature(body, key, read_argument(request.attach, max_bytes=KEY_SIZE, what="signature"))
+    return sign_sigstruct(body, key)
+
+
+def sigstruct_body(measurement: Measurement, date: str) -> SigstructBody:
+    """Return what is signed for a measurement."""
+    return SigstructBody(
+        mrenclave=measurement.mrenclave,
+        attributes_flags=measurement.attributes_flags,
+        xfrm=measurement.xfrm,
+        xfrm_mask=measurement.xfrm_mask,
+        misc_select=measurement.misc_select,
+        isv_prod_id=measurement.isv_prod_id,
+        isv_svn=measurement.isv_svn,
+        date=date,
+    )
+
+
+def _sig_path(output: str) -> str:
+    for suffix in (".manifest.sgx", ".sgx"):
+        if output.endswith(suffix) and os.path.basename(output) != suffix:
+            return output[: -len(suffix)] + ".sig"
+    return output + ".sig"
+
+
+def _installed_libsysdb(libpal: str) -> str | None:
+    """Return the libsysdb.so of the installation that libpal.so lies in: .../gramine/{libsysdb.so,sgx/libpal.so}."""
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(libpal))), "libsysdb.so")
+    return path if os.path.isfile(path) else None
+
+
+def _write_pair(first: str, first_bytes: bytes, second: str, second_bytes: bytes) -> None:
+    """Write two files of mode 0644, both or none: what was there before comes back if the second rename fails."""
+    from glasscase.fs.atomic import atomic_file, read_file, write_file
+
+    before = read_file(second, max_bytes=1 << 20, what="old .sig") if os.path.isfile(second) else None
+    written = False
+    try:
+        with atomic_file(first, mode=0o644) as file:
+            file.write(first_bytes)
+            write_file(second, second_bytes, mode=0o644)
+            written = True
+    except BaseException:
+        if written and before is not None:
+            write_file(second, before, mode=0o644)
+        elif written:
+            with contextlib.suppress(OSError):
+                os.unlink(second)
+        raise
+
+
+def _fields(body: SigstructBody) -> dict[str, Any]:
+    return {
+        "isv_prod_id": body.isv_prod_id,
+        "isv_svn": body.isv_svn,
+        "attributes": body.attributes_flags,
+        "xfrm": body.xfrm,
+        "date": body.date,
+    }
+
+
+def _report(out: Output, sigstruct: "Sigstruct", paths: tuple[str, ...]) -> None:
+    value = {"mrenclave": sigstruct.mrenclave.hex(), "mrsigner": sigstruct.mrsigner.hex()} | _fields(sigstruct.body)
+    lines = [f"MRENCLAVE {sigstruct.mrenclave.hex()}", f"MRSIGNER  {sigstruct.mrsigner.hex()}"]
+    out.result(value, "\n".join([*lines, *(f"wrote     {path}" for path in paths)]))

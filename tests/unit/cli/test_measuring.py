@@ -1,0 +1,192 @@
+"""`measure` and `sign` on the command line: what is refused, and that nothing is left behind then."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.gramine.pal import PLAIN, manifest
+from tests.unit.sgx.test_sigstruct import key, pem, public
+
+
+def glasscase(*arguments, cwd):
+    command = [sys.executable, "-m", "glasscase", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def work(tmp_path):
+    (tmp_path / "pal.so").write_bytes(PLAIN)
+    (tmp_path / "key.pem").write_bytes(pem(key()))
+    (tmp_path / "m").write_bytes(manifest())
+    return tmp_path
+
+
+def sign(work, *more, output="app.manifest.sgx", key_file="key.pem"):
+    arguments = ["sign", "--manifest", "m", "--libpal", "pal.so", "--key", key_file, "--output", output, *more]
+    return glasscase(*arguments, cwd=work)
+
+
+@pytest.mark.parametrize(
+    ("output", "sig"),
+    [
+        ("app.manifest.sgx", "app.sig"),
+        ("manifest.sgx", "manifest.sig"),
+        ("x", "x.sig"),
+        ("d.sgx/a.manifest.sgx", "d.sgx/a.sig"),
+    ],
+)
+def test_names_of_the_two_files(work, output, sig):
+    """The .sig stands beside the manifest under the name that Gramine looks for."""
+    (work / "d.sgx").mkdir()
+    result = sign(work, output=output)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert (work / output).is_file()
+    assert 1808 == (work / sig).stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"enclave_size": "96M"}, 2), ({"enclave_size": "2048G"}, 2), ({"max_threads": 0}, 2), ({"max_threads": 4097}, 2),
+        ({"enclave_size": "0x4000000"}, 2), ({"enclave_size": "1M"}, 2), ({"enable_stats": True}, 2),
+        ({"preheat_enclave": True, "edmm_enable": True}, 2), ({"trusted_files": ["file:none"]}, 4),
+    ],
+)  # fmt: skip
+def test_refused_manifests_leave_nothing(work, fields, code):
+    """What the loader would not run is refused: exit code, one error line with an id, no file."""
+    (work / "m").write_bytes(manifest(**fields))
+    before = sorted(os.listdir(work))
+    result = sign(work)
+
+    assert code == result.returncode
+    assert result.stderr.startswith("glasscase: error: ")
+    assert "Traceback" not in result.stderr
+    assert before == sorted(os.listdir(work))
+
+
+@pytest.mark.parametrize("spoil", ["m", "pal.so", "key.pem"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 5000, bytes(range(256)) * 20, None])
+def test_wrong_inputs_leave_nothing(work, spoil, content):
+    """An empty file, zeros, noise or a directory in the place of an input."""
+    (work / spoil).unlink()
+    if content is None:
+        (work / spoil).mkdir()
+    else:
+        (work / spoil).write_bytes(content)
+    before = sorted(os.listdir(work))
+    result = sign(work)
+
+    # an empty manifest has every default but the entry point
+    assert result.returncode in (1, 2, 4)
+    assert "[" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert before == sorted(os.listdir(work))
+
+
+def test_both_files_or_none(work):
+    """If one of the two names cannot be written, the other keeps its old content or does not appear."""
+    (work / "app.sig").mkdir()
+    assert 4 == sign(work).returncode
+    assert not (work / "app.manifest.sgx").exists()
+
+    (work / "out.manifest.sgx").mkdir()
+    assert 4 == sign(work, output="out.manifest.sgx").returncode
+    assert not (work / "out.sig").exists()
+    (work / "out.sig").write_bytes(b"old")
+    assert 4 == sign(work, output="out.manifest.sgx").returncode
+    assert b"old" == (work / "out.sig").read_bytes()
+    assert not [name for name in os.listdir(work) if name.startswith(".part")]
+
+
+def test_request_and_attach_give_what_the_key_gives(work):
+    """A key elsewhere signs the request; the result is the file that the key itself would have made."""
+    assert 0 == sign(work).returncode
+    arguments = ["sign", "-m", "m", "-l", "pal.so"]
+    result = glasscase(*arguments, "--request", "request", "--json", cwd=work)
+    assert json.loads(result.stdout)["mrsigner"] is None
+    subprocess.run(["openssl", "dgst", "-sha256", "-sign", "key.pem", "-out", "made", "request"], cwd=work, check=True)
+    (work / "key.pub").write_bytes(public(key()))
+    result = glasscase(*arguments, "--attach", "made", "--key", "key.pub", "-o", "two.manifest.sgx", cwd=work)
+
+    assert 0 == result.returncode, result.stderr
+    assert (work / "app.sig").read_bytes() == (work / "two.sig").read_bytes()
+    result = glasscase(*arguments, "--attach", "m", "--key", "key.pub", "-o", "three.manifest.sgx", cwd=work)
+    assert 2 == result.returncode
+    assert not (work / "three.sig").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["sign"], ["sign", "-m", "m"], ["sign", "-m", "m", "-l", "pal.so", "-o", "x"], ["measure"],
+        ["measure", "--manifest", "m"], ["measure", "b", "--manifest", "m"], ["measure", "m"], ["sign", "m", "-k", "key.pem"],
+        ["sign", ".", "-k", "key.pem", "-m", "m"], ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "-k", "key.pem"],
+        ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x.sig", "-s", "x.sig"],
+        ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x", "--date", "today"],
+        ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x", "--depfile", "d"],
+    ],
+)  # fmt: skip
+def test_wrong_combinations_are_usage_errors(work, arguments):
+    """Each wrong combination exits 1 with a reason and writes nothing."""
+    before = sorted(os.listdir(work))
+    result = glasscase(*(arguments or ["measure", "--explain"]), cwd=work)
+
+    assert 1 == result.returncode, result.stderr
+    assert "Traceback" not in result.stderr
+    assert before == sorted(os.listdir(work))
+
+
+def test_missing_files_exit_4(work):
+    """A path that is not there is an I/O error."""
+    assert 4 == glasscase("measure", "--manifest", "none", "--libpal", "pal.so", cwd=work).returncode
+    assert 4 == glasscase("measure", "none.bundle", cwd=work).returncode
+    assert 4 == sign(work, key_file="none").returncode
+
+
+def test_measure_reads_standard_input(work):
+    """`-` is standard input."""
+    command = [sys.executable, "-m", "glasscase", "measure", "--manifest", "-", "--libpal", "pal.so", "--json"]
+    result = subprocess.run(command, cwd=work, input=manifest(), capture_output=True, check=True)
+    named = glasscase("measure", "--manifest", "m", "--libpal", "pal.so", "--json", cwd=work)
+
+    assert named.stdout == result.stdout.decode()
+
+
+def bundle(work):
+    """Return a bundle with no more than what signing reads."""
+    from glasscase.codec import strictjson
+
+    folder = work / "b.bundle"
+    (folder / "runtime").mkdir(parents=True)
+    (folder / "runtime/libpal.so").write_bytes(PLAIN)
+    (folder / "app.manifest.sgx").write_bytes(manifest())
+    measured = json.loads(glasscase("measure", folder, "--json", cwd=work).stdout)
+    (folder / "bundle.json").write_bytes(strictjson.write_canonical({"mrenclave": measured["mrenclave"]}))
+    return folder
+
+
+def test_bundles_are_signed_in_place(work):
+    """`sign BUNDLE` writes app.sig with mode 0644 and leaves the index as it is."""
+    folder = bundle(work)
+    index = (folder / "bundle.json").read_bytes()
+    result = glasscase("sign", folder, "--key", "key.pem", "--json", cwd=work)
+
+    assert 0 == result.returncode, result.stderr
+    assert json.loads(index)["mrenclave"] == json.loads(result.stdout)["mrenclave"]
+    assert 0o644 == (folder / "app.sig").stat().st_mode & 0o777
+    assert index == (folder / "bundle.json").read_bytes()
+
+
+def test_changed_bundles_are_not_signed(work):
+    """A manifest or PAL that does not give the MRENCLAVE of the index is refused, and no app.sig appears."""
+    folder = bundle(work)
+    (folder / "app.manifest.sgx").write_bytes(manifest(isvsvn=9))
+    result = glasscase("sign", folder, "--key", "key.pem", cwd=work)
+
+    assert 2 == result.returncode
+    assert "measure.bundle.mismatch" in result.stderr
+    assert not (folder / "app.sig").exists()
