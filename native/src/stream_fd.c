@@ -1,0 +1,302 @@
+/* Regular files, whole messages, with threads. A unit of work is one piece (1 MiB); reads and writes are of 16 chunks. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "stream_internal.h"
+
+struct file_work {
+    glass_stream *stream;
+    int in;
+    int out; /* -1: nothing is written */
+    uint64_t in_off;  /* of the first byte of plaintext or of the first chunk */
+    uint64_t out_off;
+    uint64_t size;    /* plaintext */
+    const uint8_t *expect; /* piece digests that the input must have, or NULL */
+    uint8_t *pieces;       /* piece digests that are computed, or NULL */
+    uint8_t *leaves;
+};
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t piece_count(uint64_t size)
+{
+    return size / PIECE + (size % PIECE != 0);
+}
+
+static uint64_t leaf_count(uint64_t size)
+{
+    return size / CHUNK + (size % CHUNK != 0);
+}
+
+/* Read plaintext of the input that must be there: the file was this long a moment ago. */
+GLASS_MUST_USE static glass_status read_plain(const struct file_work *work, glass_stream_stat *stat, uint8_t *out,
+                                              size_t len, uint64_t position)
+{
+    size_t got = 0;
+    GLASS_TRY(glass_read_at(stat, work->in, out, len, work->in_off + position, &got));
+    return got == len ? GLASS_OK : glass_fail(stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
+}
+
+GLASS_MUST_USE static glass_status hash_piece(const glass_ctx *ctx, glass_lane *lane, uint8_t piece[32],
+                                              uint8_t *leaves, const uint8_t *data, size_t len)
+{
+    uint8_t own[PIECE_CHUNKS * DIGEST];
+    uint8_t *where = leaves != NULL ? leaves : own;
+    GLASS_TRY(glass_hash_leaves(ctx, lane->md, where, data, len));
+    return glass_hash(ctx, lane->md, piece, where, (size_t)leaf_count(len) * DIGEST);
+}
+
+/* Encrypt the chunks from `first` to before `end`, whose plaintext of `len` bytes is at `data`, and write them. */
+GLASS_MUST_USE static glass_status seal_batch(const struct file_work *work, glass_lane *lane, glass_stream_stat *stat,
+                                              uint64_t first, uint64_t end, const uint8_t *data, size_t len)
+{
+    size_t filled = 0;
+    for (uint64_t chunk = first; chunk < end; chunk++) {
+        size_t done = (size_t)(chunk - first) * CHUNK;
+        size_t part = len - done < CHUNK ? len - done : CHUNK;
+        GLASS_TRY(glass_chunk_seal(lane->cipher, work->stream->secret, chunk, lane->out + filled, data + done, part));
+        filled += part + TAG;
+    }
+    return glass_write_at(stat, work->out, lane->out, filled, work->out_off + first * SEALED);
+}
+
+GLASS_MUST_USE static glass_status encrypt_unit(glass_job *job, glass_lane *lane, glass_stream_stat *stat,
+                                                uint64_t unit)
+{
+    const struct file_work *work = job->work;
+    uint64_t chunks = work->size / CHUNK + 1;
+    uint64_t last = min_u64((unit + 1) * PIECE_CHUNKS, chunks);
+    uint64_t start = unit * PIECE;
+    size_t len = (size_t)min_u64(PIECE, work->size - start);
+    if (work->expect != NULL && len > 0) { /* the whole piece is compared before any of it is encrypted */
+        uint8_t piece[DIGEST];
+        GLASS_TRY(read_plain(work, stat, lane->in, len, start));
+        GLASS_TRY(hash_piece(job->ctx, lane, piece, NULL, lane->in, len));
+        if (!glass_equal(piece, work->expect + unit * DIGEST, DIGEST)) {
+            return glass_fail(stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
+        }
+    }
+    for (uint64_t first = unit * PIECE_CHUNKS; first < last; first += BATCH) {
+        uint64_t end = min_u64(first + BATCH, last);
+        size_t offset = (size_t)(first * CHUNK - start);
+        size_t part = offset < len ? (size_t)min_u64(len - offset, BATCH * CHUNK) : 0;
+        const uint8_t *data = work->expect != NULL ? lane->in + offset : lane->in;
+        if (glass_cancelled(job->stat)) {
+            return glass_fail(stat, GLASS_ERR_CANCELLED, GLASS_STREAM_CANCEL);
+        }
+        if (work->expect == NULL && part > 0) {
+            GLASS_TRY(read_plain(work, stat, lane->in, part, start + offset));
+        }
+        GLASS_TRY(seal_batch(work, lane, stat, first, end, data, part));
+        glass_progress(job->stat, part);
+    }
+    return GLASS_OK;
+}
+
+/* Decrypt the chunks from `first` to before `end` into lane->out; `*len` bytes. */
+GLASS_MUST_USE static glass_status open_batch(const struct file_work *work, glass_lane *lane, glass_stream_stat *stat,
+                                              uint64_t first, uint64_t end, size_t *len)
+{
+    uint64_t start = first * CHUNK;
+    size_t plain = (size_t)(min_u64(end * CHUNK, work->size) - start);
+    size_t sealed = plain + (size_t)(end - first) * TAG;
+    size_t got = 0;
+    *len = 0;
+    GLASS_TRY(glass_read_at(stat, work->in, lane->in, sealed, work->in_off + first * SEALED, &got));
+    if (got != sealed) {
+        return glass_fail(stat, GLASS_ERR_TRUNCATED, GLASS_STREAM_TRUNCATED);
+    }
+    for (uint64_t chunk = first; chunk < end; chunk++) {
+        size_t done = (size_t)(chunk - first) * CHUNK;
+        size_t part = plain - done < CHUNK ? plain - done : CHUNK;
+        glass_status status = glass_chunk_open(lane->cipher, work->stream->secret, chunk, lane->out + done,
+                                               lane->in + (chunk - first) * SEALED, part);
+        if (status != GLASS_OK) {
+            OPENSSL_cleanse(lane->out, lane->out_len);
+            return status == GLASS_ERR_AUTH ? glass_fail_chunk(stat, chunk) : status;
+        }
+    }
+    *len = plain;
+    return GLASS_OK;
+}
+
+GLASS_MUST_USE static glass_status decrypt_unit(glass_job *job, glass_lane *lane, glass_stream_stat *stat,
+                                                uint64_t unit)
+{
+    const struct file_work *work = job->work;
+    uint64_t last = min_u64((unit + 1) * PIECE_CHUNKS, work->size / CHUNK + 1);
+    uint8_t leaves[PIECE_CHUNKS * DIGEST];
+    size_t leaves_len = 0;
+    for (uint64_t first = unit * PIECE_CHUNKS; first < last; first += BATCH) {
+        size_t len = 0;
+        if (glass_cancelled(job->stat)) {
+            return glass_fail(stat, GLASS_ERR_CANCELLED, GLASS_STREAM_CANCEL);
+        }
+        GLASS_TRY(open_batch(work, lane, stat, first, min_u64(first + BATCH, last), &len));
+        if (work->pieces != NULL) {
+            GLASS_TRY(glass_hash_leaves(job->ctx, lane->md, leaves + leaves_len, lane->out, len));
+            leaves_len += (size_t)leaf_count(len) * DIGEST;
+        }
+        if (work->out >= 0 && len > 0) {
+            GLASS_TRY(glass_write_at(stat, work->out, lane->out, len, work->out_off + first * CHUNK));
+        }
+        glass_progress(job->stat, len);
+    }
+    return leaves_len == 0 ? GLASS_OK
+                           : glass_hash(job->ctx, lane->md, work->pieces + unit * DIGEST, leaves, leaves_len);
+}
+
+GLASS_MUST_USE static glass_status digest_unit(glass_job *job, glass_lane *lane, glass_stream_stat *stat,
+                                               uint64_t unit)
+{
+    const struct file_work *work = job->work;
+    size_t len = (size_t)min_u64(PIECE, work->size - unit * PIECE);
+    uint8_t *leaves = work->leaves == NULL ? NULL : work->leaves + unit * PIECE_CHUNKS * DIGEST;
+    GLASS_TRY(read_plain(work, stat, lane->in, len, unit * PIECE));
+    GLASS_TRY(hash_piece(job->ctx, lane, work->pieces + unit * DIGEST, leaves, lane->in, len));
+    glass_progress(job->stat, len);
+    return GLASS_OK;
+}
+
+GLASS_MUST_USE static glass_status regular(glass_stream_stat *stat, int fd, struct stat *facts)
+{
+    if (fstat(fd, facts) != 0) {
+        return glass_fail_errno(stat, errno);
+    }
+    return S_ISREG(facts->st_mode) ? GLASS_OK : glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
+}
+
+/* The input is as long as stated, and after the work it is the same file as before. */
+GLASS_MUST_USE static glass_status run_on_file(glass_job *job, int threads, int in, uint64_t offset, uint64_t size)
+{
+    struct stat before;
+    struct stat after;
+    GLASS_TRY(regular(job->stat, in, &before));
+    if (before.st_size < 0 || (uint64_t)before.st_size < offset || (uint64_t)before.st_size - offset != size) {
+        return glass_fail(job->stat, GLASS_ERR_CHANGED, GLASS_STREAM_SIZE);
+    }
+    GLASS_TRY(glass_job_run(job, threads));
+    GLASS_TRY(regular(job->stat, in, &after));
+    if (before.st_size != after.st_size || before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
+        before.st_mtim.tv_nsec != after.st_mtim.tv_nsec) {
+        return glass_fail(job->stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
+    }
+    return GLASS_OK;
+}
+
+/* The pieces are those of the digest that key and salt came from. */
+GLASS_MUST_USE static glass_status check_pieces(const glass_stream *stream, glass_stream_stat *stat,
+                                                const uint8_t *pieces, size_t pieces_len)
+{
+    uint8_t digest[DIGEST];
+    if (stream->kind == GLASS_STREAM_FILE) {
+        return pieces == NULL ? GLASS_OK : glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
+    }
+    if (stream->kind != GLASS_STREAM_BLOB || pieces_len != piece_count(stream->size) * DIGEST ||
+        (pieces == NULL && pieces_len != 0)) {
+        return glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
+    }
+    GLASS_TRY(glass_sha256(stream->ctx, digest, pieces, pieces_len));
+    return glass_equal(digest, stream->digest, DIGEST) ? GLASS_OK
+                                                       : glass_fail(stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
+}
+
+glass_status glass_stream_encrypt_fd(glass_stream *stream, glass_stream_stat *stat, int in, uint64_t in_off, int out,
+                                     uint64_t out_off, const uint8_t *pieces, size_t pieces_len, int threads)
+{
+    if (stream == NULL || stat == NULL || threads < 1) {
+        return GLASS_ERR_ARGUMENT;
+    }
+    if (!stream->writing || stream->state != STREAM_FRESH) {
+        return glass_fail(stat, GLASS_ERR_STATE, GLASS_STREAM_USAGE);
+    }
+    stream->state = STREAM_FAILED; /* until all is well: a stream writes once */
+    if (stream->size == SIZE_UNKNOWN) {
+        return glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
+    }
+    GLASS_TRY(check_pieces(stream, stat, pieces, pieces_len));
+    int blob = stream->kind == GLASS_STREAM_BLOB;
+    static const uint8_t nothing = 0;
+    const struct file_work work = {.stream = stream, .in = in, .out = out, .in_off = in_off,
+                                   .out_off = out_off + GLASS_STREAM_HEADER, .size = stream->size,
+                                   .expect = blob ? (pieces != NULL ? pieces : &nothing) : NULL};
+    glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 1,
+                     .in_len = blob ? PIECE : BATCH * CHUNK, .out_len = BATCH * SEALED,
+                     .units = stream->size / PIECE + 1, .stat = stat, .unit = encrypt_unit, .work = &work};
+    GLASS_TRY(run_on_file(&job, threads, in, in_off, stream->size));
+    GLASS_TRY(glass_write_at(stat, out, stream->header, GLASS_STREAM_HEADER, out_off));
+    stat->bytes = stream->size;
+    stream->state = STREAM_DONE;
+    return GLASS_OK;
+}
+
+GLASS_MUST_USE static glass_status decrypt_file(glass_stream *stream, glass_stream_stat *stat, uint8_t *digest,
+                                                uint8_t *pieces, const struct file_work *base, int threads)
+{
+    struct file_work work = *base;
+    work.pieces = pieces;
+    glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 0, .in_len = BATCH * SEALED,
+                     .out_len = BATCH * CHUNK, .units = work.size / PIECE + 1, .stat = stat, .unit = decrypt_unit,
+                     .work = &work};
+    GLASS_TRY(glass_job_run(&job, threads));
+    stat->bytes = work.size;
+    return digest == NULL ? GLASS_OK
+                          : glass_sha256(stream->ctx, digest, pieces, (size_t)piece_count(work.size) * DIGEST);
+}
+
+glass_status glass_stream_decrypt_fd(glass_stream *stream, glass_stream_stat *stat, uint8_t *digest, int in,
+                                     uint64_t in_off, int out, uint64_t out_off, int threads)
+{
+    struct stat facts;
+    uint8_t *pieces = NULL;
+    if (stream == NULL || stat == NULL || threads < 1) {
+        return GLASS_ERR_ARGUMENT;
+    }
+    if (stream->writing || stream->state != STREAM_FRESH) {
+        return glass_fail(stat, GLASS_ERR_STATE, GLASS_STREAM_USAGE);
+    }
+    stream->state = STREAM_FAILED;
+    GLASS_TRY(regular(stat, in, &facts));
+    uint64_t start = in_off + stream->header_len;
+    if (facts.st_size < 0 || (uint64_t)facts.st_size < start || start < in_off) {
+        return glass_fail(stat, GLASS_ERR_TRUNCATED, GLASS_STREAM_TRUNCATED);
+    }
+    struct file_work work = {.stream = stream, .in = in, .out = out, .in_off = start, .out_off = out_off};
+    GLASS_TRY(glass_payload_size(stream, stat, &work.size, (uint64_t)facts.st_size - start));
+    if (digest != NULL) {
+        pieces = calloc((size_t)piece_count(work.size) + 1, DIGEST);
+        if (pieces == NULL) {
+            return glass_fail(stat, GLASS_ERR_MEMORY, GLASS_STREAM_NOMEM);
+        }
+    }
+    glass_status status = decrypt_file(stream, stat, digest, pieces, &work, threads);
+    free(pieces);
+    if (status == GLASS_OK) {
+        stream->state = STREAM_DONE;
+    }
+    return status;
+}
+
+glass_status glass_content_digest_fd(const glass_ctx *ctx, glass_stream_stat *stat, uint8_t digest[32], uint8_t *pieces,
+                                     size_t pieces_len, uint8_t *leaves, size_t leaves_len, int in, uint64_t offset,
+                                     uint64_t size, int threads)
+{
+    if (ctx == NULL || stat == NULL || digest == NULL || threads < 1) {
+        return GLASS_ERR_ARGUMENT;
+    }
+    if (size > SIZE_MAX_PLAIN || pieces_len != piece_count(size) * DIGEST || (pieces == NULL && pieces_len != 0) ||
+        (leaves != NULL && leaves_len != leaf_count(size) * DIGEST)) {
+        return glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
+    }
+    const struct file_work work = {.in = in, .out = -1, .in_off = offset, .size = size, .pieces = pieces,
+                                   .leaves = leaves};
+    glass_job job = {.ctx = ctx, .in_len = PIECE, .units = piece_count(size), .stat = stat, .unit = digest_unit,
+                     .work = &work};
+    GLASS_TRY(run_on_file(&job, threads, in, offset, size));
+    stat->bytes = size;
+    return glass_sha256(ctx, digest, pieces, pieces_len);
+}
