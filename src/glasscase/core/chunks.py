@@ -285,6 +285,18 @@ def accept(header: bytes, *, key: Key, app_context: bytes = b"", bare: bool = Fa
     return ffi.gc(out[0], lib.glass_stream_free)
 
 
+def as_key(key: bytes | Key) -> Key:
+    """Return `key` as a Key; raises UsageError("stream.key.malformed") if it is not 32 bytes."""
+    return key if isinstance(key, Key) else Key(key)
+
+
+def check_threads(threads: int) -> int:
+    """Return `threads`; raises UsageError("stream.threads.range") if it is not 1 to 64."""
+    if not 1 <= threads <= lib.GLASS_STREAM_THREADS_MAX:
+        raise UsageError("stream.threads.range", f"{threads} threads, 1 to {lib.GLASS_STREAM_THREADS_MAX} are allowed")
+    return threads
+
+
 def check_context(app_context: bytes, *, bare: bool = False) -> None:
     """Raise UsageError("stream.context.long") if the application's context is longer than allowed."""
     limit = lib.GLASS_STREAM_BARE_CONTEXT_MAX if bare else CONTEXT_MAX

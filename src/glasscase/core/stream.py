@@ -5,15 +5,13 @@ reader that met a forged chunk stays dead. Inside an enclave only pread, pwrite,
 Source: docs/stream-format.md.
 """
 
-import io
 import os
 import stat as stat_module
-import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
 from glasscase._native import ffi, lib
-from glasscase.core import chunks, handles
+from glasscase.core import chunks
 from glasscase.core.chunks import (
     CHUNK_SIZE,
     HEADER_SIZE,
@@ -24,15 +22,17 @@ from glasscase.core.chunks import (
     Message,
     Progress,
     accept,
+    as_key,
     check_context,
+    check_threads,
     decrypt_descriptor,
     encrypt_descriptor,
     facts_of,
     own,
-    run,
     sealed_size,
 )
 from glasscase.core.faults import check, error, stat_of
+from glasscase.core.reader import Reader
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import atomic_file, storage_error
 
@@ -52,7 +52,7 @@ def encrypt_file(
     context: bytes that the reader must give again. progress: called with the bytes done. A pipe or device is read to its
     end. Raises StorageError if a disk fails, FormatError("stream.content.changed") if the file changes meanwhile.
     """
-    secret, threads = as_key(key), _threads(threads)
+    secret, threads = as_key(key), check_threads(threads)
     check_context(context)
     with open_source(source) as file, atomic_file(target, mode=0o600) as output:
         facts = os.fstat(file.fileno())
@@ -77,10 +77,10 @@ def decrypt_file(
     The target appears only after the last chunk and the size have been verified. bare: the file has no prefix of ours.
     Raises FormatError if the file is not authentic, cut, too long, or made with another key or context.
     """
-    secret, threads = as_key(key), _threads(threads)
+    secret, threads = as_key(key), check_threads(threads)
     with open_source(source) as file:
         if not stat_module.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return _decrypt_pipe(file, target, secret, context, mode, progress, bare=bare)
+            return _decrypt_pipe(Decryptor(secret, context=context, bare=bare), file, target, mode, progress)
         head = 56 if bare else HEADER_SIZE
         header = os.pread(file.fileno(), head, 0)
         if len(header) < head:
@@ -107,19 +107,15 @@ def decrypt_file(
 
 
 def _decrypt_pipe(
-    file: BinaryIO, target: str | os.PathLike[str] | None, secret: Key, app_context: bytes, mode: int,
-    progress: Progress | None, *, bare: bool,
-) -> Message:  # fmt: skip
-    decryptor = Decryptor(secret, context=app_context, bare=bare)
+    decryptor: "Decryptor", file: BinaryIO, target: str | os.PathLike[str] | None, mode: int, progress: Progress | None
+) -> Message:
     if target is None:
         return pump(decryptor, file, None, progress=progress)
     with atomic_file(target, mode=mode) as output:
         return pump(decryptor, file, output, progress=progress)
 
 
-def open_encrypted(
-    path: str | os.PathLike[str], *, key: bytes | Key, context: bytes = b"", threads: int = 1
-) -> "Reader":
+def open_encrypted(path: str | os.PathLike[str], *, key: bytes | Key, context: bytes = b"", threads: int = 1) -> Reader:
     """Return an encrypted file as a seekable raw stream; `.size` is authentic. See Reader."""
     with open_source(path) as file:
         if not stat_module.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -136,7 +132,7 @@ class Encryptor:
         check_context(context)
         out = ffi.new("glass_stream **")
         stated = SIZE_UNKNOWN if size is None else size
-        status = lib.glass_stream_create(_context(), out, as_key(key).handle, stated, context, len(context))
+        status = lib.glass_stream_create(chunks.context(), out, as_key(key).handle, stated, context, len(context))
         self._stream = own(status, out)
         self._stat = ffi.new("glass_stream_stat *")
         self.message = facts_of(self._stream)
@@ -212,152 +208,6 @@ class Decryptor:
         return _finish(self._stream, self._stat)
 
 
-class Reader(io.RawIOBase):
-    """An encrypted file as a seekable raw stream that decrypts on demand, straight into the caller's buffer.
-
-    Owns the descriptor and closes it. `pread` may be called from many threads at once. Every chunk that is read must be
-    authentic, and with a leaf list the very content of its leaf; after one that is not, every read raises.
-    header: what the file must begin with, if that is known. kind: what it must be.
-    """
-
-    def __init__(
-        self, descriptor: int, *, key: Key, context: bytes = b"", header: bytes | None = None, threads: int = 1,
-        kind: int | None = None, bare: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self._descriptor = descriptor
-        self._threads = _threads(threads)
-        self._position = 0
-        self._lock = threading.Lock()
-        self._leaf_descriptor = -1
-        self._handle: Any = None
-        try:
-            self._open(key, context, header, kind, bare=bare)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, key: Key, app_context: bytes, header: bytes | None, kind: int | None, *, bare: bool) -> None:
-        check_context(app_context, bare=bare)
-        if header is not None and len(header) != HEADER_SIZE:
-            raise FormatError("stream.header.malformed", f"a header has {HEADER_SIZE} bytes, this one {len(header)}")
-        out = ffi.new("glass_reader **")
-        stat = ffi.new("glass_stream_stat *")
-        tail = (app_context, len(app_context))
-        if bare:
-            status = lib.glass_reader_new_bare(_context(), out, stat, key.handle, self._descriptor, *tail)
-        else:
-            expect = ffi.NULL if header is None else header
-            status = lib.glass_reader_new(_context(), out, stat, key.handle, self._descriptor, expect, *tail)
-        check(status, stat, "the file")
-        self._handle = ffi.gc(out[0], lib.glass_reader_free)
-        facts = ffi.new("glass_stream_facts *")
-        handles.check(lib.glass_reader_facts(self._handle, facts), "no facts")
-        if kind is not None and not bare and facts.kind != kind:
-            raise FormatError("stream.kind.wrong", "the file is a part of a package, not a single file")
-        self.header = bytes(facts.header)
-        self.size = int(lib.glass_reader_size(self._handle))
-
-    def check_leaves(self, leaves: "Reader", digest: bytes) -> None:
-        """From now on every chunk must be the one of its leaf; takes the reader of the leaf list over.
-
-        Raises FormatError("stream.leaf.mismatch") if the list does not hash to `digest`.
-        """
-        stat = ffi.new("glass_stream_stat *")
-        list_handle, self._leaf_descriptor = leaves._handle, leaves._descriptor
-        leaves._handle, leaves._descriptor = None, -1
-        ffi.gc(list_handle, None)
-        run(
-            lambda: lib.glass_reader_set_leaves(self._handle, stat, list_handle, digest),
-            stat, size=leaves.size, what="the leaf list",
-        )  # fmt: skip
-        leaves.close()
-
-    def pread_into(self, buffer: Any, offset: int, *, threads: int | None = None) -> int:
-        """Fill `buffer` from `offset`; return how many bytes that was, fewer than its length only at the end.
-
-        Decrypts straight into the buffer, which is wiped if a chunk is not authentic.
-        """
-        if self._handle is None:
-            raise ValueError("I/O operation on closed file")
-        if offset < 0:
-            raise ValueError("negative offset")
-        stat = ffi.new("glass_stream_stat *")
-        got = ffi.new("size_t *")
-        with ffi.from_buffer("uint8_t[]", buffer, require_writable=True) as view:
-            count = len(view)
-            lanes = self._threads if threads is None else _threads(threads)
-            if count < _LONG_READ:
-                status = lib.glass_reader_pread(self._handle, stat, view, got, count, offset, lanes)
-                if status:
-                    raise error(status, stat, "the file")
-            else:
-                run(
-                    lambda: lib.glass_reader_pread(self._handle, stat, view, got, count, offset, lanes),
-                    stat, size=count, what="the file",
-                )  # fmt: skip
-        return int(got[0])
-
-    def pread(self, size: int, offset: int) -> bytes:
-        """Return up to `size` bytes from `offset`, fewer only at the end."""
-        buffer = bytearray(max(0, min(size, self.size - offset)))
-        return bytes(memoryview(buffer)[: self.pread_into(buffer, offset)])
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` from the current position without a copy; return the number of bytes, 0 at the end."""
-        with self._lock:
-            got = self.pread_into(buffer, self._position)
-            self._position += got
-        return got
-
-    def readall(self) -> bytes:
-        """Return everything from the current position."""
-        return self.read(max(0, self.size - self._position))
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return up to `size` bytes from the current position, all that is left if it is negative."""
-        if size is None or size < 0:
-            return self.readall()
-        buffer = bytearray(max(0, min(size, self.size - self._position)))
-        return bytes(memoryview(buffer)[: self.readinto(buffer)])
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position; return it."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}.get(whence)
-        if base is None:
-            raise ValueError(f"whence {whence} is not 0, 1 or 2")
-        if base + offset < 0:
-            raise ValueError("negative seek position")
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
-
-    def close(self) -> None:
-        """Wipe the keys and close the descriptor."""
-        if self._handle is not None:
-            ffi.release(self._handle)
-            self._handle = None
-        for descriptor in (self._descriptor, self._leaf_descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._descriptor = self._leaf_descriptor = -1
-        super().close()
-
-
-_LONG_READ = 64 << 20  # bytes
-
-
 def pump(
     machine: Encryptor | Decryptor, source: _Source, target: BinaryIO | None, *, progress: Progress | None = None
 ) -> Message:
@@ -371,11 +221,6 @@ def pump(
     if message is None:
         raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), "the input")
     return Message(message.header, message.kind, machine.bytes_done, None)
-
-
-def as_key(key: bytes | Key) -> Key:
-    """Return `key` as a Key; raises UsageError("stream.key.malformed") if it is not 32 bytes."""
-    return key if isinstance(key, Key) else Key(key)
 
 
 def open_source(path: str | os.PathLike[str]) -> BinaryIO:
@@ -408,16 +253,6 @@ def plain_size(payload: int) -> int:
     """Return the plaintext size that a payload of this length has, 0 if none has it."""
     whole, last = divmod(payload, CHUNK_SIZE + TAG_SIZE)
     return whole * CHUNK_SIZE + last - TAG_SIZE if payload > 0 and last >= TAG_SIZE else 0
-
-
-def _context() -> Any:
-    return chunks.context()
-
-
-def _threads(threads: int) -> int:
-    if not 1 <= threads <= lib.GLASS_STREAM_THREADS_MAX:
-        raise UsageError("stream.threads.range", f"{threads} threads, 1 to {lib.GLASS_STREAM_THREADS_MAX} are allowed")
-    return threads
 
 
 def _refuse_parts(facts: Message) -> None:
