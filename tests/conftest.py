@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["glasscase.sim.fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -45,11 +45,14 @@ class Exhibit:
 
 @dataclass
 class Scene:
-    """The description. signers: who signs which part; edits: changes of bytes, by stage (see render).
+    """The description. signers: who signs which part; chains: which certificates are handed over where; anchor: the DER of
+    the trusted root; omitted: collateral that is not handed over; edits: changes of bytes, by stage.
 
     A stage is `tbs.NAME` (certificate or CRL, before signing), `der.NAME` (after), `pem.quote`, `pem.pck_crl`,
     `pem.tcb_info`, `pem.qe_identity` (chains as text), `json.tcb_info`, `json.qe_identity` (the object before signing),
-    `text.tcb_info`, `text.qe_identity` (the whole document), `hex.root_crl`, `hex.pck_crl` (as handed over).
+    `text.tcb_info`, `text.qe_identity` (the whole document), `hex.root_crl`, `hex.pck_crl` (as handed over),
+    `quote.signed` (header and body), `quote.qe_report` (both before signing), `quote.auth` (before its length),
+    `quote.bytes` (at the end).
     """
 
     at: int
@@ -61,10 +64,8 @@ class Scene:
     quote: Quote
     signers: dict[str, SigningKey]
     chains: dict[str, tuple[str, ...]]
-    platform_tcb: pck.PlatformTcb = pck.CURRENT_TCB
-    quote_edits: QuoteEdits = field(default_factory=QuoteEdits)
     edits: list[tuple[str, Edit]] = field(default_factory=list)
-    anchor: bytes | None = None
+    anchor: bytes = b""
     omitted: set[str] = field(default_factory=set)
 
     def edit(self, stage: str, change: Edit) -> None:
@@ -88,9 +89,9 @@ class Scene:
         made = self.certificates[name].encode(self.signers[name], edit_tbs=self._stage(f"tbs.{name}"))
         return self._stage(f"der.{name}")(made)
 
-    def root_der(self) -> bytes:
-        """Return the trust anchor: the root before any change, unless the scene names another one."""
-        return self.anchor if self.anchor is not None else self.certificate_der("root")
+    def trust_changed_root(self) -> None:
+        """Let the root certificate, with all its changes, be the trust anchor; without this it is the honest one."""
+        self.anchor = b""
 
     def render(self) -> Exhibit:
         """Return the signed quote and collateral."""
@@ -98,6 +99,7 @@ class Scene:
         chains = {key: "".join(papers[name] for name in names) for key, names in self.chains.items()}
         chains = {key: self._stage(f"pem.{key}")(text.encode()).decode("latin-1") for key, text in chains.items()}
         quote = replace(self.quote, certification=chains["quote"].encode("latin-1") + b"\0")
+        edits = QuoteEdits(*(self._stage(f"quote.{part}") for part in ("signed", "qe_report", "auth", "bytes")))
         collateral = {
             "root_ca_crl": self._crl_hex("root_crl"),
             "pck_crl": self._crl_hex("pck_crl"),
@@ -108,9 +110,9 @@ class Scene:
             "qe_identity_issuer_chain": chains["qe_identity"],
         }
         return Exhibit(
-            quote=quote.encode(self.signers["quote"], self.signers["qe_report"], edits=self.quote_edits),
+            quote=quote.encode(self.signers["quote"], self.signers["qe_report"], edits=edits),
             collateral={key: value for key, value in collateral.items() if key not in self.omitted},
-            root=self.root_der(),
+            root=self.anchor or self.certificate_der("root"),
             at=self.at,
         )
 
@@ -168,7 +170,7 @@ def honest_scene(keys: PlatformKeys, *, body: bytes, at: int) -> Scene:
             revoked=tuple(int.from_bytes(keys.ca.derive(f"revoked {n}", 19), "big") for n in range(3)),
         ),
     }
-    return Scene(
+    scene = Scene(
         at=at,
         keys=keys,
         certificates=certificates,
@@ -186,6 +188,8 @@ def honest_scene(keys: PlatformKeys, *, body: bytes, at: int) -> Scene:
             "tcb_info": ("tcb_signer", "root"), "qe_identity": ("tcb_signer", "root"),
         },
     )  # fmt: skip
+    scene.anchor = scene.certificate_der("root")
+    return scene
 
 
 def pck_entries(keys: PlatformKeys, tcb: pck.PlatformTcb = pck.CURRENT_TCB) -> tuple[bytes, ...]:

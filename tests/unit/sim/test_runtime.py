@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from glasscase.gramine.elf import read_pal
+from glasscase.gramine.pins import known_pins
+from glasscase.gramine.profiles import known_profiles
 from glasscase.sim import runtime
 
 PIN_FILE = Path(__file__).resolve().parents[3] / "reproducible" / "runtime" / "simulator.toml"
@@ -66,3 +69,23 @@ def test_loader_says_so_and_starts_nothing(tmp_path):
     assert 127 == done.returncode
     assert b"SIMULATED" in done.stderr
     assert b"" == done.stdout
+
+
+@pytest.mark.parametrize("name", ["libpal.so", "libsysdb.so"])
+def test_measuring_side_accepts_it(name):
+    """The reader of real PALs takes the stand-in, with the segments that the writer made."""
+    image = runtime.runtime_files()[name]
+    pal = read_pal(image)
+
+    assert [(5, loads(image)[0][3]), (6, loads(image)[1][3])] == [(s.flags, len(s.content)) for s in pal.segments]
+    assert loads(image)[1][2] + loads(image)[1][4] <= pal.size
+
+
+def test_installed_pin_is_of_these_files():
+    """The pin that comes with the installed package names exactly these files, with a profile that is known."""
+    (pin,) = [pin for pin in known_pins() if pin.name == runtime.NAME]
+    made = {path: hashlib.sha256(content).digest() for path, content in runtime.runtime_files().items()}
+
+    assert made == {file.path: file.sha256 for file in pin.files}
+    assert pin.commit is None
+    assert pin.profile in {profile.name for profile in known_profiles()}

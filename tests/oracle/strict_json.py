@@ -1,0 +1,161 @@
+"""A JSON reader for the independent verifier that remembers where each member of an object stands.
+
+Strict: UTF-8, no duplicate keys, integers only, no depth above 8, nothing behind the value. It shares no code with the product.
+"""
+
+import re
+
+from strict_der import Refused, require, seconds
+
+DEPTH_MAX = 8
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+_ESCAPES = {34: '"', 92: "\\", 47: "/", 98: "\b", 102: "\f", 110: "\n", 114: "\r", 116: "\t"}
+
+
+class Reader:
+    """Reads one document."""
+
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+        self.spans = {}
+
+    def document(self):
+        """Return the value that fills the data."""
+        try:
+            self.data.decode("utf-8", "strict")
+        except UnicodeDecodeError:
+            raise Refused("not UTF-8") from None
+        value = self._value(0)
+        self._skip()
+        require(self.at == len(self.data), "text behind the document")
+        return value
+
+    def _skip(self):
+        self.at = _SPACE.match(self.data, self.at).end()
+
+    def _peek(self):
+        return self.data[self.at] if self.at < len(self.data) else -1
+
+    def _take(self, byte):
+        require(self._peek() == byte, f"expected {chr(byte)!r} at {self.at}")
+        self.at += 1
+
+    def _value(self, depth):
+        require(depth <= DEPTH_MAX, "nested too deeply")
+        self._skip()
+        head = self._peek()
+        if head == 0x7B:
+            return self._object(depth)
+        if head == 0x5B:
+            return self._array(depth)
+        if head == 0x22:
+            return self._string()
+        for word, value in ((b"true", True), (b"false", False), (b"null", None)):
+            if self.data.startswith(word, self.at):
+                self.at += len(word)
+                return value
+        match = _INTEGER.match(self.data, self.at)
+        require(match, f"no value at {self.at}")
+        self.at = match.end()
+        require(self._peek() not in b".eE0123456789", "not an integer")
+        require(len(match[0]) <= 20, "integer too long")
+        return int(match[0])
+
+    def _object(self, depth):
+        self._take(0x7B)
+        members = {}
+        self._skip()
+        while self._peek() != 0x7D:
+            if members:
+                self._take(0x2C)
+                self._skip()
+            key = self._string()
+            require(key not in members, f"duplicate key {key!r}")
+            self._skip()
+            self._take(0x3A)
+            self._skip()
+            start = self.at
+            members[key] = self._value(depth + 1)
+            if depth == 0:
+                self.spans[key] = (start, self.at)
+            self._skip()
+        self.at += 1
+        return members
+
+    def _array(self, depth):
+        self._take(0x5B)
+        items = []
+        self._skip()
+        while self._peek() != 0x5D:
+            if items:
+                self._take(0x2C)
+            items.append(self._value(depth + 1))
+            self._skip()
+        self.at += 1
+        return items
+
+    def _string(self):
+        self._take(0x22)
+        parts = []
+        while True:
+            match = _PLAIN.match(self.data, self.at)
+            parts.append(match[0].decode("utf-8"))
+            self.at = match.end()
+            head = self._peek()
+            if head == 0x22:
+                self.at += 1
+                text = "".join(parts)
+                require(not any(0xD800 <= ord(c) <= 0xDFFF for c in text), "lone surrogate")
+                return text
+            require(head == 0x5C, "control character or end inside a string")
+            self.at += 1
+            parts.append(self._escape())
+
+    def _escape(self):
+        head = self._peek()
+        self.at += 1
+        if head in _ESCAPES:
+            return _ESCAPES[head]
+        require(head == 0x75, "unknown escape")
+        unit = self._hex4()
+        if 0xD800 <= unit <= 0xDBFF and self.data.startswith(b"\\u", self.at):
+            self.at += 2
+            low = self._hex4()
+            require(0xDC00 <= low <= 0xDFFF, "lone surrogate")
+            return chr(0x10000 + (unit - 0xD800) * 0x400 + low - 0xDC00)
+        return chr(unit)
+
+    def _hex4(self):
+        digits = self.data[self.at : self.at + 4]
+        require(re.fullmatch(rb"[0-9a-fA-F]{4}", digits), "bad \\u escape")
+        self.at += 4
+        return int(digits, 16)
+
+
+def text(value, pattern):
+    """Return a string that matches a pattern of ASCII characters."""
+    require(isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII), f"bad text {value!r}")
+    return value
+
+
+def whole(value, low, high):
+    """Return an integer of a range; true and false are no integers."""
+    require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high, f"bad integer {value!r}")
+    return value
+
+
+def hexadecimal(value, size):
+    """Return the `size` bytes that a string spells."""
+    return bytes.fromhex(text(value, rf"[0-9a-fA-F]{{{2 * size}}}"))
+
+
+def date(value):
+    """Return unix seconds of YYYY-MM-DDThh:mm:ssZ."""
+    match = re.fullmatch(
+        r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", value if isinstance(value, str) else "", re.ASCII
+    )
+    require(match, f"bad date {value!r}")
+    return seconds([int(part) for part in match.groups()])
