@@ -105,9 +105,10 @@ def write_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644, 
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[str]:
+def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, mode: int = 0o755) -> Iterator[str]:
     """Give the path of a new directory (0700) that takes the name `path` when the block ends without an exception.
 
+    mode: set at the end; the default is for bundles, which are public.
     overwrite=True replaces a directory that is there, after the new one is complete. Stale leftovers of killed runs for
     the same name are removed first. Raises UsageError("fs.output.exists") if the name is taken.
     """
@@ -128,7 +129,7 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield part
-        os.chmod(part, 0o755)  # noqa: S103 - a bundle is public
+        os.chmod(part, mode)
         sync_directory(part)
         if overwrite and os.path.isdir(final):
             old = os.path.join(folder, prefix + secrets.token_hex(8))
