@@ -6,13 +6,16 @@ Source: docs/bundle-format.md, "Package"; protocol rule 2.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from glasscase.bundle.project import Model, Project
+from glasscase.core.chunks import as_key
 from glasscase.errors import UsageError
 from glasscase.fs.atomic import storage_error
 from glasscase.fs.walk import Entry, walk
+from glasscase.seal.package import OnDisk, Source
 
 APP = "app"
 MODELS = "models"
@@ -20,9 +23,9 @@ MODELS = "models"
 
 @dataclass(frozen=True)
 class AppFile:
-    """One file or directory of the application. path: in the package. source: on disk, None for a directory.
+    """One file or directory of the application. path: in the package. root, entry: where a walk has found it.
 
-    root, entry: where it was found by a walk, to read it again unchanged. key: path of a model's own key, or None.
+    lazy: read on demand inside. key: path of a model's own key, or None for the package key.
     """
 
     path: str
@@ -30,11 +33,6 @@ class AppFile:
     entry: Entry
     lazy: bool = False
     key: str | None = None
-
-    @property
-    def source(self) -> str:
-        """Return the path on disk."""
-        return os.path.join(self.root, self.entry.path) if self.entry.path else self.root
 
 
 def left_out(path: str, directory: bool) -> bool:  # noqa: FBT001 - the shape that walk wants
@@ -63,6 +61,19 @@ def model_files(directory: str, models: Iterable[Model]) -> tuple[AppFile, ...]:
     return tuple(sorted(found, key=lambda file: file.path.encode("utf-8")))
 
 
+def package_sources(files: Iterable[AppFile], keys: Mapping[str, bytes]) -> Iterator[Source]:
+    """Yield the files as the encrypted package takes them. keys: the models' own keys by path."""
+    for file in files:
+        entry = file.entry
+        if entry.directory:
+            yield Source(file.path, None, 0o755)
+            continue
+        mode = 0o755 if entry.executable else 0o644
+        root, path = (file.root, entry.path)
+        model_key = None if file.key is None else as_key(keys[file.key])
+        yield Source(file.path, OnDisk(root, path), mode, file.lazy, model_key)
+
+
 def check_shadowing(files: Iterable[AppFile], names: frozenset[str]) -> None:
     """Raise UsageError("bundle.app.shadows") if a top-level module of the application is one of rootfs."""
     for file in files:
@@ -71,10 +82,10 @@ def check_shadowing(files: Iterable[AppFile], names: frozenset[str]) -> None:
             continue
         top = parts[1].partition(".")[0] if len(parts) == 2 and not file.entry.directory else parts[1]
         importable = file.entry.directory or parts[-1].endswith((".py", ".so")) or len(parts) > 2
-        if importable and top in names:
+        if importable and (top in names or top in sys.stdlib_module_names):
             raise UsageError(
                 "bundle.app.shadows",
-                f"the application's {top!r} has the name of an installed module",
+                f"the application's {top!r} has the name of an installed module or of the standard library",
                 hint="rename it; inside, the installed module would be imported",
             )
 

@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from glasscase.bundle.application import check_shadowing, source_files
+from glasscase.bundle.application import AppFile, check_shadowing, model_files, package_sources, source_files
 from glasscase.bundle.derive import index_of, manifest_of, weakenings
 from glasscase.bundle.imports import import_table, module_names
 from glasscase.bundle.index import (
+    BLOBS,
     BOM,
     CONFIG,
     IMPORTS,
@@ -30,6 +31,7 @@ from glasscase.bundle.runtime import RuntimeFiles
 from glasscase.bundle.sbom import bill_of_materials
 from glasscase.bundle.tree import TreeWriter
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
+from glasscase.core.measure import digest_files
 from glasscase.errors import FormatError, UsageError
 from glasscase.fs.atomic import atomic_directory, read_private
 from glasscase.lock.cache import InputCache
@@ -37,6 +39,8 @@ from glasscase.lock.model import FILE as LOCK_FILE
 from glasscase.lock.model import Lock
 from glasscase.lock.requirements import OWN
 from glasscase.measure.mrenclave import Measurement, measure
+from glasscase.seal.files import MANIFEST_NAME
+from glasscase.seal.package import build_package
 
 KEY_SIZE = 32  # bytes of a package or model key
 
@@ -103,10 +107,11 @@ def build(
         names = module_names(import_table(entry.path for entry in tree.entries()))
         check_shadowing(code, names)
         if project.app.encrypt:
-            _read_key(options.package_key or os.path.join(project_dir, project.keys.package))
-            raise UsageError("cli.option.unavailable", "app.encrypt = true is not available in this version")
-        add_clear_application(tree, code)
-        sealed = _Sealed(None, None)
+            models = model_files(project_dir, project.models)
+            sealed = _encrypt(tree, (*code, *models), project, project_dir, options)
+        else:
+            add_clear_application(tree, code)
+            sealed = _Sealed(None, None)
         config = _configuration(project, lock, sealed, tree, directory=project_dir, owners=owners, size=options.size)
         tree.add(CONFIG, config.to_bytes())
         tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
@@ -201,6 +206,28 @@ def _configuration(
             hint="use a published glasscase, or say enclave.insecure_dev_enclave = true; it then stands in every verdict",
         )
     return final
+
+
+def _encrypt(
+    tree: TreeWriter, files: tuple[AppFile, ...], project: Project, directory: str, options: BuildOptions
+) -> _Sealed:
+    """Write blobs/, the encrypted package of the application and its models."""
+    key = _read_key(options.package_key or os.path.join(directory, project.keys.package))
+    paths = {file.key for file in files if file.key is not None}
+    keys = {path: _read_key(os.path.join(directory, path)) for path in sorted(paths)}
+    options.say(f"encrypt   {sum(not file.entry.directory for file in files):,} files")
+    blobs = os.path.join(tree.root, BLOBS.rstrip("/"))
+    os.mkdir(blobs, 0o755)
+    threads = options.jobs or len(os.sched_getaffinity(0))
+    leaf_lists = project.app.models == "digest"
+    package = build_package(
+        package_sources(files, keys), key=key, out_dir=blobs, threads=threads, leaf_lists=leaf_lists, durable=False
+    )
+    names = sorted({MANIFEST_NAME, *package.blobs})
+    digests = digest_files([os.path.join(blobs, name) for name in names], threads=threads)
+    for name, digest in zip(names, digests, strict=True):
+        tree.adopt(BLOBS + name, size=digest.size, sha256=digest.sha256)
+    return _Sealed(package.header, package.commitment)
 
 
 def _read_key(path: str) -> bytes:

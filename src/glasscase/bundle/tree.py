@@ -8,10 +8,13 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from glasscase.bundle.index import EXECUTABLE, PLAIN, FileEntry
 from glasscase.errors import FormatError
 from glasscase.fs.walk import FILES_MAX, check_distinct, check_path
+
+SYNC_THREADS = 16  # file systems write many waiting files at once
 
 
 class TreeWriter:
@@ -67,17 +70,21 @@ class TreeWriter:
 
     def finish(self) -> None:
         """Make everything durable, and set the modes and times of the directories."""
-        for path in self._entries:
-            descriptor = os.open(os.path.join(self.root, path), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with ThreadPoolExecutor(SYNC_THREADS) as pool:
+            for _ in pool.map(self._sync, self._entries):
+                pass
         for folder in sorted(self._folders, reverse=True):
             full = os.path.join(self.root, folder)
             os.chmod(full, 0o755)  # noqa: S103 - a bundle is public
             os.utime(full, (0, 0))
         os.utime(self.root, (0, 0))
+
+    def _sync(self, path: str) -> None:
+        descriptor = os.open(os.path.join(self.root, path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _place(self, path: str) -> str:
         folder = path.rpartition("/")[0]

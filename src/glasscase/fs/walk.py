@@ -6,6 +6,7 @@ Source: docs/bundle-format.md, "Normalisation".
 """
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ PART_MAX = 255  # bytes
 DEPTH_MAX = 64
 FILES_MAX = 1_000_000
 _READ = 1 << 20
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,16 @@ def check_path(path: str) -> None:
 
     Raises FormatError("fs.path.refused") otherwise.
     """
-    if not path or unicodedata.normalize("NFC", path) != path:
+    if not path or not unicodedata.is_normalized("NFC", path):
         raise _refused(path, "is empty or not in NFC")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+    if _CONTROL.search(path):
         raise _refused(path, "holds control characters or is not UTF-8")
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise _refused(path, "is absolute or has an empty, . or .. part")
-    longest = max(len(part.encode("utf-8")) for part in parts)
-    if len(path.encode("utf-8")) > PATH_MAX or longest > PART_MAX or len(parts) > DEPTH_MAX:
+    size = len(path.encode("utf-8"))
+    longest = size if size <= PART_MAX else max(len(part.encode("utf-8")) for part in parts)
+    if size > PATH_MAX or longest > PART_MAX or len(parts) > DEPTH_MAX:
         raise _refused(path, f"is longer than {PATH_MAX} bytes, deeper than {DEPTH_MAX} or has a part above {PART_MAX}")
 
 
@@ -58,7 +61,7 @@ def check_distinct(paths: Iterable[str]) -> None:
         end = len(path)
         while end > 0:
             name = path[:end]
-            folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKD", name).casefold())
+            folded = name.lower() if name.isascii() else _fold(name)
             other = seen.setdefault(folded, name)
             if other != name:
                 raise FormatError("fs.path.clash", f"{name!r} and {other!r} are one name where case is folded")
@@ -130,6 +133,10 @@ def open_beneath(root: str | os.PathLike[str], path: str, *, flags: int = os.O_R
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=current)
     finally:
         os.close(current)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", name).casefold())
 
 
 def _walk(descriptor: int, prefix: str, where: str, skip: Callable[[str, bool], bool], found: list[Entry]) -> None:

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from glasscase.bundle.check import check_bundle
 from glasscase.bundle.index import BundleIndex, open_bundle
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.seal.files import open_package
 
 
 def tree(root):
@@ -318,3 +321,120 @@ def test_opening_needs_the_lock_of_the_index(workshop):
         open_bundle(result.path)
 
     assert "bundle.file.changed" == caught.value.reason
+
+
+@pytest.fixture
+def secret(workshop):
+    """Give a project whose application and models are encrypted, with names and content that can be searched for."""
+    workshop.edit("encrypt = false", "encrypt = true")
+    (workshop.project / "src" / "app" / "hidden_module_name.py").write_bytes(b"CANARY_SOURCE_TEXT = 1\n")
+    (workshop.project / "src" / "empty_directory_name").mkdir()
+    (workshop.project / "models").mkdir()
+    (workshop.project / "models" / "weights_file_name.bin").write_bytes(b"CANARY_MODEL" * 5000)
+    text = (workshop.project / "glasscase.toml").read_text()
+    model = '[[model]]\npath = "models/weights_file_name.bin"\n'
+    (workshop.project / "glasscase.toml").write_text(text.replace("[enclave]", model + "[enclave]"))
+    return workshop
+
+
+def test_encrypted_bundle_passes_its_check_and_opens(secret):
+    """The package of a bundle opens under the measured header and commitment, and gives the sources back."""
+    result = secret.build()
+    checked = check_bundle(result.path, full=True)
+    assert () == checked.problems
+    package = open_package(
+        os.path.join(result.path, "blobs"), key=secret.key.read_bytes(), header=checked.config.package,
+        commitment=checked.config.commitment,
+    )  # fmt: skip
+
+    assert b"CANARY_SOURCE_TEXT = 1\n" == package.read("app/app/hidden_module_name.py")
+    assert b"CANARY_MODEL" * 5000 == package.open("models/weights_file_name.bin").read()
+    assert "app/empty_directory_name" in [entry.path for entry in package.entries if entry.directory]
+
+
+def test_nothing_of_encrypted_entries_is_in_clear(secret):
+    """No digest, path or text of an encrypted entry occurs in any clear file of the bundle, hex or raw (protocol 2)."""
+    result = secret.build()
+    clear = {
+        path: content for path, (_, _, content) in tree(result.path).items()
+        if content is not None and not path.startswith("blobs/")
+    }  # fmt: skip
+    package = open_package(os.path.join(result.path, "blobs"), key=secret.key.read_bytes())
+    needles = {b"hidden_module_name", b"weights_file_name", b"empty_directory_name", b"CANARY"}
+    for folder, _, files in os.walk(secret.project):
+        for name in files:
+            content = (Path(folder) / name).read_bytes()
+            inside = Path(folder, name).relative_to(secret.project).parts[0] in ("src", "models")
+            if inside and content:
+                digest = hashlib.sha256(content).digest()
+                needles |= {digest, digest.hex().encode()}
+    needles |= {
+        digest
+        for entry in package.entries
+        if not entry.directory and entry.size
+        for digest in (entry.digest, entry.digest.hex().encode())
+    }
+    needles |= {package.package.digest, package.package.digest.hex().encode(), package.package.opening}
+
+    assert len(needles) > 12
+    assert [] == [(path, needle) for path, content in clear.items() for needle in needles if needle in content]
+
+
+def test_encrypted_bundles_are_the_same_bytes(secret):
+    """The same sources and key give the same bundle; another key changes MRENCLAVE, another place does not."""
+    first = secret.build("one.bundle", jobs=1)
+    second = secret.build("two.bundle", jobs=2)
+    assert tree(first.path) == tree(second.path)
+    other = secret.project / "keys" / "other.key"
+    other.write_bytes(bytes(range(32)))
+    other.chmod(0o600)
+    third = secret.build("three.bundle", package_key=str(other))
+
+    assert first.measurement.mrenclave != third.measurement.mrenclave
+
+
+def test_changed_blob_shows(secret):
+    """The package header is compared always, every blob by size, and with full=True by its bytes too."""
+    result = secret.build()
+    blobs = sorted(path for path in os.listdir(os.path.join(result.path, "blobs")) if path != "manifest")
+    for name in (blobs[0], "manifest"):
+        path = Path(result.path, "blobs", name)
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        assert [] == [problem.id for problem in check_bundle(result.path).problems]
+        assert ["bundle.file.changed"] == [problem.id for problem in check_bundle(result.path, full=True).problems]
+        path.write_bytes(before + b"x")
+        assert "bundle.file.changed" in [problem.id for problem in check_bundle(result.path).problems]
+        path.write_bytes(before)
+    path = Path(result.path, "blobs", "manifest")
+    path.write_bytes(bytes(len(path.read_bytes())))
+
+    assert "bundle.package.mismatch" in [problem.id for problem in check_bundle(result.path).problems]
+
+
+def test_keys_are_checked(secret):
+    """A package key that is exposed, short or missing, and a weak or doubled owner key, are refused."""
+    secret.key.chmod(0o644)
+    refused(secret, "fs.key.exposed")
+    secret.key.chmod(0o600)
+    secret.key.write_bytes(bytes(31))
+    refused(secret, "bundle.key.malformed")
+    secret.key.unlink()
+    refused(secret, "fs.file.missing", StorageError)
+    secret.key.write_bytes(bytes(range(32)))
+    secret.key.chmod(0o600)
+    owner = str(secret.project / "keys" / "owner.pub")
+    refused(secret, "bundle.owner.malformed", owners=(owner, owner))
+    small_order = Ed25519PublicKey.from_public_bytes(bytes(32))
+    weak = secret.project / "keys" / "weak.pub"
+    weak.write_bytes(small_order.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    refused(secret, "bundle.owner.malformed", owners=(str(weak),))
+    refused(secret, "bundle.owner.malformed", owners=(str(secret.key),))
+
+
+def test_models_without_leaf_lists_are_named(secret):
+    """models = "key" is measured and stands in the list of weakenings."""
+    secret.edit("encrypt = true", 'encrypt = true\nmodels = "key"')
+    checked = check_bundle(secret.build().path).require_sound()
+
+    assert "models-key" in checked.insecure
