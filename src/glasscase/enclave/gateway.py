@@ -1,0 +1,246 @@
+"""The ASGI application at the port: glasscase's own endpoints, and the owner's application behind a gate.
+
+Invariants: a path below /.well-known/glasscase is never given to the application, and the application sees nothing before
+the state is `serving`; every body has a limit in bytes and in time; a refused envelope has one answer whatever the cause.
+Source: docs/provisioning.md, "Endpoints".
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from glasscase.codec import cbor
+from glasscase.codec.record import take_map
+from glasscase.enclave.instancefile import beacon_digest
+from glasscase.errors import Error, FormatError
+from glasscase.seal.cose import COSE_MAX
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PREFIX = "/.well-known/glasscase"
+ASK_MAX = 64 * 1024  # bytes of a POST evidence
+UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more ends the oldest
+UPLOAD_TIMEOUT_S = 30.0
+_CBOR, _COSE, _TEXT = "application/cbor", "application/cose", "text/plain; charset=utf-8"
+
+
+class Enclave(Protocol):
+    """What the gateway asks of the enclave; all of it may take time, so it is awaited."""
+
+    async def evidence(self) -> bytes:
+        """Return the current attestation."""
+
+    async def attest(self, *, nonce: bytes | None, beacon: bytes | None) -> bytes:
+        """Return a new attestation over the live keys."""
+
+    async def provision(self, envelope: bytes) -> bytes:
+        """Return the receipt for an accepted envelope; raises Error for any other."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what GET status answers."""
+
+
+class Gateway:
+    """The application that the server runs. body_max: bytes of a request body; idle_s: seconds between two parts of it."""
+
+    def __init__(self, enclave: Enclave, *, body_max: int, idle_s: float) -> None:
+        self._enclave = enclave
+        self._body_max = body_max
+        self._idle_s = idle_s
+        self._application: Application | None = None
+        self._state: dict[str, Any] = {}
+        self._attesting = False
+        self._uploads: OrderedDict[object, asyncio.Timeout] = OrderedDict()
+
+    def open(self, application: Application, state: dict[str, Any]) -> None:
+        """Let requests through to the application. state: what its lifespan left for the scope of each request."""
+        self._application, self._state = application, state
+
+    def close(self) -> None:
+        """Let no further request through."""
+        self._application = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or connection."""
+        await self.answer(scope, receive, send, welcome=True)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, *, welcome: bool) -> None:
+        """Answer one request. welcome: whether this client may use the application (mutual TLS)."""
+        own = scope["type"] == "http" and (scope["path"] == PREFIX or scope["path"].startswith(PREFIX + "/"))
+        if own:
+            await self._answer_own(scope, receive, send)
+        elif scope["path"] == PREFIX or scope["path"].startswith(PREFIX + "/"):
+            await _refuse_socket(receive, send)
+        elif self._application is None:
+            await _unavailable(scope, receive, send)
+        elif not welcome:
+            await _reply(send, 403, _TEXT, b"a client certificate is required\n")
+        elif scope["type"] == "http":
+            await self._pass_on(scope, receive, send, self._application)
+        else:
+            await self._application({**scope, "state": dict(self._state)}, receive, send)
+
+    async def _answer_own(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = (scope["method"], scope["path"].removeprefix(PREFIX + "/"))
+        if request == ("GET", "evidence"):
+            await _reply(send, 200, _CBOR, await self._enclave.evidence())
+        elif request == ("GET", "status"):
+            await _reply(send, 200, "application/json", json.dumps(self._enclave.status()).encode() + b"\n")
+        elif request == ("POST", "evidence"):
+            await self._answer_attest(receive, send)
+        elif request == ("POST", "provision"):
+            await self._answer_provision(scope, receive, send)
+        elif request[1] in ("evidence", "status", "provision"):
+            await _reply(send, 405, _TEXT, b"method not allowed\n")
+        else:
+            await _reply(send, 404, _TEXT, b"not found\n")
+
+    async def _answer_attest(self, receive: Receive, send: Send) -> None:
+        body = await self._body(receive, ASK_MAX)
+        try:
+            nonce, beacon = _read_ask(body if body is not None else b"")
+        except FormatError:
+            await _reply(send, 400, _TEXT, b"malformed\n")
+            return
+        if self._attesting:
+            await _reply(send, 429, _TEXT, b"busy\n")
+            return
+        self._attesting = True
+        try:
+            answer = await self._enclave.attest(nonce=nonce, beacon=beacon)
+        except Error:
+            await _reply(send, 503, _TEXT, b"no quote\n")
+        else:
+            await _reply(send, 200, _CBOR, answer)
+        finally:
+            self._attesting = False
+
+    async def _answer_provision(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await self._body(receive, COSE_MAX)
+        kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+        receipt = None
+        if body is not None and kinds == [_COSE.encode()]:
+            with contextlib.suppress(Error):
+                receipt = await self._enclave.provision(body)
+        if receipt is None:
+            await _reply(send, 403, _TEXT, b"refused")
+        else:
+            await _reply(send, 200, _COSE, receipt)
+
+    async def _body(self, receive: Receive, limit: int) -> bytes | None:
+        """Return a whole body of at most `limit` bytes that came in time, else None."""
+        ticket = object()
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(UPLOAD_TIMEOUT_S) as timeout:
+                self._uploads[ticket] = timeout
+                if len(self._uploads) > UPLOADS_MAX:
+                    _, oldest = self._uploads.popitem(last=False)
+                    oldest.reschedule(asyncio.get_running_loop().time())
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return None
+                    size += len(message.get("body", b""))
+                    if size > limit:
+                        return None
+                    parts.append(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            return None
+        finally:
+            self._uploads.pop(ticket, None)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, application: Application) -> None:
+        """Run the application with a limit on the request body."""
+        if any(name == b"content-length" and int(value) > self._body_max for name, value in scope["headers"]):
+            await _reply(send, 413, _TEXT, b"the body is too long\n")
+            return
+        limited = _Limited(receive, send, body_max=self._body_max, idle_s=self._idle_s)
+        await application({**scope, "state": dict(self._state)}, limited.receive, limited.send)
+
+
+class _Limited:
+    """One request's receive and send with limits on its body; what is above them looks like a disconnect to the app."""
+
+    def __init__(self, receive: Receive, send: Send, *, body_max: int, idle_s: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._left = body_max
+        self._idle_s = idle_s
+        self._complete = False
+        self._started = False
+        self._ended = False
+
+    async def receive(self) -> Message:
+        if self._ended:
+            return {"type": "http.disconnect"}
+        if self._complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._receive()
+        except TimeoutError:
+            return await self._end(408, b"the body did not come in time\n")
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            if self._left < 0:
+                return await self._end(413, b"the body is too long\n")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self._ended:
+            self._started = True
+            await self._send(message)
+
+    async def _end(self, status: int, text: bytes) -> Message:
+        self._ended = True
+        if not self._started:
+            await _reply(self._send, status, _TEXT, text, close=True)
+        return {"type": "http.disconnect"}
+
+
+def _read_ask(body: bytes) -> tuple[bytes | None, bytes | None]:
+    """Return nonce and beacon digest of a POST evidence; raises FormatError."""
+    fields = take_map(
+        cbor.decode(body, max_bytes=ASK_MAX, what="request for evidence"),
+        what="request for evidence",
+        reason="enclave.request.malformed",
+        required={},
+        optional={"nonce": 32, "beacon": str},
+    )
+    return fields.get("nonce"), beacon_digest(fields["beacon"]) if "beacon" in fields else None
+
+
+async def _reply(send: Send, status: int, kind: str, body: bytes, *, close: bool = False) -> None:
+    headers = [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await _reply(send, 503, _TEXT, b"not serving\n")
+    else:
+        await _refuse_socket(receive, send)
+
+
+async def _refuse_socket(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": 1013})

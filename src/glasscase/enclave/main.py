@@ -1,0 +1,53 @@
+"""The enclave program, started by the bootstrap once the import finder is in place.
+
+Invariants: this is the only module inside that reads the clock and writes to the environment; a foreseeable failure is one
+line on stderr and an exit code, never a traceback.
+Source: docs/provisioning.md.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
+from glasscase.enclave.instancefile import read_instance
+from glasscase.enclave.places import places
+from glasscase.enclave.program import EXIT_FAILED, EXIT_OK, Program, prepare
+from glasscase.errors import Error
+from glasscase.fs.atomic import read_file
+
+
+def main(arguments: list[str], finder: Any) -> int:
+    """Return the exit code of one enclave. arguments: the words after the program's name; finder: the bootstrap's."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="glasscase: %(levelname)s: %(name)s: %(message)s")
+    for name in ("uvicorn.error", "uvicorn.asgi", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    stops: list[int] = []
+    program: list[Program] = []
+
+    def stop(number: int, _frame: Any) -> None:
+        stops.append(number)
+        for running in program:
+            running.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        where = places(arguments)
+        config = EnclaveConfig.from_bytes(read_file(where.config, max_bytes=MAX_BYTES, what="enclave.cbor"))
+        os.environ.update(config.env)
+        prepare(where)
+        instance = read_instance(where.instance)
+        program.append(Program(config, instance, where, finder=finder, clock=lambda: int(time.time())))
+        if stops:
+            return EXIT_OK
+        return program[0].run()
+    except Error as error:
+        logging.getLogger("glasscase").error("%s", error)
+        return EXIT_FAILED
+    except Exception:
+        logging.getLogger("glasscase").exception("the enclave program failed")
+        return EXIT_FAILED

@@ -1,0 +1,216 @@
+"""One run of the enclave from boot to stop: the state machine that ties the other parts together.
+
+Invariants: the application's code is decrypted, imported and started only after an envelope has been accepted; without one
+the program ends when the time-out fires; whatever fails after acceptance ends the program, never half-started.
+Source: docs/provisioning.md, "States".
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from glasscase.config.enclave import EnclaveConfig
+from glasscase.enclave.attest import Attester, Identity
+from glasscase.enclave.gateway import Gateway
+from glasscase.enclave.handover import Handover, hand_over
+from glasscase.enclave.instancefile import InstanceFile, read_beacon
+from glasscase.enclave.keys import InstanceKeys, server_context
+from glasscase.enclave.places import Places
+from glasscase.enclave.provision import Acceptance, Provisioner
+from glasscase.enclave.quoting import Quoter
+from glasscase.enclave.serve import EnclaveServer, load_application, make_server
+from glasscase.enclave.state import State, StateKeeper
+from glasscase.enclave.unpack import Unpacker
+from glasscase.errors import Error
+from glasscase.evidence.attestation import Provision
+from glasscase.sgx.reportdata import app_report_data
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_TIMEOUT = 3
+RETRY_S = 60.0  # seconds until a renewal that failed is tried again
+_T = TypeVar("_T")
+_log = logging.getLogger("glasscase")
+
+
+class Program:
+    """One enclave. finder: the import finder of the bootstrap. clock: unix seconds."""
+
+    def __init__(
+        self, config: EnclaveConfig, instance: InstanceFile, places: Places, *, finder: Any, clock: Callable[[], int]
+    ) -> None:
+        self._config = config
+        self._instance = instance
+        self._places = places
+        self._keeper = StateKeeper(places.instance, clock=clock)
+        self._keys = InstanceKeys()
+        self._quoter = Quoter(places.attestation)
+        self._context: ssl.SSLContext = server_context(config.server.client_ca)
+        own_certificate = config.server.certificate == "own"
+        self._attester = Attester(
+            Identity(config.name, instance.san, own_certificate), self._keys, self._quoter, self._context,
+            clock=clock, directory=places.run,
+        )  # fmt: skip
+        self._unpacker = Unpacker(config, places, finder)
+        self._provisioner = Provisioner(
+            config, self._quoter.own_facts(), self._keys, clock=clock,
+            open_package=self._unpacker.open if config.encrypt else None,
+            live_spki_sha256=lambda: self._attester.live_spki_sha256,
+        )  # fmt: skip
+        self._worker = ThreadPoolExecutor(1, "glasscase")
+        self._gateway = Gateway(self, body_max=config.server.body_max, idle_s=config.server.idle_timeout)
+        self._clock = clock
+        self._stopping = False
+        self._server: EnclaveServer | None = None
+        self._accepted: asyncio.Future[Acceptance] | None = None
+
+    def stop(self) -> None:
+        """Ask for a clean end; may be called from a signal handler."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    def run(self) -> int:
+        """Return the exit code: 0 stopped, 1 failed, 3 no secrets in time."""
+        self._keeper.enter(State.BOOTED)
+        try:
+            self._renew(nonce=self._instance.nonce, beacon=self._instance.beacon)
+            code = asyncio.run(self._live())
+        except Error as error:
+            _log.error("%s", error)
+            code = EXIT_FAILED
+        except Exception:
+            self._keeper.enter(State.FAILED)
+            raise
+        self._keeper.enter(State.STOPPED if code == EXIT_OK else State.FAILED)
+        return code
+
+    # what the gateway asks
+
+    async def evidence(self) -> bytes:
+        """Return the current attestation."""
+        return self._attester.current()
+
+    async def attest(self, *, nonce: bytes | None, beacon: bytes | None) -> bytes:
+        """Return a new attestation over the live keys."""
+        return await self._work(partial(self._attester.attest, nonce=nonce, beacon=beacon))
+
+    async def provision(self, envelope: bytes) -> bytes:
+        """Return the receipt of an accepted envelope; raises Error for any other."""
+        acceptance = await self._work(partial(self._accept, envelope))
+        if acceptance.fresh and self._accepted is not None and not self._accepted.done():
+            self._accepted.set_result(acceptance)
+        return acceptance.receipt
+
+    def status(self) -> dict[str, Any]:
+        """Return what GET status answers."""
+        return self._keeper.view()
+
+    # the life
+
+    async def _live(self) -> int:
+        self._accepted = asyncio.get_running_loop().create_future()
+        self._server = make_server(
+            self._gateway, self._context, self._config.server, host=self._instance.host, port=self._instance.port,
+            ready=self._listening,
+        )  # fmt: skip
+        if self._stopping:
+            return EXIT_OK
+        serving = asyncio.create_task(self._server.serve())
+        owner = asyncio.create_task(self._be_provisioned())
+        done, _ = await asyncio.wait({serving, owner}, return_when=asyncio.FIRST_COMPLETED)
+        if owner in done and owner.exception() is None and owner.result() == EXIT_OK:
+            raise RuntimeError("the application's task ended before the server")
+        self._server.should_exit = True
+        await serving
+        self._gateway.close()
+        if owner in done:
+            return owner.result()
+        owner.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await owner
+        return EXIT_OK
+
+    def _listening(self, port: int) -> None:
+        self._keeper.enter(State.WAITING, port=port)
+        _log.info("waiting for secrets on port %d", port)
+
+    async def _be_provisioned(self) -> int:
+        """Wait for secrets, start the application, and renew until cancelled."""
+        if self._accepted is None:
+            raise RuntimeError("not alive")
+        try:
+            async with asyncio.timeout(self._instance.timeout):
+                acceptance = await self._accepted
+        except TimeoutError:
+            _log.error("no secrets within %d s", self._instance.timeout)
+            return EXIT_TIMEOUT
+        self._keeper.enter(State.PROVISIONING)
+        _log.info("secrets accepted")
+        await self._work(partial(self._unpacker.unpack, acceptance.package))
+        await self._work(self._renew)
+        self._hand_over(acceptance)
+        self._unpacker.expose(acceptance.package)
+        options = self._config.server
+        loaded = load_application(self._config.entry, self._config.interface, threads=options.app_threads)
+        async with loaded:
+            self._gateway.open(loaded.application, loaded.state)
+            self._keeper.enter(State.SERVING)
+            _log.info("serving")
+            await self._keep_renewing()
+        return EXIT_OK
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            session = self._attester.session
+            now = self._clock()
+            wait = max((session.nbf + session.exp) // 2 - now, 0.0)
+            await asyncio.sleep(wait or RETRY_S)
+            try:
+                await self._work(self._renew)
+            except Error as error:
+                _log.error("renewal failed: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    def _renew(self, *, nonce: bytes | None = None, beacon: bytes | None = None) -> None:
+        self._attester.renew(nonce=nonce, beacon=read_beacon(self._places.instance) or beacon)
+        session = self._attester.session
+        self._keeper.renewed(seq=session.seq, exp=session.exp)
+
+    def _accept(self, envelope: bytes) -> Acceptance:
+        try:
+            acceptance = self._provisioner.accept(envelope)
+        except Error:
+            _log.warning("an envelope was refused")
+            raise
+        if acceptance.fresh:
+            self._attester.accept(
+                Provision(acceptance.envelope, acceptance.receipt),
+                prov=acceptance.digest,
+                chain=acceptance.contents.chain,
+            )
+        return acceptance
+
+    def _hand_over(self, acceptance: Acceptance) -> None:
+        def quote(said: bytes) -> bytes:
+            return self._quoter.quote(app_report_data(self._keys.digest, said))
+
+        hand_over(
+            Handover(dict(acceptance.contents.secrets), quote, partial(self._unpacker.open_file, acceptance.package))
+        )
+
+    async def _work(self, call: Callable[[], _T]) -> _T:
+        """Run what blocks in the one worker thread of ours."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, call)
+
+
+def prepare(places: Places) -> None:
+    """Make the private directories that a fresh tmpfs lacks."""
+    for path in (places.run, places.models):
+        os.makedirs(path, mode=0o700, exist_ok=True)

@@ -1,0 +1,135 @@
+"""Provisioning: whether an envelope is accepted, once.
+
+Invariants: every check has passed before anything is kept, written or handed on; one envelope is accepted in the life of an
+instance, the same payload again gets the stored receipt, anything else is refused; after acceptance the seal key is gone.
+Callers turn every failure into one uniform answer: the reasons here are for tests, not for the host.
+Source: docs/provisioning.md, "Checks in their order".
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+
+from glasscase.config.enclave import EnclaveConfig
+from glasscase.enclave.keys import InstanceKeys
+from glasscase.errors import FormatError
+from glasscase.ratls.cert import spki_digest
+from glasscase.seal.envelope import (
+    NO_PACKAGE,
+    Contents,
+    Context,
+    Envelope,
+    check_signatures,
+    open_envelope,
+    read_envelope,
+)
+from glasscase.seal.receipt import Receipt
+from glasscase.sgx.report import ReportBody
+
+
+@dataclass(frozen=True, repr=False)
+class Acceptance:
+    """What was accepted. package: the opened package or None. fresh: False if this payload had been accepted before."""
+
+    envelope: bytes
+    receipt: bytes
+    digest: bytes
+    contents: Contents
+    package: Any
+    fresh: bool
+
+
+class Provisioner:
+    """The one decision of an instance. own: the enclave's own report. clock: unix seconds.
+
+    open_package: opens the encrypted package with the contents' keys, doing every check of docs/bundle-format.md on it, or
+    None without one. live_spki_sha256: of the live TLS key, for a certificate chain.
+    """
+
+    def __init__(
+        self,
+        config: EnclaveConfig,
+        own: ReportBody,
+        keys: InstanceKeys,
+        *,
+        clock: Callable[[], int],
+        open_package: Callable[[Contents], Any] | None,
+        live_spki_sha256: Callable[[], bytes],
+    ) -> None:
+        self._config = config
+        self._own = own
+        self._keys = keys
+        self._clock = clock
+        self._open_package = open_package
+        self._live_spki_sha256 = live_spki_sha256
+        self._package = hashlib.sha256(config.package).digest() if config.package is not None else NO_PACKAGE
+        self._lock = threading.Lock()
+        self._accepted: Acceptance | None = None
+
+    def accept(self, data: bytes) -> Acceptance:
+        """Return what was accepted, now or before for the same payload.
+
+        Raises an Error with a reason of the area `seal` (or of the package) if any check fails; then nothing has changed.
+        """
+        with self._lock:
+            envelope = read_envelope(data)
+            if self._accepted is not None:
+                if envelope.digest != self._accepted.digest:
+                    raise FormatError("seal.envelope.second", "another envelope has been accepted already")
+                return Acceptance(**{**vars(self._accepted), "fresh": False})
+            check_signatures(envelope, owners=self._config.owners, threshold=self._config.threshold)
+            self._check_context(envelope.context)
+            self._check_time(envelope.context)
+            contents = open_envelope(envelope, seal_key=self._keys.seal)
+            self._check_chain(contents.chain)
+            package = self._open_package(contents) if self._open_package is not None else None
+            receipt = self._receipt(envelope)
+            self._keys.seal.wipe()
+            self._accepted = Acceptance(data, receipt, envelope.digest, contents, package, fresh=True)
+            return self._accepted
+
+    def _check_context(self, context: Context) -> None:
+        for name, own, theirs in (
+            ("mrenclave", self._own.mrenclave, context.mrenclave),
+            ("instance", self._keys.digest, context.instance),
+            ("package", self._package, context.package),
+            ("isv_svn", self._own.isv_svn, context.isv_svn),
+        ):
+            if own != theirs:
+                raise FormatError(f"seal.context.{name}", f"the envelope is for another {name}")
+
+    def _check_time(self, context: Context) -> None:
+        now = self._clock()
+        if now < self._config.build_epoch:
+            raise FormatError("seal.time.unbuilt", "the clock is before the build of this enclave")
+        if now < context.issued_at:
+            raise FormatError("seal.time.early", "the clock is before the time at which the envelope was made")
+        if now > context.not_after:
+            raise FormatError("seal.time.expired", "the envelope has expired")
+
+    def _check_chain(self, chain: tuple[bytes, ...]) -> None:
+        if bool(chain) != (self._config.server.certificate == "own"):
+            raise FormatError("seal.chain.wrong", "a certificate chain must be there exactly in certificate mode own")
+        try:
+            certificates = [x509.load_der_x509_certificate(der) for der in chain]
+            own = not certificates or spki_digest(certificates[0].public_key()) == self._live_spki_sha256()
+        except (ValueError, TypeError):
+            raise FormatError("seal.chain.wrong", "a certificate of the chain cannot be read") from None
+        if not own:
+            raise FormatError("seal.chain.wrong", "the chain's first certificate is not for the key made inside")
+
+    def _receipt(self, envelope: Envelope) -> bytes:
+        receipt = Receipt(
+            instance=self._keys.digest,
+            envelope=envelope.digest,
+            owners=envelope.context.owners,
+            secrets=envelope.context.secrets,
+            package=self._package,
+            mrenclave=self._own.mrenclave,
+            host_time=self._clock(),
+        )
+        return receipt.sign(self._keys.receipt_seed)

@@ -1,0 +1,168 @@
+"""The server: uvicorn with our TLS context, limits and signals, and the owner's application loaded into it.
+
+Invariants: one process, one port from boot to stop; loop and HTTP parser are pinned; threads stay within the measured
+budget; SIGTERM ends with a bounded drain and exit code 0.
+Source: docs/provisioning.md, "Serving".
+"""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import uvicorn
+from uvicorn.lifespan.on import LifespanOn
+
+from glasscase.config.enclave import ServerOptions
+from glasscase.enclave.connections import HEADERS_MAX, Guard
+from glasscase.enclave.gateway import Application, Gateway
+from glasscase.errors import StorageError, UsageError
+
+_log = logging.getLogger("glasscase")
+
+
+class EnclaveServer(uvicorn.Server):
+    """uvicorn's server whose signals are ours. ready: called with the port once it listens."""
+
+    def __init__(self, config: uvicorn.Config, *, handshake_s: float, ready: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._handshake_s = handshake_s
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone: the program handles SIGTERM and ends with exit code 0."""
+        yield
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, with a deadline for the TLS handshake. Raises StorageError("enclave.port.taken")."""
+        del sockets
+        config = self.config
+        await self.lifespan.startup()
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
+            )
+
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                protocol, host=config.host, port=config.port, ssl=config.ssl, backlog=config.backlog,
+                ssl_handshake_timeout=self._handshake_s, ssl_shutdown_timeout=5.0,
+            )  # fmt: skip
+        except OSError as error:
+            text = f"cannot listen on {config.host} port {config.port}: {(error.strerror or 'failed').lower()}"
+            raise StorageError("enclave.port.taken", text, errno=error.errno) from None
+        self.servers = [server]
+        self.started = True
+        self._ready(server.sockets[0].getsockname()[1])
+
+
+def make_server(
+    gateway: Gateway,
+    context: ssl.SSLContext,
+    options: ServerOptions,
+    *,
+    host: str,
+    port: int,
+    ready: Callable[[int], None],
+) -> EnclaveServer:
+    """Return the server of this enclave, not yet listening."""
+    guard = Guard(gateway, header_s=options.header_timeout, mutual=bool(options.client_ca))
+    config = uvicorn.Config(
+        gateway,
+        host=host,
+        port=port,
+        loop="asyncio",
+        http=guard.protocol,  # type: ignore[arg-type]
+        ws="auto",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        workers=1,
+        forwarded_allow_ips="",
+        ssl_context_factory=lambda _config, _default: context,
+        timeout_keep_alive=options.idle_timeout,
+        timeout_graceful_shutdown=options.drain,
+        h11_max_incomplete_event_size=HEADERS_MAX,
+        backlog=2048,
+    )
+    return EnclaveServer(config, handshake_s=options.header_timeout, ready=ready)
+
+
+class LoadedApplication:
+    """The owner's application and its lifespan. Use `async with`: it starts on entry and is shut down on exit."""
+
+    def __init__(self, application: Application, *, lifespan: bool) -> None:
+        self.application = application
+        self.state: dict[str, Any] = {}
+        self._lifespan = LifespanOn(_lifespan_config(application)) if lifespan else None
+
+    async def __aenter__(self) -> "LoadedApplication":
+        """Run the application's start-up. Raises UsageError("enclave.app.failed") if it fails."""
+        if self._lifespan is not None:
+            await self._lifespan.startup()
+            if self._lifespan.should_exit:
+                raise UsageError("enclave.app.failed", "the application's start-up failed")
+            self.state = self._lifespan.state
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Run the application's shutdown."""
+        if self._lifespan is not None:
+            await self._lifespan.shutdown()
+
+
+def load_application(entry: str, interface: str, *, threads: int) -> LoadedApplication:
+    """Import `module:attribute` and return the application. threads: how many may run handlers at a time.
+
+    Must be called in the running event loop. Raises UsageError("enclave.app.failed") if there is no such application; what
+    the application's own code raises passes through.
+    """
+    module_name, _, attribute = entry.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name + ".").startswith(error.name + "."):
+            raise UsageError("enclave.app.failed", f"there is no module {error.name!r} for the entry") from None
+        raise
+    except AttributeError:
+        raise UsageError("enclave.app.failed", f"the entry {entry!r} names nothing in its module") from None
+    if not callable(found):
+        raise UsageError("enclave.app.failed", f"the entry {entry!r} is not an application")
+    handlers = max(1, threads - max(1, threads // 4))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max(1, threads - handlers), "app"))
+    if interface == "wsgi":
+        from a2wsgi import WSGIMiddleware
+
+        wrapped: Any = WSGIMiddleware(found, workers=handlers)
+        return LoadedApplication(wrapped, lifespan=False)
+    _limit_anyio(handlers)
+    return LoadedApplication(found, lifespan=True)
+
+
+def _limit_anyio(threads: int) -> None:
+    """Cap the threads of synchronous handlers in frameworks on anyio, which are 40 by default."""
+    if "anyio" in sys.modules:
+        limiter = importlib.import_module("anyio.to_thread").current_default_thread_limiter()
+        limiter.total_tokens = threads
+
+
+def _lifespan_config(application: Application) -> uvicorn.Config:
+    config = uvicorn.Config(
+        application, lifespan="auto", interface="asgi3", log_config=None, proxy_headers=False, ws="none",
+        workers=1, forwarded_allow_ips="",
+    )  # fmt: skip
+    config.loaded_app = application
+    config.loaded = True
+    return config
