@@ -60,12 +60,12 @@ def launch(
     name or port that is in use and for root without --user, StorageError if the process cannot be started.
     """
     place = state.place_of(state_directory, request.name)
-    _require_runtime(request, checked.bundle.index.runtime_name)
+    _require_runtime(request, checked.bundle.index.runtime.name)
     account = _account(request)
     _require_free(state_directory, place, request)
     _require_persist(place, request, checked)
     _make_directories(place, account)
-    runtime = data_directory / "runtimes" / checked.bundle.index.runtime_name
+    runtime = data_directory / "runtimes" / checked.bundle.index.runtime.name
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
     facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
     atomic.write_file(place.instance / "instance.json", facts.to_bytes())

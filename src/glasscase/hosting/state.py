@@ -291,6 +291,14 @@ def resident_bytes(process: ProcessId) -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def can_write_bundle(record: InstanceRecord) -> bool:
+    """Return whether the account of the running process owns the bundle: an enclave could then delete its own files."""
+    try:
+        return os.stat(f"/proc/{record.process.pid}").st_uid == os.stat(record.bundle).st_uid
+    except OSError:
+        return False
+
+
 def state_of(place: Place, record: InstanceRecord) -> str:
     """Return the state of an instance now: `starting`, one of the enclave's own, or how its process ended.
 

@@ -56,4 +56,6 @@ REASONS: tuple[Reason, ...] = (
            "check where its Gramine comes from, then: glasscase runtime import PATH"),
     Reason("bundle.runtime.libc", "format", "rootfs holds another C library than the pinned runtime", _FORMAT,
            "do not run it; get the bundle again"),
+    Reason("bundle.writable.by_enclave", "state", "the account that an enclave runs as owns the bundle and could delete its files",
+           "docs/provisioning.md, launch", "run as root with --user U, or give the bundle to another owner"),
 )  # fmt: skip

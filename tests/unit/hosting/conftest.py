@@ -67,7 +67,7 @@ def bundle(workplace):
 @pytest.fixture
 def checked(bundle):
     """Return what bundle.check says of the bundle, as far as a launch looks at it."""
-    index = SimpleNamespace(runtime_name="gramine")
+    index = SimpleNamespace(runtime=SimpleNamespace(name="gramine"))
     return SimpleNamespace(
         bundle=SimpleNamespace(id=b"\x11" * 32, index=index, path=bundle),
         measurement=SimpleNamespace(mrenclave=b"\x22" * 32),

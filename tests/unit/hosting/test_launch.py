@@ -237,7 +237,7 @@ def test_persisted_state_of_another_bundle_is_not_overwritten(running, workplace
 
 def test_a_bundle_of_the_simulator_is_refused_by_gramine(workplace, checked):
     """The stand-in runtime cannot be loaded by a real machine, and the answer says so before anything starts."""
-    checked.bundle.index.runtime_name = "simulator"
+    checked.bundle.index.runtime.name = "simulator"
     with pytest.raises(UsageError) as caught:
         start(workplace, checked)
 

@@ -1,0 +1,137 @@
+"""The doctor describes any machine, names a remedy for each lack, and works without SGX."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from glasscase.hosting import doctor
+from glasscase.hosting.doctor import FAIL, PASS, UNKNOWN, WARN, Machine, Needs
+
+GOOD = Needs(enclave_size=512 << 20, disk=0, edmm=False, epoch=1000, runtime="gramine-1.9", path="/")
+QCNL = '// comment\n{\n  // where\n  "pccs_url": "https://localhost:8081/sgx/certification/v4/",\n  "use_secure_cert": true\n}\n'
+
+
+def answers(host, port):
+    """Pretend that something listens."""
+
+
+def refuses(host, port):
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Return a function(**changes) -> Machine with all that SGX needs; a change removes or replaces a file."""
+    root = tmp_path / "m"
+    listener = socket.socket(socket.AF_UNIX)
+
+    def make(*, probe=answers, clock=0, now=2000, **changes):
+        files = {
+            "proc/cpuinfo": "model name\t: Xeon\nflags\t\t: fpu sgx sgx_lc\n",
+            "proc/sys/kernel/osrelease": "6.1.0-25-amd64\n",
+            "dev/sgx_enclave": "",
+            "dev/sgx_provision": "",
+            "dev/cpu/0/cpuid": "\0" * 0x12 + "\x03\0\0\0" * 4,
+            "sys/devices/system/node/node0/x86/sgx_total_bytes": str(8 << 30) + "\n",
+            "usr/lib/x86_64-linux-gnu/libsgx_dcap_ql.so.1": "",
+            "usr/lib/x86_64-linux-gnu/libdcap_quoteprov.so.1": "",
+            "etc/sgx_default_qcnl.conf": QCNL,
+            **changes,
+        }
+        for name, content in files.items():
+            if content is not None:
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_text(content)
+        socket_path = root / doctor.AESM
+        socket_path.parent.mkdir(parents=True, exist_ok=True)
+        listener.bind(str(socket_path))
+        listener.listen()
+        return Machine(root, tmp_path, ("gramine-1.9",), now, clock, probe)
+
+    yield make
+    listener.close()
+
+
+def item(items, name):
+    """Return the one item of a name."""
+    return next(found for found in items if found.name == name)
+
+
+def test_a_complete_machine_passes(machine, monkeypatch):
+    """Every item passes and gramine-sgx can work."""
+    items = doctor.examine(machine(), None)
+
+    assert {PASS} == {found.outcome for found in items}, [found for found in items if found.outcome != PASS]
+    assert doctor.can(items, "gramine-sgx")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "outcome"),
+    [
+        ("cpu", {"proc/cpuinfo": "model name: x\nflags : fpu\n"}, FAIL),
+        ("cpu", {"proc/cpuinfo": "model name: x\nflags : fpu sgx\n"}, FAIL),
+        ("cpu", {"proc/cpuinfo": ""}, UNKNOWN),
+        ("kernel", {"proc/sys/kernel/osrelease": "5.4.0\n"}, FAIL),
+        ("kernel", {"proc/sys/kernel/osrelease": None}, UNKNOWN),
+        ("/dev/sgx_enclave", {"dev/sgx_enclave": None}, FAIL),
+        ("/dev/sgx_provision", {"dev/sgx_provision": None}, FAIL),
+        ("EPC", {"sys/devices/system/node/node0/x86/sgx_total_bytes": None}, UNKNOWN),
+        ("EDMM", {"proc/sys/kernel/osrelease": "5.15.0\n"}, WARN),
+        ("EDMM", {"dev/cpu/0/cpuid": "\0" * 64}, WARN),
+        ("EDMM", {"dev/cpu/0/cpuid": None}, UNKNOWN),
+        ("quote provider", {"usr/lib/x86_64-linux-gnu/libsgx_dcap_ql.so.1": None}, WARN),
+        ("PCCS", {"etc/sgx_default_qcnl.conf": None}, WARN),
+        ("PCCS", {"etc/sgx_default_qcnl.conf": "nonsense"}, FAIL),
+        ("PCCS", {"etc/sgx_default_qcnl.conf": "{}"}, FAIL),
+        ("PCCS", {"probe": refuses}, FAIL),
+        ("clock", {"clock": 5}, WARN),
+        ("clock", {"clock": None}, UNKNOWN),
+    ],
+)
+def test_each_lack_is_one_item_with_a_remedy(machine, name, changes, outcome):
+    """One thing missing changes that item, and only such as depend on it, and says what to do."""
+    found = item(doctor.examine(machine(**changes), None), name)
+
+    assert outcome == found.outcome
+    assert found.remedy and found.observed
+
+
+def test_what_a_bundle_needs_is_compared(machine):
+    """EPC, EDMM, clock and runtime against a bundle; a simulator's bundle cannot run on hardware."""
+    good = machine()
+    for change, name, outcome in (
+        ({}, "EPC", PASS),
+        ({"enclave_size": 16 << 30}, "EPC", WARN),
+        ({"epoch": 3000}, "clock", FAIL),
+        ({"runtime": "simulator"}, "runtime", FAIL),
+        ({"disk": 1 << 60}, "disk", WARN),
+    ):
+        needs = Needs(**{**vars(GOOD), **change})
+        assert outcome == item(doctor.examine(good, needs), name).outcome, change
+
+
+def test_edmm_that_a_bundle_needs_is_a_failure(machine):
+    """A bundle with edmm = true cannot run where SGX2 is absent."""
+    items = doctor.examine(machine(**{"dev/cpu/0/cpuid": "\0" * 64}), Needs(**{**vars(GOOD), "edmm": True}))
+
+    assert FAIL == item(items, "EDMM").outcome
+    assert not doctor.can(items, "gramine-sgx")
+
+
+def test_the_verb_works_without_sgx(tmp_path):
+    """On this machine the command ends with 0, says whether there is SGX, and exits 4 only if it is required."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+
+    def run(*options):
+        argv = [sys.executable, "-m", "glasscase", "doctor", "--json", *options]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert 0 == done.returncode, done.stderr
+    value = json.loads(done.stdout)
+    assert value["backends"]["simulator"]
+    assert {"cpu", "kernel", "EPC", "aesmd", "PCCS", "clock", "disk"} <= {row["name"] for row in value["items"]}
+    assert (0 if value["sgx"] else 4) == run("--require", "gramine-sgx").returncode
