@@ -3,6 +3,7 @@
 import sys
 from itertools import groupby
 
+from glasscase.reasons.stricter import EXCEPTIONS
 from glasscase.reasons.table import reasons
 
 HEAD = """# Checks and reasons
@@ -15,9 +16,17 @@ failed too. `format` errors end with exit code 2, `usage` with 1, `storage` and 
 """
 
 
+def stricter() -> str:
+    """Return the section on what Intel's library accepts and these checks do not."""
+    rows = [f"| {e.what} | `{e.check}` | {e.why} |" for e in EXCEPTIONS]
+    return "\n".join(
+        ["## Stricter than Intel on real evidence", "", "| what | check | why |", "| --- | --- | --- |", *rows, ""]
+    )
+
+
 def document() -> str:
     """Return the text of docs/checks.md."""
-    parts = [HEAD]
+    parts = [HEAD, stricter()]
     for area, group in groupby(reasons().values(), key=lambda reason: reason.id.partition(".")[0]):
         rows = [f"| `{r.id}` | {r.kind} | {r.message} | {r.source} | {r.remedy} |" for r in group]
         parts.append(

@@ -9,8 +9,8 @@ from functools import cache
 from glasscase.reasons.model import Reason
 
 AREAS = (
-    "verify", "collateral", "evidence", "measure", "gramine", "sgx", "stream", "package", "seal", "lock", "bundle",
-    "enclave", "hosting", "client", "statements", "sim", "codec", "fs", "core", "cli",
+    "dcap", "verify", "collateral", "evidence", "measure", "gramine", "sgx", "stream", "package", "seal", "lock",
+    "bundle", "enclave", "hosting", "client", "statements", "sim", "codec", "fs", "core", "cli",
 )  # fmt: skip
 
 

@@ -1,0 +1,34 @@
+/* The PCK chain of a quote with the results of its signatures, and the cache that keeps such chains.
+ * Invariants: an entry is found by SHA-256 of the anchor's id and of the chain's exact bytes; only chains whose two signatures
+ * hold are kept; roles, revocation and dates are judged again in every verification. */
+#ifndef GLASS_PCKCHAIN_H
+#define GLASS_PCKCHAIN_H
+
+#include <stdatomic.h>
+
+#include "collateral.h"
+
+typedef struct glass_pck_chain {
+    atomic_uint references;
+    uint8_t id[32];
+    glass_status form;      /* GLASS_OK: three certificates were read */
+    glass_chain chain;
+    const glass_cert *root; /* by name; NULL: none or several */
+    const glass_cert *ca;
+    const glass_cert *leaf;
+    bool ca_signed;         /* under the anchor's key */
+    bool leaf_signed;       /* under the CA's key */
+    glass_pck_fault sgx_fault;
+    unsigned sgx_entries;
+    glass_pck_facts facts;
+    EVP_PKEY *leaf_key;
+} glass_pck_chain;
+
+/* glass_pck_chain_get sets `*out` to the chain in `pem`, from the cache or new; release with glass_pck_chain_put. */
+GLASS_MUST_USE glass_status glass_pck_chain_get(const glass_ctx *ctx, glass_pck_chain **out, glass_cache *cache, const glass_anchor *anchor, const glass_collateral *collateral, glass_slice pem);
+void glass_pck_chain_put(glass_pck_chain *chain);
+
+/* glass_pck_facts_of fills what the certificate says; all zero if `leaf` is NULL or its extension is malformed. */
+glass_pck_fault glass_pck_facts_of(glass_pck_facts *facts, unsigned *entries, const glass_cert *leaf);
+
+#endif

@@ -1,0 +1,110 @@
+"""What the C core says of a quote and its platform, as frozen data.
+
+Invariants: byte fields have the length that stands beside them; times are unix seconds; nothing here says genuine.
+Source: native/include/glass_quote.h, glass_verify.h.
+"""
+
+from dataclasses import dataclass
+
+TDX_FIELDS: tuple[tuple[str, int], ...] = (  # name and bytes; a 584-byte body ends before the last two
+    ("tee_tcb_svn", 16), ("mr_seam", 48), ("mr_signer_seam", 48), ("seam_attributes", 8), ("td_attributes", 8),
+    ("xfam", 8), ("mr_td", 48), ("mr_config_id", 48), ("mr_owner", 48), ("mr_owner_config", 48), ("rtmr0", 48),
+    ("rtmr1", 48), ("rtmr2", 48), ("rtmr3", 48), ("report_data", 64), ("tee_tcb_svn2", 16), ("mr_service_td", 48),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CoreCheck:
+    """One check: id, outcome ("pass", "fail", "not_reached", "not_applicable"), what was seen and what was wanted."""
+
+    id: str
+    outcome: str
+    observed: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class PckFacts:
+    """What the SGX extension of the PCK certificate says. platform_instance_id is zero for the processor CA.
+
+    dynamic_platform, cached_keys, smt_enabled: None where the certificate does not say.
+    """
+
+    ca: str  # "processor" or "platform"
+    serial: bytes  # big-endian, without leading zeros
+    ppid: bytes  # 16
+    component_svn: bytes  # 16, one byte each
+    cpusvn: bytes  # 16
+    cpusvn_differs: bool
+    pcesvn: int
+    pceid: bytes  # 2
+    fmspc: bytes  # 6
+    sgx_type: str
+    platform_instance_id: bytes  # 16
+    dynamic_platform: bool | None
+    cached_keys: bool | None
+    smt_enabled: bool | None
+    not_before: int  # unix seconds
+    not_after: int
+
+
+@dataclass(frozen=True)
+class TcbLevel:
+    """One TCB level of the TCB info. status: a name of the policy file, "Revoked" too."""
+
+    component_svn: bytes  # 16, one byte each
+    pcesvn: int
+    status: str
+    date: int  # unix seconds
+
+
+@dataclass(frozen=True)
+class Window:
+    """Valid while start <= at < end (unix seconds)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """One component that is below what the UpToDate level needs. component: 0..15, or 16 for PCESVN."""
+
+    component: int
+    own: int
+    needed: int
+
+
+@dataclass(frozen=True)
+class ParsedQuote:
+    """A quote taken apart; nothing here says that it is genuine."""
+
+    version: int
+    key_type: int
+    tee: str  # "SGX" or "TDX"
+    qe_svn: int
+    pce_svn: int
+    vendor_id: bytes  # 16
+    user_data: bytes  # 20
+    body: bytes  # 384 for SGX; 584 or 648 for TDX
+    signed_bytes: bytes
+    signature: bytes  # 64, raw r || s
+    attestation_key: bytes  # 64, x || y
+    qe_report: bytes  # 384
+    qe_report_signature: bytes  # 64
+    qe_auth: bytes
+    certification_type: int
+    certification: bytes
+    chain: tuple[bytes, ...]  # DER, in the order of the quote; empty without a PEM chain
+    pck: PckFacts | None
+
+    @property
+    def tdx_fields(self) -> dict[str, bytes]:
+        """Return the named parts of a TDX body; empty for SGX."""
+        fields: dict[str, bytes] = {}
+        offset = 0
+        for name, size in TDX_FIELDS if self.tee == "TDX" else ():
+            if offset < len(self.body):
+                fields[name] = self.body[offset : offset + size]
+            offset += size
+        return fields
