@@ -70,31 +70,27 @@ def sign_manifest(out: Output, options: dict[str, Any], request: Request) -> Mea
 
 
 def sign_bundle(out: Output, bundle: str, request: Request) -> Measurement:
-    """Recompute the measurement of a bundle, sign it, write app.sig into it; return what was measured.
+    """Recompute everything about a bundle, sign it, write app.sig into it; return what was measured.
 
-    Raises FormatError("measure.bundle.mismatch") if the index of the bundle names another measurement.
+    Raises FormatError with the id of what is wrong with the bundle; an old app.sig may be wrong, it is replaced.
     """
-    from glasscase.codec import strictjson
+    from glasscase.bundle.check import check_bundle
+    from glasscase.cli.pinned import trusted_pins
     from glasscase.fs.atomic import write_file
 
-    manifest_path, libpal_path = bundle_files(bundle)
-    manifest_sgx = read_argument(manifest_path, max_bytes=MANIFEST_MAX, what="manifest")
-    measurement = measure(manifest_sgx, read_argument(libpal_path, max_bytes=PAL_MAX, what="libpal.so"))
-    index_bytes = read_argument(os.path.join(bundle, "bundle.json"), max_bytes=256 << 20, what="bundle.json")
-    index = strictjson.parse_canonical(index_bytes, max_bytes=256 << 20, what="bundle.json")
-    claimed = index.get("mrenclave") if isinstance(index, dict) else None
-    if claimed != measurement.mrenclave.hex():
-        raise FormatError(
-            "measure.bundle.mismatch",
-            f"bundle.json names MRENCLAVE {claimed!r}, its files give {measurement.mrenclave.hex()}",
-            hint="the bundle was changed after it was built: build it again",
-        )
-    sigstruct = _finish(out, measurement, request)
+    bundle_files(bundle)
+    checked = check_bundle(bundle, runtimes=trusted_pins())
+    for problem in checked.problems:
+        if not problem.id.startswith(("bundle.signature.", "sgx.sigstruct.")):
+            raise FormatError(
+                problem.id, problem.text, hint="build the bundle again, do not sign this one", what="bundle"
+            )
+    sigstruct = _finish(out, checked.measurement, request)
     if sigstruct is not None:
         path = os.path.join(bundle, "app.sig")
         write_file(path, sigstruct.to_bytes(), mode=0o644)
         _report(out, sigstruct, (path,))
-    return measurement
+    return checked.measurement
 
 
 def _finish(out: Output, measurement: Measurement, request: Request) -> "Sigstruct | None":

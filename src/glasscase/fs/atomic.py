@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -72,7 +71,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     """
     final = os.path.abspath(path)
     folder = os.path.dirname(final)
-    part = os.path.join(folder, f"{PART}{secrets.token_hex(8)}")
+    part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
     if not overwrite and os.path.lexists(final):
         raise _exists(final)
     try:
@@ -121,7 +120,7 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
         for entry in os.listdir(folder):
             if entry.startswith(prefix):
                 _remove_stale(os.path.join(folder, entry))
-        part = os.path.join(folder, prefix + secrets.token_hex(8))
+        part = os.path.join(folder, prefix + os.urandom(8).hex())
         os.mkdir(part, 0o700)
     except OSError as error:
         raise storage_error(error, final) from None
@@ -132,7 +131,7 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
         os.chmod(part, mode)
         sync_directory(part)
         if overwrite and os.path.isdir(final):
-            old = os.path.join(folder, prefix + secrets.token_hex(8))
+            old = os.path.join(folder, prefix + os.urandom(8).hex())
             os.rename(final, old)
             os.rename(part, final)
             shutil.rmtree(old, ignore_errors=True)

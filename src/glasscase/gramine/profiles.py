@@ -4,7 +4,6 @@ Invariants: profiles are data that comes with this program; a name that is not k
 Source: reproducible/runtime/profiles/; docs/bundle-format.md, "Profiles".
 """
 
-import importlib.resources
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -57,6 +56,8 @@ def profile_of_release(version: str) -> Profile:
 @cache
 def known_profiles() -> tuple[Profile, ...]:
     """Return the profiles, oldest first."""
+    import importlib.resources  # costs 7 ms, and most measurements need no profile
+
     folder = importlib.resources.files("glasscase") / "_pins" / "runtime" / "profiles"
     entries = sorted(
         (entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name

@@ -69,7 +69,7 @@ def measure_layout(plan: EnclaveLayout) -> Measurement:
         if not area.measured:
             record.add(area.start, area.size, area.flags)
             continue
-        content = _content(plan, area)
+        content = area_pages(plan, area)
         if content:
             record.extend(area.start, area.flags, content)
         if len(content) < area.size:
@@ -92,8 +92,8 @@ def measure_layout(plan: EnclaveLayout) -> Measurement:
     )
 
 
-def _content(plan: EnclaveLayout, area: EnclaveArea) -> bytes:
-    """Return the leading pages of an area that are not all zeros."""
+def area_pages(plan: EnclaveLayout, area: EnclaveArea) -> bytes:
+    """Return the leading pages of a measured area that are not all zeros."""
     if area.name == "manifest":
         return manifest_pages(plan)
     if area.name == "tcs":

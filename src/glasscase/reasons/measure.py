@@ -2,7 +2,11 @@
 
 from glasscase.reasons.model import Reason
 
+_RULE = "docs/bundle-format.md, Measurement"
+
 REASONS: tuple[Reason, ...] = (
-    Reason("measure.bundle.mismatch", "format", "the files of the bundle give another MRENCLAVE than its index names",
-           "docs/bundle-format.md, Measurement", "build the bundle again; do not sign it"),
+    Reason("measure.document.malformed", "format", "the JSON is not what measure --json prints", _RULE,
+           "check that the right file was given"),
+    Reason("measure.subjects.incomparable", "usage", "a manifest that is not measured has nothing in common with an MRENCLAVE",
+           _RULE, "give --libpal PAL too, or a bundle"),
 )  # fmt: skip

@@ -154,39 +154,3 @@ def test_measure_reads_standard_input(work):
     named = glasscase("measure", "--manifest", "m", "--libpal", "pal.so", "--json", cwd=work)
 
     assert named.stdout == result.stdout.decode()
-
-
-def bundle(work):
-    """Return a bundle with no more than what signing reads."""
-    from glasscase.codec import strictjson
-
-    folder = work / "b.bundle"
-    (folder / "runtime").mkdir(parents=True)
-    (folder / "runtime/libpal.so").write_bytes(PLAIN)
-    (folder / "app.manifest.sgx").write_bytes(manifest())
-    measured = json.loads(glasscase("measure", folder, "--json", cwd=work).stdout)
-    (folder / "bundle.json").write_bytes(strictjson.write_canonical({"mrenclave": measured["mrenclave"]}))
-    return folder
-
-
-def test_bundles_are_signed_in_place(work):
-    """`sign BUNDLE` writes app.sig with mode 0644 and leaves the index as it is."""
-    folder = bundle(work)
-    index = (folder / "bundle.json").read_bytes()
-    result = glasscase("sign", folder, "--key", "key.pem", "--json", cwd=work)
-
-    assert 0 == result.returncode, result.stderr
-    assert json.loads(index)["mrenclave"] == json.loads(result.stdout)["mrenclave"]
-    assert 0o644 == (folder / "app.sig").stat().st_mode & 0o777
-    assert index == (folder / "bundle.json").read_bytes()
-
-
-def test_changed_bundles_are_not_signed(work):
-    """A manifest or PAL that does not give the MRENCLAVE of the index is refused, and no app.sig appears."""
-    folder = bundle(work)
-    (folder / "app.manifest.sgx").write_bytes(manifest(isvsvn=9))
-    result = glasscase("sign", folder, "--key", "key.pem", cwd=work)
-
-    assert 2 == result.returncode
-    assert "measure.bundle.mismatch" in result.stderr
-    assert not (folder / "app.sig").exists()
