@@ -69,7 +69,8 @@ def launch(
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
     facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
     atomic.write_file(place.instance / "instance.json", facts.to_bytes())
-    (place.instance / "status.json").unlink(missing_ok=True)
+    for name in ("status.json", "beacon"):
+        (place.instance / name).unlink(missing_ok=True)
     command = backends.command(place, request.backend)
     process = _start(place, command, checked, account, data_directory)
     record = InstanceRecord(
