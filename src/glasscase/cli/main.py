@@ -119,13 +119,22 @@ def cli() -> None:
 def report_error(error: Error, *, as_json: bool) -> int:
     """Write an error for people to stderr, and as one object to stdout with --json; return its exit code."""
     code = int(error.exit_code)
+    hint = error.hint or _remedy(error.reason)
     sys.stderr.write(f"glasscase: error: {escape(error.message)} [{error.reason}]\n")
-    if error.hint:
-        sys.stderr.write(f"glasscase: hint: {escape(error.hint)}\n")
+    if hint:
+        sys.stderr.write(f"glasscase: hint: {escape(hint)}\n")
     if as_json:
-        body = {"error": {"id": error.reason, "message": error.message, "hint": error.hint}, "exit": code}
+        body = {"error": {"id": error.reason, "message": error.message, "hint": hint}, "exit": code}
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
     return code
+
+
+def _remedy(reason: str) -> str:
+    """Return what the table says to do about a reason, for errors that carry no hint of their own."""
+    from glasscase.reasons.table import reasons
+
+    found = reasons().get(reason)
+    return found.remedy if found else ""
 
 
 def _terminate(number: int, _frame: Any) -> None:

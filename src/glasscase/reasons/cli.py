@@ -14,4 +14,12 @@ REASONS: tuple[Reason, ...] = (
            "init --name NAME"),
     Reason("cli.signal.received", "interrupted", "a signal or Ctrl-C ended the command", _RULE,
            "run it again; nothing half-written is left"),
+    Reason("cli.id.unknown", "usage", "the id is not in the table", "docs/checks.md", "docs/checks.md lists all ids"),
+    Reason("cli.time.malformed", "usage", "the time is neither RFC 3339 nor unix seconds", _RULE,
+           "write 2026-11-24T20:00:00Z or seconds since 1970"),
+    Reason("cli.nonce.malformed", "usage", "the nonce is not 64 hex digits", _RULE, "openssl rand -hex 32 makes one"),
+    Reason("inspect.kind.unknown", "format", "the file is of no kind that is known", "README.md, what each file is",
+           "check that the right file was given; glasscase inspect FILE names the kinds"),
+    Reason("inspect.certificate.malformed", "format", "the certificate, CRL or key cannot be read", "RFC 5280",
+           "check that the right file was given"),
 )  # fmt: skip

@@ -12,7 +12,8 @@ Every check of the verifier and every reason of an error, in the fixed order of 
 in `src/glasscase/reasons` (`./dev docs`); a test fails when the two differ. `glasscase explain ID` prints one of them.
 
 Kinds: a failed `proof` check makes a verdict failed, a failed `basis` check makes it undetermined unless a proof check
-failed too. `format` errors end with exit code 2, `usage` with 1, `storage` and `state` with 4, `interrupted` with 5.
+failed too. `format` errors end with exit code 2, `undetermined` with 3, `usage` with 1, `storage` and `state` with 4,
+`interrupted` with 5.
 """
 
 

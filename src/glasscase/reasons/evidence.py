@@ -17,4 +17,6 @@ REASONS: tuple[Reason, ...] = (
            _CERT, "do not send anything: the certificate was not made by the enclave of that quote"),
     Reason("evidence.attestation.malformed", "format", "the attestation is not of the one form", _ATTESTATION,
            "collect it again; the enclave may be of another version"),
+    Reason("evidence.file.malformed", "format", "the evidence is not of the one form", "docs/evidence-format.md, evidence",
+           "collect it again: glasscase evidence NAME -o evidence.json"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ Invariants: ids are unique over all areas; each has a message, a source and a re
 
 from dataclasses import dataclass
 
-KINDS = ("proof", "basis", "format", "usage", "storage", "state", "interrupted")
+KINDS = ("proof", "basis", "format", "undetermined", "usage", "storage", "state", "interrupted")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,12 @@
-"""Ids of the area `statements`."""
+"""Ids of the area `statements`: DSSE envelopes and in-toto statements. The check statements.threshold.unmet: verify."""
 
 from glasscase.reasons.model import Reason
 
-REASONS: tuple[Reason, ...] = ()
+_RULE = "docs/policy.md, statements"
+
+REASONS: tuple[Reason, ...] = (
+    Reason("statements.envelope.malformed", "format", "the file is not a DSSE envelope of the one form", _RULE,
+           "get the statement again from who signed it"),
+    Reason("statements.statement.malformed", "format", "the signed statement is not of a known type and form", _RULE,
+           "get the statement again from who signed it, or use a newer glasscase"),
+)  # fmt: skip

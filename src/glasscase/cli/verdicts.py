@@ -1,0 +1,193 @@
+"""How a verdict is shown to people: one line for each subject, every failed check by id, and what was not checked.
+
+Invariants: a verdict that rests on another root than Intel's begins and ends with SIMULATED; every failed check is shown; words
+stand beside every color.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from glasscase.cli import exitcodes
+from glasscase.cli.output import Output, escape
+
+if TYPE_CHECKING:
+    from glasscase.verify.check import Check
+    from glasscase.verify.verdict import Verdict
+
+SIMULATED = "SIMULATED  the trust anchor is not Intel's: this says nothing about real hardware"
+_STATUS_COLOR = {"verified": "green", "failed": "red", "undetermined": "yellow"}
+# subject: which checks belong to it, in the order in which they are shown; the first that matches counts
+_SUBJECTS = {
+    "measurement": re.compile(r"policy\."),
+    "engines": re.compile(r"engine\."),
+    "revocation": re.compile(r"crl\..*|.*\.revoked"),
+    "freshness": re.compile(r"freshness\..*|collateral\..*|.*\.(expired|not_yet_valid)"),
+    "platform": re.compile(r"platform\."),
+    "enclave": re.compile(r"enclave\."),
+    "binding": re.compile(r"binding\."),
+    "instance": re.compile(r"instance\."),
+    "statements": re.compile(r"statements\."),
+    "signatures": re.compile(r""),
+}
+_ORDER = ("measurement", "signatures", "revocation", "platform", "enclave", "binding", "freshness", "instance",
+          "statements", "engines")  # fmt: skip
+_LATE = re.compile(r".*\.(stale|expired|old)")
+_FACTS = ("measurement", "platform", "freshness")  # shown without a policy too, when the quote is genuine
+_COMMON = ("state.rollback", "machine.location", "code.intent", "time.inside")  # said in full by the report
+
+
+def exit_code(verdict: "Verdict") -> int:
+    """Return 0, 2 or 3."""
+    codes = {"verified": exitcodes.OK, "failed": exitcodes.FAILED, "undetermined": exitcodes.UNDETERMINED}
+    return codes[verdict.status.value]
+
+
+def verdict_text(out: Output, verdict: "Verdict", *, every_check: bool = False) -> str:
+    """Return the lines for people. every_check: list all checks, else one line for each subject and the failed checks."""
+    lines = [SIMULATED] if verdict.simulated else []
+    grouped: dict[str, list[Check]] = {name: [] for name in _ORDER}
+    for check in verdict.checks:
+        grouped[subject_of(check.id)].append(check)
+    for name in _ORDER:
+        lines += _subject_lines(out, verdict, name, grouped[name])
+    if every_check:
+        lines += [f"      {check.outcome.replace('_', ' '):<15} {_line(check)}" for check in verdict.checks]
+    lines += [f"NOTE  relaxed       {', '.join(verdict.insecure)}"] if verdict.insecure else []
+    said = [name for name in verdict.not_checked if name not in _COMMON]
+    lines.append(f"NOTE  not checked   {', '.join(said)}; see docs/threat-model.md")
+    lines.append(_last_line(out, verdict))
+    if verdict.simulated:
+        lines.append(SIMULATED)
+    return "\n".join(lines)
+
+
+def say_failure(verdict: "Verdict", source: str) -> None:
+    """Write the error line and hints of a verdict that is not verified to stderr. source: the file that was judged."""
+    from glasscase.cli.main import report_error
+    from glasscase.errors import VerificationError
+    from glasscase.verify import catalog
+
+    check = verdict.decisive
+    undetermined = verdict.status.value == "undetermined"
+    if check is None:
+        error = VerificationError(
+            "verdict.status.unmet", "not every check could be reached", verdict=verdict, undetermined=undetermined
+        )
+    else:
+        hint = catalog.remedy_of(check.id).replace("--for FILE", f"--for {source}")
+        text = catalog.message_of(check.id)
+        if check.observed and len(check.observed) <= 200:
+            text += f" ({check.observed})"
+        error = VerificationError(check.id, text, hint=hint, verdict=verdict, undetermined=undetermined)
+    report_error(error, as_json=False)
+
+
+def subject_of(name: str) -> str:
+    """Return the subject that a check belongs to."""
+    return next(subject for subject, pattern in _SUBJECTS.items() if pattern.match(name))
+
+
+def _subject_lines(out: Output, verdict: "Verdict", name: str, checks: "list[Check]") -> list[str]:
+    failed = [check for check in checks if check.outcome == "fail"]
+    if verdict.basis.policy is None and name in _FACTS and verdict.core.genuine:
+        return [f"{out.paint('SEEN', 'dim')}  {name:<13} {escape(_summary(verdict, name))}"]
+    if failed:
+        return [_failed_line(out, name, check) for check in failed]
+    if all(check.outcome == "not_applicable" for check in checks):
+        return []
+    if any(check.outcome == "not_reached" for check in checks):
+        return [f"{out.paint('----', 'yellow')}  {name:<13} not reached"]
+    return [f"{out.paint('PASS', 'green')}  {name:<13} {escape(_summary(verdict, name))}"]
+
+
+def _failed_line(out: Output, name: str, check: "Check") -> str:
+    word, color = ("FAIL", "red") if check.kind == "proof" else ("LATE" if _LATE.match(check.id) else "OPEN", "yellow")
+    return f"{out.paint(word, color)}  {name:<13} {_line(check)}"
+
+
+def _line(check: "Check") -> str:
+    from glasscase.verify.catalog import message_of
+
+    seen = f"{check.observed}, expected {check.expected}" if check.expected else check.observed
+    return escape(f"{seen or message_of(check.id)} [{check.id}]")
+
+
+def _summary(verdict: "Verdict", name: str) -> str:
+    return str(_SUMMARIES[name](verdict))
+
+
+def _measurement(verdict: "Verdict") -> str:
+    quoted = short(verdict.mrenclave)
+    computed = verdict.basis.measurement
+    if verdict.basis.policy is None:
+        return f"quoted {verdict.mrenclave.hex() if verdict.mrenclave else quoted}"
+    if computed is None:
+        return f"quoted {quoted} is one that the policy accepts"
+    areas = sum(1 for area in getattr(computed, "areas", ()) if area.measured)
+    return f"recomputed {short(computed.mrenclave)} = quoted {quoted}  (from {areas} measured areas)"
+
+
+def _signatures(verdict: "Verdict") -> str:
+    ca = verdict.pck.ca.capitalize() if verdict.pck else "PCK"
+    root = "SIMULATED root" if verdict.simulated else "Intel SGX Root CA (pinned)"
+    return f"quote <- attestation key <- QE <- PCK <- PCK {ca} CA <- {root}"
+
+
+def _revocation(verdict: "Verdict") -> str:
+    core, now = verdict.core, int(verdict.at.timestamp())
+    parts = [
+        f"{what} #{number} (age {(now - core.windows[item].start) // 86400} d)"
+        for what, number, item in (
+            ("root CRL", core.root_ca_crl_number, "root_ca_crl"),
+            ("PCK CRL", core.pck_crl_number, "pck_crl"),
+        )
+        if item in core.windows
+    ]
+    return ", ".join(parts)
+
+
+def _platform(verdict: "Verdict") -> str:
+    advisories = ", ".join(verdict.advisories) or "no advisories"
+    return f"{verdict.tcb_status}, TCB evaluation {verdict.core.tcb_info_evaluation}, {advisories}"
+
+
+def _enclave(verdict: "Verdict") -> str:
+    report = verdict.report
+    if report is None:
+        return ""
+    mode = "DEBUG" if report.debug else "production"
+    return f"{mode}, signer {short(report.mrsigner)}, product {report.isv_prod_id}, svn {report.isv_svn}"
+
+
+def _freshness(verdict: "Verdict") -> str:
+    wanted = {"freshness.unproven": "made after", "collateral.tcbinfo.stale": "TCB info"}
+    parts = [f"{wanted[c.id]} {c.observed}" for c in verdict.checks if c.id in wanted and c.outcome == "pass"]
+    return "; ".join(parts) or "every window holds"
+
+
+_SUMMARIES: dict[str, Any] = {
+    "measurement": _measurement,
+    "signatures": _signatures,
+    "revocation": _revocation,
+    "platform": _platform,
+    "enclave": _enclave,
+    "binding": lambda _: "report_data = SHA-256(claims); the claims name the TLS key and the seal key",
+    "freshness": _freshness,
+    "instance": lambda _: "provisioned as the policy says",
+    "statements": lambda _: "enough of the policy's keys vouch",
+    "engines": lambda verdict: f"{verdict.engine}: agree",
+}
+
+
+def _last_line(out: Output, verdict: "Verdict") -> str:
+    word = out.paint(verdict.status.value.upper(), _STATUS_COLOR[verdict.status.value])
+    at = verdict.at.strftime("%Y-%m-%d %H:%M:%SZ")
+    if verdict.status.value != "verified" or verdict.valid_until is None:
+        return f"{word}  as of {at}"
+    until = verdict.valid_until.strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"{word}  as of {at}, valid until {until} ({verdict.basis.limit})"
+
+
+def short(digest: bytes | None) -> str:
+    """Return the first and last two bytes of a digest in hex."""
+    return f"{digest[:4].hex()}...{digest[-4:].hex()}" if digest else "nothing"

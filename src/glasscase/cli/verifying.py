@@ -1,0 +1,221 @@
+"""The verbs `verify` and `policy`."""
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glasscase.cli.output import Output, verb
+from glasscase.cli.reading import read_argument
+from glasscase.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from glasscase.verify.anchor import TrustAnchor
+    from glasscase.verify.verdict import Verdict
+
+_QUOTE_MAX = 64 * 1024
+_INPUT_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
+_STATEMENT_MAX = 1024 * 1024
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+@verb("verify", help="Judge evidence, or a raw quote with --collateral, under a policy. Opens no socket.")
+@click.argument("file")
+@click.option(
+    "--policy", metavar="FILE", help="The policy (TOML). Without it the facts are shown and the exit code is 3."
+)
+@click.option("--collateral", metavar="FILE", help="Collateral for a raw quote, or instead of the evidence's own.")
+@click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and compare.")
+@click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
+@click.option(
+    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Who judges the quote."
+)
+@click.option(
+    "--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The verdict says SIMULATED."
+)
+@click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
+@click.option("--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable).")
+@click.option("--checks", is_flag=True, help="List every check.")
+def verify(  # noqa: PLR0917 - one argument for each option
+    out: Output,
+    file: str,
+    policy: str | None,
+    collateral: str | None,
+    bundle: str | None,
+    at: str | None,
+    engine: str,
+    insecure_anchor: str | None,
+    nonce: str | None,
+    statements: tuple[str, ...],
+    checks: bool,  # noqa: FBT001
+) -> int:
+    """Print the verdict; the exit code says it too."""
+    from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
+
+    judge = _Arguments(
+        policy=policy, collateral=collateral, bundle=bundle, at=at, engine=engine, insecure_anchor=insecure_anchor,
+        nonce=nonce, statements=statements,
+    )  # fmt: skip
+    verdict = judge.verdict(file)
+    out.result(verdict_json(verdict), verdict_text(out, verdict, every_check=checks))
+    if verdict.status.value != "verified":
+        say_failure(verdict, file)
+    return exit_code(verdict)
+
+
+def verdict_json(verdict: "Verdict") -> dict[str, Any]:
+    """Return the object of `verify --json`; one that rests on another root than Intel's says SIMULATED."""
+    from glasscase.cli.verdicts import SIMULATED
+
+    value = verdict.to_json()
+    return {**value, "notice": SIMULATED} if verdict.simulated else value
+
+
+class _Arguments:
+    """The options that verify, report and seal share, read."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def verdict(self, file: str) -> "Verdict":
+        """Return the verdict about a file of evidence or a raw quote."""
+        from glasscase.verify.policy import POLICY_MAX, parse_policy
+
+        options = self._options
+        at = time_argument(options["at"])
+        policy = None
+        if options["policy"] is not None:
+            policy = parse_policy(read_argument(options["policy"], max_bytes=POLICY_MAX, what="policy"))
+        common: dict[str, Any] = {
+            "anchor": anchor_argument(options["insecure_anchor"]),
+            "policy": policy,
+            "at": at,
+            "engine": options["engine"],
+            "nonce": _nonce(options["nonce"]),
+        }
+        content = read_argument(file, max_bytes=_INPUT_MAX, what="evidence or quote")
+        if options["bundle"] is not None:
+            from glasscase.bundle.check import check_bundle
+
+            common["measurement"] = check_bundle(options["bundle"])
+        if is_evidence(content):
+            return self._evidence(content, common)
+        return self._quote(content, common)
+
+    def _evidence(self, content: bytes, common: dict[str, Any]) -> "Verdict":
+        from glasscase.evidence.format import parse_evidence
+        from glasscase.verify.evidence import verify_evidence
+
+        evidence = parse_evidence(content)
+        return verify_evidence(
+            evidence,
+            collateral=self._collateral(evidence.quote),
+            statements=[
+                read_argument(path, max_bytes=_STATEMENT_MAX, what="statement") for path in self._options["statements"]
+            ],
+            **common,
+        )
+
+    def _quote(self, content: bytes, common: dict[str, Any]) -> "Verdict":
+        from glasscase.verify.quote import verify_quote
+
+        if len(content) > _QUOTE_MAX:
+            raise FormatError(
+                "quote.bytes.oversize",
+                f"this is neither evidence nor a quote: it has {len(content)} bytes",
+                hint="glasscase inspect FILE says what it is",
+            )
+        return verify_quote(content, collateral=self._collateral(content), **common)
+
+    def _collateral(self, quote: bytes) -> Any:
+        if self._options["collateral"] is None:
+            return None
+        return collateral_argument(self._options["collateral"], quote)
+
+
+def is_evidence(content: bytes) -> bool:
+    """Return whether this has the shape of evidence (JSON or a CBOR map) rather than of a quote."""
+    begin = content.lstrip(b" \t\r\n")[:1]
+    return begin == b"{" or (begin != b"" and 0xA0 <= begin[0] <= 0xBF)
+
+
+def collateral_argument(path: str, quote: bytes) -> Any:
+    """Return the collateral in a file, the quote's own platform chosen where the file holds several."""
+    from glasscase.collateral.model import FILE_MAX, parse_collateral
+
+    content = read_argument(path, max_bytes=FILE_MAX, what="collateral")
+    try:
+        return parse_collateral(content)
+    except FormatError as error:
+        if error.reason != "collateral.file.ambiguous":
+            raise
+    from glasscase.core import dcap
+
+    pck = dcap.parse_quote(quote).pck
+    if pck is None:
+        raise FormatError("collateral.file.ambiguous", "the file holds several platforms and the quote names none")
+    return parse_collateral(content, fmspc=pck.fmspc, ca=pck.ca)
+
+
+def anchor_argument(path: str | None) -> "TrustAnchor":
+    """Return Intel's anchor, or the one in a PEM file."""
+    from glasscase.verify.anchor import ROOT_MAX, TrustAnchor
+
+    if path is None:
+        return TrustAnchor.intel()
+    return TrustAnchor.insecure_root(read_argument(path, max_bytes=ROOT_MAX, what="anchor"))
+
+
+def time_argument(text: str | None) -> "datetime":
+    """Return the time that --at names, or now. Raises UsageError("cli.time.malformed")."""
+    from datetime import UTC, datetime
+
+    if text is None:
+        return datetime.fromtimestamp(int(time.time()), UTC)
+    try:
+        if re.fullmatch(r"[0-9]{1,12}", text, re.ASCII):
+            return datetime.fromtimestamp(int(text), UTC)
+        if _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper())
+    except (ValueError, OverflowError):
+        pass
+    raise UsageError("cli.time.malformed", f"{text[:64]!r} is not a time", hint="2026-11-24T20:00:00Z or unix seconds")
+
+
+def _nonce(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
+        raise UsageError("cli.nonce.malformed", "--nonce is 64 hex digits", hint="openssl rand -hex 32")
+    return bytes.fromhex(text)
+
+
+@verb("policy", help="Write a strict policy for a bundle, to be read, completed and kept by whoever verifies.")
+@click.argument("bundle")
+@click.option("-o", "--output", metavar="FILE", help="Where to write it; default: stdout.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  # noqa: FBT001
+    """Check the bundle, then write what names it."""
+    from glasscase.bundle.check import check_bundle
+    from glasscase.fs.atomic import write_file
+    from glasscase.verify.policyfile import policy_text
+
+    checked = check_bundle(bundle).require_sound()
+    text = policy_text(checked)
+    value = {
+        "bundle_id": checked.bundle.id.hex(),
+        "mrenclave": checked.measurement.mrenclave.hex(),
+        "mrsigner": checked.sigstruct.mrsigner.hex() if checked.sigstruct else None,
+        "path": output,
+    }
+    if output is None:
+        out.result({**value, "policy": text}, text)
+        return 0
+    write_file(output, text.encode("utf-8"), overwrite=force)
+    out.result(value, f"wrote     {output}\nnext      glasscase verify EVIDENCE --bundle {bundle} --policy {output}")
+    return 0

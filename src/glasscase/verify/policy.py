@@ -1,0 +1,235 @@
+"""The policy: which enclave is meant, and what platform, freshness and provisioning are accepted.
+
+Invariants: a Policy always names an enclave or says insecure_any; no field means "not checked" by being absent: each has the
+strict default of docs/policy.md. It comes from a file or from the caller, never from the environment or the evidence.
+Source: docs/policy.md.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from glasscase.codec.version import require_version
+from glasscase.errors import FormatError
+
+POLICY_MAX = 64 * 1024  # bytes
+STATUSES = (
+    "UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+)  # fmt: skip
+ANY_ADVISORY = "any"
+ANY_PLATFORM = "any-intel"
+DAY_S = 86_400
+
+_MALFORMED = "policy.file.malformed"
+_INCOMPLETE = "policy.identity.incomplete"
+_DURATION = re.compile(r"([1-9][0-9]{0,9})([smhd])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S}
+_SVN_MAX = 0xFFFF
+_EVALUATION_MAX = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """One policy. Byte fields have 32 bytes, platforms 16 in hex; ages are seconds, evidence_max_age_s None is "off".
+
+    provisioned: False, True, or the digests of the envelopes that are accepted. sha256: of the file's bytes, or zeros if it
+    was not read from a file. Raises FormatError("policy.identity.incomplete") if no enclave is named.
+    """
+
+    bundle: bool = False
+    bundle_id: bytes | None = None
+    mrenclave: tuple[bytes, ...] = ()
+    mrsigner: bytes | None = None
+    isv_prod_id: int | None = None
+    isv_svn_min: int | None = None
+    insecure_any: bool = False
+    accept: tuple[str, ...] = ("UpToDate",)
+    advisories: tuple[str, ...] = ()
+    tcb_evaluation_min: int = 0
+    platforms: tuple[str, ...] = ()
+    collateral_max_age_s: int = 7 * DAY_S
+    crl_max_age_s: int = 31 * DAY_S
+    evidence_max_age_s: int | None = DAY_S
+    nonce: bool = False
+    insecure_debug: bool = False
+    provisioned: bool | tuple[bytes, ...] = False
+    owners: tuple[bytes, ...] = ()
+    statements_require: int = 0
+    statements_keys: tuple[bytes, ...] = ()
+    sha256: bytes = bytes(32)
+
+    def __post_init__(self) -> None:
+        identity = (self.bundle, self.bundle_id, self.mrenclave, self.mrsigner, self.isv_prod_id, self.isv_svn_min)
+        if self.insecure_any:
+            if any(value not in (False, None, ()) for value in identity):
+                raise FormatError(
+                    _INCOMPLETE, "insecure_any stands alone: it contradicts every other key of [measurement]"
+                )
+        elif not self.bundle and not self.mrenclave and None in (self.mrsigner, self.isv_prod_id, self.isv_svn_min):
+            raise FormatError(
+                _INCOMPLETE,
+                "[measurement] names no enclave: bundle, mrenclave, or all of mrsigner, isv_prod_id, isv_svn_min",
+            )
+        if self.bundle_id is not None and not self.bundle:
+            raise FormatError(_INCOMPLETE, "bundle_id says whose bundle is meant, so it needs bundle = true")
+        unknown = set(self.accept) - set(STATUSES)
+        if unknown:
+            raise FormatError(_MALFORMED, f"{sorted(unknown)[0]!r} is not a status that can be accepted")
+        if ANY_ADVISORY in self.advisories and len(self.advisories) > 1:
+            raise FormatError(_MALFORMED, 'advisories = ["any"] stands alone')
+        if ANY_PLATFORM in self.platforms and len(self.platforms) > 1:
+            raise FormatError(_MALFORMED, 'platforms = ["any-intel"] stands alone')
+        if self.provisioned == ():
+            raise FormatError(_MALFORMED, "provisioned = [] would accept no envelope; write false or the digests")
+        if len(set(self.statements_keys)) != len(self.statements_keys):
+            raise FormatError(_MALFORMED, "a key stands twice in [statements] keys")
+        if not 0 <= self.statements_require <= len(self.statements_keys):
+            raise FormatError(_MALFORMED, "[statements] require is more than there are keys")
+
+    @property
+    def names_platforms(self) -> bool:
+        """Return whether platforms are named or waived in words; without it nothing may be sealed or sent."""
+        return bool(self.platforms)
+
+
+def parse_policy(text: bytes) -> Policy:
+    """Return the policy in the bytes of a TOML file.
+
+    Raises FormatError: "format.newer" for a higher version, "policy.file.malformed" for an unknown key, a wrong type or a
+    wrong value, "policy.identity.incomplete" if no enclave is named.
+    """
+    import tomllib
+
+    if len(text) > POLICY_MAX:
+        raise _fault(f"the policy has {len(text)} bytes, at most {POLICY_MAX} are allowed")
+    try:
+        document = tomllib.loads(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _fault("the policy is not UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _fault(f"the policy is not TOML: {str(error)[:120]}") from None
+    if "version" not in document:
+        raise _fault("the policy has no version")
+    require_version(document.pop("version"), "the policy")
+    tables = {name: document.pop(name, None) for name in _TABLES}
+    if document:
+        raise _fault(f"unknown key {next(iter(document))!r}")
+    if tables["measurement"] is None:
+        raise FormatError(
+            _INCOMPLETE, "the policy has no [measurement]", hint="write one: glasscase policy BUNDLE -o policy.toml"
+        )
+    fields: dict[str, Any] = {"sha256": hashlib.sha256(text).digest()}
+    for name, table in tables.items():
+        if table is None:
+            continue
+        if not isinstance(table, dict):
+            raise _fault(f"{name} is not a table")
+        for key, value in table.items():
+            known = _TABLES[name].get(key)
+            if known is None:
+                raise _fault(f"unknown key {key!r} in [{name}]")
+            field, read = known
+            fields[field] = read(value, f"{key} in [{name}]")
+    return Policy(**fields)
+
+
+def _fault(message: str) -> FormatError:
+    return FormatError(_MALFORMED, message, what="policy", hint="docs/policy.md shows every key")
+
+
+def _bool(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise _fault(f"{what} must be true or false")
+    return value
+
+
+def _number(limit: int) -> Any:
+    def read(value: Any, what: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+            raise _fault(f"{what} must be an integer from 0 to {limit}")
+        return value
+
+    return read
+
+
+def _hex(value: Any, what: str) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value, re.ASCII):
+        raise _fault(f"{what} must be 64 lower-case hex digits")
+    return bytes.fromhex(value)
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _fault(f"{what} must be a list")
+    return value
+
+
+def _hexes(value: Any, what: str) -> tuple[bytes, ...]:
+    return tuple(_hex(item, what) for item in _list(value, what))
+
+
+def _one_or_more_hex(value: Any, what: str) -> tuple[bytes, ...]:
+    found = (_hex(value, what),) if isinstance(value, str) else _hexes(value, what)
+    if not found:
+        raise FormatError(_INCOMPLETE, f"{what} is empty, so it names no enclave")
+    return found
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    for item in _list(value, what):
+        if not isinstance(item, str) or not item or len(item) > 64 or not item.isascii() or not item.isprintable():
+            raise _fault(f"{what} must be a list of names")
+    return tuple(value)
+
+
+def _platforms(value: Any, what: str) -> tuple[str, ...]:
+    for item in _texts(value, what):
+        if item != ANY_PLATFORM and not re.fullmatch(r"[0-9a-f]{32}", item, re.ASCII):
+            raise _fault(f'{what}: {item!r} is neither "{ANY_PLATFORM}" nor 32 lower-case hex digits')
+    return tuple(value)
+
+
+def _duration(value: Any, what: str) -> int:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise _fault(f'{what} must be a number and s, m, h or d, such as "7d"')
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def _duration_or_off(value: Any, what: str) -> int | None:
+    return None if value == "off" else _duration(value, what)
+
+
+def _provisioned(value: Any, what: str) -> bool | tuple[bytes, ...]:
+    return value if isinstance(value, bool) else _hexes(value, what)
+
+
+# table: {key: (field of Policy, reader)}
+_TABLES: dict[str, dict[str, tuple[str, Any]]] = {
+    "measurement": {
+        "bundle": ("bundle", _bool),
+        "bundle_id": ("bundle_id", _hex),
+        "mrenclave": ("mrenclave", _one_or_more_hex),
+        "mrsigner": ("mrsigner", _hex),
+        "isv_prod_id": ("isv_prod_id", _number(_SVN_MAX)),
+        "isv_svn_min": ("isv_svn_min", _number(_SVN_MAX)),
+        "insecure_any": ("insecure_any", _bool),
+    },
+    "platform": {
+        "accept": ("accept", _texts),
+        "advisories": ("advisories", _texts),
+        "tcb_evaluation_min": ("tcb_evaluation_min", _number(_EVALUATION_MAX)),
+        "platforms": ("platforms", _platforms),
+    },
+    "freshness": {
+        "collateral_max_age": ("collateral_max_age_s", _duration),
+        "crl_max_age": ("crl_max_age_s", _duration),
+        "evidence_max_age": ("evidence_max_age_s", _duration_or_off),
+        "nonce": ("nonce", _bool),
+    },
+    "enclave": {"insecure_debug": ("insecure_debug", _bool)},
+    "instance": {"provisioned": ("provisioned", _provisioned), "owners": ("owners", _hexes)},
+    "statements": {"require": ("statements_require", _number(_SVN_MAX)), "keys": ("statements_keys", _hexes)},
+}
