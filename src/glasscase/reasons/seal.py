@@ -3,6 +3,7 @@
 from glasscase.reasons.model import Reason
 
 _ENVELOPE = "docs/provisioning.md, envelope"
+_SEALING = "docs/provisioning.md, sealing"
 _RECEIPT = "docs/provisioning.md, receipt"
 
 REASONS: tuple[Reason, ...] = (
@@ -52,4 +53,32 @@ REASONS: tuple[Reason, ...] = (
            "check that the right file was given"),
     Reason("seal.receipt.unauthentic", "format", "the receipt is not by the verified receipt key", _RECEIPT,
            "do not trust it: it is of another instance, or forged"),
+    Reason("seal.receiver.unverified", "usage", "secrets were to be sealed to something else than a verified enclave",
+           _SEALING, "verify first: verdict.require() returns the receiver"),
+    Reason("seal.bundle.missing", "usage", "the bundle that runs is not known", _SEALING, "give --bundle BUNDLE"),
+    Reason("seal.bundle.mismatch", "format", "the verified enclave runs another bundle", _SEALING,
+           "give the bundle of that release; glasscase why says where two bundles differ"),
+    Reason("seal.identity.unproven", "usage", "nothing says whose bundle the enclave runs", _SEALING,
+           "set bundle_id or mrsigner in the policy, build on this machine, or require statements"),
+    Reason("seal.platform.unnamed", "usage", "the policy names no platform", _SEALING,
+           "set platforms in the policy: ids, or any-intel"),
+    Reason("seal.instance.provisioned", "usage", "the enclave has accepted an envelope already", _SEALING,
+           "restart the enclave and collect new evidence"),
+    Reason("seal.verdict.stale", "basis", "the verdict is not valid at the time of sealing", _SEALING,
+           "collect new evidence and verify again"),
+    Reason("seal.time.naive", "usage", "a time was given without its time zone", _SEALING, "give an aware datetime"),
+    Reason("seal.time.past", "usage", "the envelope would have expired before it is used", _SEALING,
+           "give a later --not-after"),
+    Reason("seal.owner.unmeasured", "usage", "a signer is not an owner in the bundle's enclave.cbor", _SEALING,
+           "use the owner key that the project names, or build again"),
+    Reason("seal.owner.few", "usage", "fewer owners would sign than the enclave asks for", _SEALING,
+           "name the other signers: --cosign OWNER.pub"),
+    Reason("seal.owner.malformed", "usage", "an owner key file is not an Ed25519 key in PEM", _SEALING,
+           "make one: glasscase keygen --kind owner -o FILE"),
+    Reason("seal.ledger.malformed", "format", "the user's own ledger of builds cannot be read", _SEALING,
+           "move measurements.jsonl in the data directory away and build again"),
+    Reason("seal.cosign.malformed", "format", "the bytes are not a co-signing request for this owner", _SEALING,
+           "ask the first signer for the request again"),
+    Reason("seal.cosign.mismatch", "format", "request, envelope or payload do not belong together", _SEALING,
+           "do not sign: ask the first signer what he sealed, and to which evidence"),
 )  # fmt: skip

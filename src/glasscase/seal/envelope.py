@@ -207,6 +207,8 @@ def open_envelope(envelope: Envelope, *, seal_key: hpke.SealKey) -> Contents:
         raise FormatError("seal.secrets.mismatch", "the contents are not those that the owners signed")
     if (contents.package_key is None) != (envelope.context.package == NO_PACKAGE):
         raise FormatError("seal.package_key.unexpected", "a package key must be there exactly if there is a package")
+    if contents.model_keys and contents.package_key is None:
+        raise FormatError("seal.package_key.unexpected", "model keys are there without a package")
     return contents
 
 

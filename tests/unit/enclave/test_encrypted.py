@@ -1,0 +1,217 @@
+"""An encrypted application: decrypted inside after every check, importable, lazily readable, and never in the log."""
+
+import dataclasses
+import os
+import shutil
+
+import pytest
+
+from glasscase.core.chunks import Key
+from glasscase.seal.envelope import Contents
+from glasscase.seal.package import build_package, sources_of
+
+from .conftest import ASGI_APP, make_config
+
+PACKAGE_KEY = b"k" * 32
+MODEL_KEY = b"m" * 32
+WEIGHTS = os.urandom(300_000)
+SECRET_APP = """
+import importlib.metadata, logging, os, sys, threading, traceback, warnings
+from glasscase import runtime
+from secretpkg import helper
+from demo_plain import app as plain
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return await plain(scope, receive, send)
+    path = scope["path"]
+    if path == "/helper":
+        answer = helper.secret_function()
+    elif path == "/weights":
+        with runtime.open_encrypted("/models/llm/weights.bin") as file:
+            file.seek(100_000)
+            answer = file.read(16).hex()
+    elif path == "/eager":
+        with open(os.path.join(os.environ["MODELS"], "small/config.json")) as file:
+            answer = file.read()
+        with runtime.open_encrypted("/models/small/config.json") as file:
+            answer += file.read().decode()
+    elif path == "/absent":
+        try:
+            runtime.open_encrypted("/models/none")
+            answer = "opened"
+        except Exception as error:
+            answer = error.reason
+    elif path == "/noise":
+        warnings.warn("canary-warning")
+        try:
+            helper.fails()
+        except Exception:
+            logging.getLogger("x").exception("an error")
+            traceback.print_exc()
+        thread = threading.Thread(target=helper.fails)
+        thread.start()
+        thread.join()
+        traceback.print_stack()
+        answer = importlib.metadata.version("uvicorn")
+    elif path == "/raise":
+        helper.fails()
+    else:
+        return await plain(scope, receive, send)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": answer.encode()})
+"""
+HELPER = """
+class CanaryError(Exception):
+    pass
+
+def secret_function():
+    return "canary-source"
+
+def fails():
+    raise CanaryError("canary-message")
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Return the folder with blobs and what the configuration must say."""
+    source, model, small, blobs = (tmp_path / name for name in ("src", "model", "small", "blobs"))
+    (source / "secretpkg").mkdir(parents=True)
+    for folder in (model, small, blobs):
+        folder.mkdir()
+    (source / "main.py").write_text(SECRET_APP)
+    (source / "demo_plain.py").write_text(ASGI_APP)
+    (source / "secretpkg/helper.py").write_text(HELPER)
+    (model / "weights.bin").write_bytes(WEIGHTS)
+    (small / "config.json").write_text("{}")
+    sources = [
+        *sources_of(str(source), prefix="app"),
+        *sources_of(str(model), prefix="models/llm", lazy=True, model_key=MODEL_KEY),
+        *sources_of(str(small), prefix="models/small"),
+    ]
+    return build_package(sources, key=PACKAGE_KEY, out_dir=str(blobs)), blobs
+
+
+@pytest.fixture
+def secret(enclave, package, tmp_path):
+    """Return an enclave with the encrypted application, waiting for secrets."""
+    built, blobs = package
+    models = tmp_path / "e0" / "run" / "models"
+    config = make_config(
+        encrypt=True, package=built.header, commitment=built.commitment, entry="main:app", env={"MODELS": str(models)}
+    )
+    return enclave(config=config, app={}, blobs=blobs)
+
+
+CONTENTS = Contents(b"r" * 32, PACKAGE_KEY, {Key(MODEL_KEY).id: MODEL_KEY}, {"token": "s3cret-canary"})
+
+
+def tree(path):
+    return sorted(str(item.relative_to(path)) for item in path.rglob("*"))
+
+
+def test_an_encrypted_application_runs(secret):
+    """Code and models come out of the package; nothing of them is on disk before, or in the log after."""
+    secret.start()
+    assert ["models"] == tree(secret.run)
+
+    secret.serve(secret.envelope(CONTENTS))
+    assert (200, b"canary-source") == secret.ask("GET", "/helper")
+    assert (200, WEIGHTS[100_000:100_016].hex().encode()) == secret.ask("GET", "/weights")
+    assert (200, b"{}{}") == secret.ask("GET", "/eager")
+    assert (200, b"enclave.file.missing") == secret.ask("GET", "/absent")
+    assert (200, b"s3cret-canary") == secret.ask("GET", "/secret")
+    assert 200 == secret.ask("GET", "/noise")[0]
+    assert 500 == secret.ask("GET", "/raise")[0]
+    assert 0 == secret.stop()
+
+    text = secret.text()
+    for canary in ("canary", "CanaryError", "helper", "secret_function", "app/main.py", "s3cret", "kkkk", "secretpkg"):
+        assert canary not in text, canary
+    assert "redacted: an exception of the application" in text
+    assert "app#" in text
+
+
+def test_a_wrong_package_key_is_refused_like_anything_else(secret):
+    """A wrong package key gives the uniform answer, writes nothing, and the right envelope is accepted afterwards."""
+    secret.start()
+    wrong = secret.envelope(dataclasses.replace(CONTENTS, package_key=b"x" * 32))
+
+    assert (403, b"refused") == secret.provision(wrong)
+    assert ["models"] == tree(secret.run)
+    assert "waiting" == secret.status_file()["state"]
+    secret.serve(secret.envelope(CONTENTS))
+
+
+@pytest.mark.parametrize("change", ["no model key", "another model key", "no package key"])
+def test_keys_that_do_not_fit_are_refused(secret, change):
+    """Every key that the package needs must be there and right."""
+    contents = {
+        "no model key": dataclasses.replace(CONTENTS, model_keys={}),
+        "another model key": dataclasses.replace(CONTENTS, model_keys={Key(MODEL_KEY).id: b"x" * 32}),
+        "no package key": dataclasses.replace(CONTENTS, package_key=None),
+    }[change]
+    secret.start()
+
+    assert (403, b"refused") == secret.provision(secret.envelope(contents))
+    assert ["models"] == tree(secret.run)
+
+
+def test_a_changed_manifest_is_refused(secret, package):
+    """A package manifest that the host has changed does not pass, whoever sealed the envelope."""
+    _, blobs = package
+    secret.start()
+    manifest = blobs / "manifest"
+    data = bytearray(manifest.read_bytes())
+    data[-1] ^= 1
+    manifest.write_bytes(data)
+
+    assert (403, b"refused") == secret.provision(secret.envelope(CONTENTS))
+    assert ["models"] == tree(secret.run)
+
+
+def test_a_changed_blob_ends_the_enclave(secret, package):
+    """A code blob that the host has changed is found while it is unpacked: failed, exit code 1, no application."""
+    built, blobs = package
+    blob = next(entry for entry in built.entries if entry.path == "app/main.py").blob.hex()
+    data = bytearray((blobs / blob).read_bytes())
+    data[-1] ^= 1
+    (blobs / blob).write_bytes(data)
+    secret.start()
+
+    assert 200 == secret.provision(secret.envelope(CONTENTS))[0]
+    assert 1 == secret.process.wait(20)
+    assert "failed" == secret.status_file()["state"]
+    assert not (secret.run / "app/main.py").exists()
+
+
+def test_a_missing_blob_ends_the_enclave(secret, package):
+    """A code blob that the host has removed is the same."""
+    built, blobs = package
+    blob = next(entry for entry in built.entries if entry.path == "app/secretpkg/helper.py").blob.hex()
+    shutil.move(blobs / blob, blobs.parent / "gone")
+    secret.start()
+    status, _ = secret.provision(secret.envelope(CONTENTS))
+
+    if status == 200:  # the listing of a directory is the host's word, so it may only be found while unpacking
+        assert 1 == secret.process.wait(20)
+    assert "serving" != secret.status_file()["state"]
+
+
+def test_an_application_may_not_shadow_the_enclave(enclave, tmp_path):
+    """A module of the package with the name of a measured one ends the enclave."""
+    source, blobs = tmp_path / "shadow", tmp_path / "shadowblobs"
+    source.mkdir()
+    blobs.mkdir()
+    (source / "main.py").write_text(ASGI_APP)
+    (source / "cryptography.py").write_text("")
+    built = build_package(sources_of(str(source), prefix="app"), key=PACKAGE_KEY, out_dir=str(blobs))
+    one = enclave(
+        config=make_config(encrypt=True, package=built.header, commitment=built.commitment, entry="main:app"),
+        app={}, blobs=blobs,
+    ).start()  # fmt: skip
+
+    assert 200 == one.provision(one.envelope(dataclasses.replace(CONTENTS, model_keys={})))[0]
+    assert 1 == one.process.wait(20)
+    assert "failed" == one.status_file()["state"]
