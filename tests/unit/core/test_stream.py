@@ -1,0 +1,441 @@
+"""Encrypted files: what goes in comes out, and nothing else ever does."""
+
+import io
+import itertools
+import os
+import stat
+import threading
+
+import pytest
+
+from glasscase.core import chunks, stream
+from glasscase.core.chunks import CHUNK_SIZE, HEADER_SIZE, Key
+from glasscase.errors import Error, FormatError, Interrupted, StorageError, UsageError
+from tests.oracle import stream_oracle
+
+KEY = bytes(range(32))
+SIZES = [0, 1, 16383, 16384, 16385, 32768, 1048575, 1048576, 1048577, 3_000_001]
+SEALED_CHUNK = CHUNK_SIZE + 16
+
+
+def content(size):
+    return (b"0123456789abcdefghijklmnopqrstu" * (size // 31 + 1))[:size]
+
+
+def encrypted(plain, key=KEY, context=b""):
+    machine = stream.Encryptor(key, size=len(plain), context=context)
+    return machine.update(plain) + machine.finish()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(tmp_path, data, *, key=KEY, context=b""):
+    """Return the reason for which `data` is refused by every path, which must agree; and nothing is left behind."""
+    source, target = tmp_path / "bad", tmp_path / "out"
+    source.write_bytes(data)
+    reasons = []
+    for call in (
+        lambda: stream.decrypt_file(source, target, key=key, context=context),
+        lambda: stream.decrypt_file(source, None, key=key, context=context, threads=1),
+        lambda: chunks.decrypt_bytes(data, key=Key(key), app_context=context),
+        lambda: _push(data, key, context),
+    ):
+        with pytest.raises(FormatError) as caught:
+            call()
+        reasons.append(caught.value.reason)
+    source.unlink()
+
+    assert [] == names(tmp_path)
+    return reasons
+
+
+def _push(data, key, context):
+    machine = stream.Decryptor(key, context=context)
+    machine.update(data)
+    machine.finish()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_round_trip(size, tmp_path):
+    """Every path in and every path out gives the same bytes, and the independent reader reads them too."""
+    plain = content(size)
+    source = tmp_path / "plain"
+    source.write_bytes(plain)
+    message = stream.encrypt_file(source, tmp_path / "file", key=KEY, threads=2)
+    sealed = (tmp_path / "file").read_bytes()
+    done = stream.decrypt_file(tmp_path / "file", tmp_path / "again", key=KEY, threads=3)
+
+    assert (size, size) == (message.size, done.size)
+    assert chunks.sealed_size(size) == len(sealed)
+    assert message.header == sealed[:HEADER_SIZE]
+    assert plain == (tmp_path / "again").read_bytes()
+    assert plain == chunks.decrypt_bytes(sealed, key=Key(KEY))[0]
+    assert plain == stream_oracle.ours(KEY, sealed) == stream_oracle.ours(KEY, encrypted(plain))
+    with stream.open_encrypted(tmp_path / "file", key=KEY) as reader:
+        assert (size, plain) == (reader.size, reader.readall())
+    assert (
+        0o600 == stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "again").stat().st_mode)
+    )
+    assert ["again", "file", "plain"] == names(tmp_path)
+
+
+@pytest.mark.parametrize("step", [1, 977, 16384, 16400, 100_000])
+def test_push_in_steps(step):
+    """The size of the steps does not matter; an unknown size is written as such."""
+    plain = content(70_001 if step > 1 else 20_000)
+    machine = stream.Encryptor(KEY)
+    sealed = b"".join(machine.update(plain[at : at + step]) for at in range(0, len(plain), step)) + machine.finish()
+    reader = stream.Decryptor(KEY)
+    parts = b"".join(reader.update(sealed[at : at + step]) for at in range(0, len(sealed), step)) + reader.finish()
+
+    assert plain == parts == stream_oracle.ours(KEY, sealed)
+    assert b"\xff" * 8 == sealed[48:56]
+    assert len(plain) == reader.bytes_done
+
+
+def test_nothing_comes_out_before_a_whole_chunk():
+    """A push decryptor hands out a chunk only when all of it and its tag are there."""
+    plain = content(2 * CHUNK_SIZE + 5)
+    sealed = encrypted(plain)
+    machine = stream.Decryptor(KEY)
+
+    assert b"" == machine.update(sealed[: HEADER_SIZE + SEALED_CHUNK - 1])
+    assert plain[:CHUNK_SIZE] == machine.update(sealed[HEADER_SIZE + SEALED_CHUNK - 1 : HEADER_SIZE + SEALED_CHUNK])
+
+
+@pytest.mark.rule("stream.header.unauthentic")
+def test_every_header_bit(tmp_path):
+    """A change of any bit of the header is refused by every path for the same reason."""
+    sealed = encrypted(content(20_000))
+    seen = set()
+    for bit in range(HEADER_SIZE * 8):
+        data = bytearray(sealed)
+        data[bit // 8] ^= 1 << bit % 8
+        reasons = refused(tmp_path, bytes(data))
+        assert 1 == len(set(reasons)), (bit, reasons)
+        seen |= set(reasons)
+
+    assert {
+        "stream.header.magic", "stream.version.newer", "stream.header.malformed", "stream.suite.unknown",
+        "stream.key.wrong", "stream.header.unauthentic",
+    } == seen  # fmt: skip
+
+
+FIELDS = [
+    (8, b"\x00", "stream.header.malformed"), (8, b"\x02", "stream.version.newer"), (9, b"\x01", "stream.suite.unknown"),
+    (9, b"\x03", "stream.suite.unknown"), (10, b"\x01", "stream.header.unauthentic"),
+    (10, b"\x03", "stream.header.malformed"), (11, b"\x80", "stream.header.malformed"),
+    (12, b"\x00\x49", "stream.header.malformed"), (14, b"\x00\x01", "stream.header.malformed"),
+    (16, b"\x01" * 16, "stream.header.malformed"), (32, bytes(16), "stream.header.unauthentic"),
+    (48, (19_999).to_bytes(8, "big"), "stream.header.unauthentic"),
+    (48, (20_001).to_bytes(8, "big"), "stream.header.unauthentic"), (48, b"\xff" * 8, "stream.header.unauthentic"),
+    (48, bytes(8), "stream.header.unauthentic"), (48, (2**44 + 1).to_bytes(8, "big"), "stream.header.malformed"),
+    (56, bytes(16), "stream.key.wrong"), (72, bytes(24), "stream.header.unauthentic"),
+    (96, bytes(32), "stream.header.unauthentic"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("offset", "value", "reason"), FIELDS)
+def test_header_fields(offset, value, reason, tmp_path):
+    """Each field with another value is refused for its own reason."""
+    data = bytearray(encrypted(content(20_000)))
+    if reason == "stream.header.unauthentic" and offset == 10:  # a blob id where a manifest has none
+        data[32:48] = bytes(16)
+    data[offset : offset + len(value)] = value
+
+    assert [reason] * 4 == refused(tmp_path, bytes(data))
+
+
+def test_chunk_order(tmp_path):
+    """Every permutation, loss and repetition of the chunks of files of 0 to 4 whole chunks is refused."""
+    count = 0
+    for whole in range(5):
+        sealed = encrypted(content(whole * CHUNK_SIZE + 7))
+        head, body = sealed[:HEADER_SIZE], sealed[HEADER_SIZE:]
+        parts = [body[at : at + SEALED_CHUNK] for at in range(0, len(body), SEALED_CHUNK)]
+        right = tuple(range(len(parts)))
+        for size in range(len(parts) + 2):
+            for order in itertools.islice(itertools.product(right, repeat=size), 700):
+                if order != right:
+                    data = head + b"".join(parts[index] for index in order)
+                    with pytest.raises(FormatError):
+                        chunks.decrypt_bytes(data, key=Key(KEY))
+                    count += 1
+
+    assert count > 2000
+
+
+def test_every_cut(tmp_path):
+    """A file cut at any byte near a boundary is refused, and an unknown size does not help the one who cuts."""
+    plain = content(2 * CHUNK_SIZE)
+    stated = encrypted(plain)
+    machine = stream.Encryptor(KEY)
+    unstated = machine.update(plain) + machine.finish()
+    for data in (stated, unstated):
+        for edge in (0, HEADER_SIZE, HEADER_SIZE + SEALED_CHUNK, HEADER_SIZE + 2 * SEALED_CHUNK, len(data)):
+            for cut in range(max(0, edge - 20), min(len(data), edge + 20)):
+                with pytest.raises(FormatError):
+                    chunks.decrypt_bytes(data[:cut], key=Key(KEY))
+                with pytest.raises(FormatError):
+                    _push(data[:cut], KEY, b"")
+
+
+def test_trailing_bytes(tmp_path):
+    """Bytes after the last chunk are refused, also when they are a chunk themselves."""
+    plain = content(CHUNK_SIZE + 100)
+    sealed = encrypted(plain)
+    for more in (b"\0", bytes(16), bytes(20), sealed[-116:], encrypted(plain)):
+        reasons = set(refused(tmp_path, sealed + more))
+        assert reasons <= {"stream.length.trailing", "stream.chunk.unauthentic"}
+
+
+def test_header_of_one_body_of_another(tmp_path):
+    """The header of one file and the chunks of another do not fit."""
+    first, second = encrypted(content(40_000)), encrypted(content(40_000))
+
+    assert ["stream.chunk.unauthentic"] * 4 == refused(tmp_path, first[:HEADER_SIZE] + second[HEADER_SIZE:])
+
+
+def test_wrong_key_and_context(tmp_path):
+    """Another key and another context have their own reasons, before any plaintext."""
+    sealed = encrypted(content(10), context=b"policy 7")
+
+    assert ["stream.key.wrong"] * 4 == refused(tmp_path, sealed, key=bytes(32), context=b"policy 7")
+    assert ["stream.header.unauthentic"] * 4 == refused(tmp_path, sealed, context=b"policy 8")
+    assert ["stream.header.unauthentic"] * 4 == refused(tmp_path, sealed)
+    assert content(10) == chunks.decrypt_bytes(sealed, key=Key(KEY), app_context=b"policy 7")[0]
+    assert content(10) == stream_oracle.ours(KEY, sealed, b"policy 7")
+
+
+@pytest.mark.parametrize("raw", [b"", b"k" * 31, b"k" * 33, b"k" * 32 + b"\n"])
+def test_keys_of_another_length(raw, tmp_path):
+    """A key is exactly 32 bytes; a newline behind it is named."""
+    with pytest.raises(UsageError) as caught:
+        stream.encrypt_file(tmp_path / "x", tmp_path / "y", key=raw)
+
+    assert "stream.key.malformed" == caught.value.reason
+    assert [] == names(tmp_path)
+
+
+def test_key_is_not_shown():
+    """A key object never shows its bytes."""
+    assert "<32 secret bytes>" == repr(Key(KEY)) == f"{Key(KEY)}"
+
+
+def test_same_file_twice_differs():
+    """Ten thousand encryptions of one content under one key have ten thousand salts and blob ids."""
+    headers = [stream.Encryptor(KEY, size=1).message.header for _ in range(10_000)]
+
+    assert 10_000 == len({header[72:96] for header in headers}) == len({header[32:48] for header in headers})
+
+
+@pytest.mark.long
+def test_hundred_thousand_salts():
+    """No salt occurs twice in 100,000 files."""
+    assert 100_000 == len({stream.Encryptor(KEY, size=1).message.header[72:96] for _ in range(100_000)})
+
+
+def test_stated_size_must_hold():
+    """A stated size that the input exceeds or misses is an error, and the file is never finished."""
+    machine = stream.Encryptor(KEY, size=10)
+    machine.update(b"12345")
+    with pytest.raises(FormatError) as caught:
+        machine.finish()
+    assert "stream.size.mismatch" == caught.value.reason
+    with pytest.raises(Error):
+        machine.finish()
+
+
+def test_lowest_failing_chunk(tmp_path):
+    """The chunk that is named is the first bad one, whatever the number of threads."""
+    data = bytearray(encrypted(content(300 * CHUNK_SIZE)))
+    for chunk in (250, 140, 201):
+        data[HEADER_SIZE + chunk * SEALED_CHUNK] ^= 1
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    for threads in range(1, 9):
+        with pytest.raises(FormatError, match="chunk 140 "):
+            stream.decrypt_file(path, None, key=KEY, threads=threads)
+
+
+def test_failed_run_keeps_the_old_output(tmp_path):
+    """An output that exists stays as it was when the new one fails."""
+    bad = bytearray(encrypted(content(100_000)))
+    bad[-1] ^= 1
+    (tmp_path / "bad").write_bytes(bad)
+    (tmp_path / "out").write_bytes(b"old")
+    with pytest.raises(FormatError):
+        stream.decrypt_file(tmp_path / "bad", tmp_path / "out", key=KEY)
+
+    assert b"old" == (tmp_path / "out").read_bytes()
+    assert ["bad", "out"] == names(tmp_path)
+
+
+def test_missing_and_wrong_inputs(tmp_path):
+    """A missing file is a storage error, a directory a usage error, an empty file is cut."""
+    (tmp_path / "empty").touch()
+    with pytest.raises(StorageError):
+        stream.decrypt_file(tmp_path / "none", tmp_path / "out", key=KEY)
+    with pytest.raises(UsageError):
+        stream.decrypt_file(tmp_path, tmp_path / "out", key=KEY)
+    with pytest.raises(FormatError) as caught:
+        stream.decrypt_file(tmp_path / "empty", tmp_path / "out", key=KEY)
+    assert "stream.length.truncated" == caught.value.reason
+    with pytest.raises(FormatError) as caught:
+        stream.decrypt_file("/dev/zero", tmp_path / "out", key=KEY)
+    assert "stream.header.magic" == caught.value.reason
+    assert ["empty"] == names(tmp_path)
+
+
+def test_pipes(tmp_path):
+    """A FIFO is read to its end in both directions."""
+    plain = content(200_000)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_bytes(plain))
+    writer.start()
+    stream.encrypt_file(fifo, tmp_path / "sealed", key=KEY)
+    writer.join()
+    sealed = (tmp_path / "sealed").read_bytes()
+    writer = threading.Thread(target=lambda: fifo.write_bytes(sealed))
+    writer.start()
+    stream.decrypt_file(fifo, tmp_path / "plain", key=KEY)
+    writer.join()
+
+    assert plain == (tmp_path / "plain").read_bytes()
+
+
+def test_no_room(tmp_path, monkeypatch):
+    """A file that cannot fit is refused before anything is written."""
+    facts = os.statvfs(tmp_path)
+    small = os.statvfs_result((facts[0], facts[1], facts[2], 0, 0, *facts[5:]))
+    (tmp_path / "plain").write_bytes(content(1000))
+    monkeypatch.setattr(os, "statvfs", lambda _path: small)
+    with pytest.raises(StorageError) as caught:
+        stream.encrypt_file(tmp_path / "plain", tmp_path / "out", key=KEY)
+
+    assert "stream.disk.full" == caught.value.reason
+    assert ["plain"] == names(tmp_path)
+
+
+def test_cancel_through_an_exception_in_progress(tmp_path):
+    """An exception from the progress function (as a signal handler raises it) stops the work and leaves nothing."""
+    (tmp_path / "plain").write_bytes(content(40_000_000))
+
+    def stop(_done):
+        raise Interrupted("cli.signal.received", "stopped")
+
+    with pytest.raises(Interrupted):
+        stream.encrypt_file(tmp_path / "plain", tmp_path / "out", key=KEY, progress=stop)
+
+    assert ["plain"] == names(tmp_path)
+
+
+class TestReader:
+    """Random access."""
+
+    def test_reads_anywhere(self, tmp_path):
+        """Any range gives the same bytes as the plaintext, with readinto, read, pread and seek."""
+        plain = content(700_000)
+        (tmp_path / "f").write_bytes(encrypted(plain))
+        with stream.open_encrypted(tmp_path / "f", key=KEY) as reader:
+            for offset in (0, 1, 16383, 16384, 16385, 500_000, 699_999, 700_000, 800_000):
+                for size in (0, 1, 100, 16384, 40_000, 300_000):
+                    buffer = bytearray(size)
+                    got = reader.pread_into(buffer, offset, threads=2)
+                    assert plain[offset : offset + size] == bytes(buffer[:got])
+                    reader.seek(offset)
+                    assert plain[offset : offset + size] == reader.read(size)
+            assert len(plain) == reader.seek(0, os.SEEK_END) == reader.size
+            assert b"" == reader.read(5)
+            assert plain[-3:] == reader.read() if reader.seek(-3, os.SEEK_END) else None
+            assert reader.readable() and reader.seekable() and not reader.writable()
+            with pytest.raises(ValueError, match="negative"):
+                reader.seek(-1)
+
+    def test_buffered(self, tmp_path):
+        """io.BufferedReader and line reading work on it."""
+        (tmp_path / "f").write_bytes(encrypted(b"one\ntwo\nthree"))
+        with io.BufferedReader(stream.open_encrypted(tmp_path / "f", key=KEY)) as lines:
+            assert [b"one\n", b"two\n", b"three"] == list(lines)
+
+    def test_change_after_open(self, tmp_path):
+        """A chunk that the host changes after the file was opened is refused, the buffer wiped, the reader dead."""
+        path = tmp_path / "f"
+        sealed = bytearray(encrypted(content(500_000)))
+        path.write_bytes(sealed)
+        with stream.open_encrypted(path, key=KEY) as reader:
+            assert content(10) == reader.pread(10, 0)
+            sealed[HEADER_SIZE + 20 * SEALED_CHUNK] ^= 1
+            with path.open("r+b") as file:
+                file.write(sealed)
+            buffer = bytearray(b"x" * 400_000)
+            with pytest.raises(FormatError, match="chunk 20 "):
+                reader.pread_into(buffer, 0)
+            assert bytes(400_000) == bytes(buffer)
+            with pytest.raises(FormatError):
+                reader.pread(10, 0)
+
+    def test_growing_and_shrinking(self, tmp_path):
+        """A file that is longer or shorter than its size says is refused at open; one that shrinks later at the read."""
+        path = tmp_path / "f"
+        sealed = encrypted(content(500_000))
+        path.write_bytes(sealed + b"x")
+        with pytest.raises(FormatError, match="goes on"):
+            stream.open_encrypted(path, key=KEY)
+        path.write_bytes(sealed)
+        with stream.open_encrypted(path, key=KEY) as reader:
+            os.truncate(path, 100_000)
+            with pytest.raises(FormatError, match="too early"):
+                reader.pread(10, 300_000)
+
+    def test_last_chunk_is_checked_at_open(self, tmp_path):
+        """The size is authentic before the first read: a forged last chunk does not open."""
+        sealed = bytearray(encrypted(content(500_000)))
+        sealed[-1] ^= 1
+        (tmp_path / "f").write_bytes(sealed)
+        with pytest.raises(FormatError, match="not authentic"):
+            stream.open_encrypted(tmp_path / "f", key=KEY)
+
+    def test_many_threads(self, tmp_path):
+        """Eight threads read one reader at once and all get the right bytes."""
+        plain = content(2_000_000)
+        (tmp_path / "f").write_bytes(encrypted(plain))
+        wrong = []
+        with stream.open_encrypted(tmp_path / "f", key=KEY) as reader:
+
+            def work(seed):
+                for step in range(200):
+                    offset = (seed * 7919 + step * 104_729) % 2_000_000
+                    if reader.pread(3000, offset) != plain[offset : offset + 3000]:
+                        wrong.append(offset)
+
+            threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert [] == wrong
+
+    def test_closed(self, tmp_path):
+        """A closed reader refuses to read."""
+        (tmp_path / "f").write_bytes(encrypted(b"abc"))
+        reader = stream.open_encrypted(tmp_path / "f", key=KEY)
+        reader.close()
+        reader.close()
+        with pytest.raises(ValueError, match="closed"):
+            reader.pread(1, 0)
+
+    def test_a_pipe_cannot_be_seeked(self, tmp_path):
+        """Only regular files have random access."""
+        with pytest.raises(UsageError):
+            stream.open_encrypted("/dev/null", key=KEY)
+
+
+def test_expand_is_hkdf():
+    """The derivation is HKDF-Expand with SHA-512, as the standard library's HMAC computes it."""
+    for size in (1, 16, 24, 32, 64):
+        assert stream_oracle.expand(KEY, b"info" * size, size) == Key(KEY).expand(b"info" * size, size)
+    assert stream_oracle.key_id(KEY) == Key(KEY).id
