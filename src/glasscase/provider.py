@@ -1,5 +1,39 @@
 """What a code provider calls: encryption, measurement, sealing. Keys are 32 raw bytes. Source: README.md, "Python API"."""
 
-from glasscase.core.stream import decrypt_file, encrypt_file, open_encrypted
+import os
 
-__all__ = ["decrypt_file", "encrypt_file", "open_encrypted"]
+from glasscase.core.stream import decrypt_file, encrypt_file, open_encrypted
+from glasscase.errors import UsageError
+from glasscase.fs.atomic import read_file
+from glasscase.gramine.elf import PAL_MAX
+from glasscase.gramine.manifest import MANIFEST_MAX
+from glasscase.measure.mrenclave import Measurement
+from glasscase.measure.mrenclave import measure as _measure_bytes
+
+__all__ = ["Measurement", "decrypt_file", "encrypt_file", "measure", "open_encrypted"]
+
+_Source = str | os.PathLike[str] | bytes
+
+
+def measure(bundle_or_manifest: _Source, libpal: _Source | None = None) -> Measurement:
+    """Return the measurement of a bundle's directory, or of a manifest.sgx with its libpal.so.
+
+    Both are paths, or bytes of the files. The files of a bundle are not compared with its index: `verify` does that.
+    Raises FormatError for files that are no enclave, StorageError if they cannot be read.
+    """
+    manifest = bundle_or_manifest
+    if libpal is None:
+        if isinstance(manifest, bytes):
+            raise UsageError("measure.libpal.missing", "the bytes of a manifest are measured together with libpal.so")
+        folder = os.fspath(manifest)
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise UsageError("measure.libpal.missing", f"{folder!r} is no bundle; a manifest needs libpal= too")
+        manifest, libpal = os.path.join(folder, "app.manifest.sgx"), os.path.join(folder, "runtime", "libpal.so")
+    return _measure_bytes(
+        _content(manifest, max_bytes=MANIFEST_MAX, what="manifest"),
+        _content(libpal, max_bytes=PAL_MAX, what="libpal.so"),
+    )
+
+
+def _content(source: _Source, *, max_bytes: int, what: str) -> bytes:
+    return source if isinstance(source, bytes) else read_file(source, max_bytes=max_bytes, what=what)

@@ -1,11 +1,16 @@
 """Where a command finds Gramine runtimes and build inputs: the only place that joins them to the user's directories."""
 
+from pathlib import Path
+
 from glasscase.bundle.index import Bundle
-from glasscase.bundle.origin import FileOrigin
+from glasscase.bundle.origin import FileOrigin, origins
 from glasscase.bundle.runtime import SIMULATOR, RuntimeFiles
-from glasscase.cli.places import cache_dir
-from glasscase.errors import UsageError
-from glasscase.gramine.pins import RuntimePin, known_pins
+from glasscase.cli.places import cache_dir, data_dir
+from glasscase.errors import StorageError, UsageError
+from glasscase.fs.atomic import read_file
+from glasscase.fs.deb import read_deb
+from glasscase.gramine.importing import FILE_MAX
+from glasscase.gramine.pins import PIN_MAX, RuntimePin, known_pins, parse_pin
 from glasscase.lock.cache import InputCache
 
 
@@ -15,15 +20,41 @@ def input_cache() -> InputCache:
 
 
 def trusted_pins() -> tuple[RuntimePin, ...]:
-    """Return the pins of runtimes that this user trusts: those that come with glasscase, and imported ones."""
-    return known_pins()
+    """Return the pins of runtimes that this user trusts: those that come with glasscase, then imported ones."""
+    return (*known_pins(), *imported_pins())
+
+
+def runtimes_dir() -> Path:
+    """Return the directory of imported runtimes, made on first use."""
+    folder = data_dir() / "runtimes"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def imported_pins() -> tuple[RuntimePin, ...]:
+    """Return the pins of the runtimes that this user has imported, sorted by name."""
+    found = sorted(
+        path for path in (data_dir() / "runtimes").glob("*/pin.toml") if not path.parent.name.startswith(".")
+    )
+    return tuple(parse_pin(read_file(path, max_bytes=PIN_MAX, what="pin")) for path in found)
 
 
 def origins_of(bundle: Bundle) -> tuple[FileOrigin, ...]:
     """Return the origins of a bundle's trusted files, with the lists of those Debian packages that are in the cache."""
-    from glasscase.bundle.origin import origins
+    return origins(bundle, debian_files=_debian_files(bundle))
 
-    return origins(bundle)
+
+def _debian_files(bundle: Bundle) -> dict[str, tuple[str, ...]]:
+    """Return the file lists of those locked Debian packages that the cache holds."""
+    lists: dict[str, tuple[str, ...]] = {}
+    packages = () if bundle.lock.debian is None else bundle.lock.debian.packages
+    for package in packages:
+        try:
+            content = input_cache().read(package.sha256, package.size, package.file)
+        except StorageError:
+            continue  # not in the cache: its files stay unexplained
+        lists[package.name] = read_deb(content, choose=lambda _: False, file_max=0).names
+    return lists
 
 
 def runtime_named(name: str) -> RuntimeFiles:
@@ -36,6 +67,13 @@ def runtime_named(name: str) -> RuntimeFiles:
 
         pin = next(pin for pin in known_pins() if pin.name == SIMULATOR)
         return RuntimeFiles(pin, runtime.runtime_files())
+    folder = data_dir() / "runtimes" / name
+    for pin in imported_pins():
+        if pin.name == name:
+            paths = {file.path: folder / "files" / file.path for file in pin.files}
+            return RuntimeFiles(
+                pin, {path: read_file(real, max_bytes=FILE_MAX, what=path) for path, real in paths.items()}
+            )
     raise UsageError(
         "bundle.runtime.unknown", f"there is no runtime {name!r}", hint="glasscase runtime import PATH --name NAME"
     )

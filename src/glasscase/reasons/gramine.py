@@ -68,4 +68,13 @@ REASONS: tuple[Reason, ...] = (
     Reason("gramine.lint.log_level", "format", "the log shows the host what happens inside", _LINT, "use error"),
     Reason("gramine.lint.trusted_files", "format", "an entry of sgx.trusted_files that a bundle does not use", _LINT,
            _REBUILD),
+    Reason("gramine.runtime.absent", "usage", "no Gramine runtime for SGX lies at this path", _BUNDLE,
+           "give the directory that holds gramine/, or the .deb"),
+    Reason("gramine.runtime.libc", "usage", "the patched C library of this Gramine is not there", _BUNDLE,
+           "install the complete Gramine"),
+    Reason("gramine.runtime.malformed", "format", "a file of the runtime is not an ELF file for x86-64", _BUNDLE,
+           "install Gramine again"),
+    Reason("gramine.runtime.unnamed", "usage", "name, version or commit of the runtime is missing or not allowed", _BUNDLE,
+           "give --version 1.9, and --name or --commit as the message says"),
+    Reason("gramine.runtime.taken", "usage", "a runtime of this name is known already", _BUNDLE, "give another --name"),
 )  # fmt: skip

@@ -1,0 +1,152 @@
+"""Reading files out of a .deb without unpacking it to disk.
+
+Invariants: nothing is written; sizes are limited before they are read; names are only compared, never used as paths.
+Source: deb(5), ar(5). Compression: none, gzip, xz; zstd through the program `zstd` of the host.
+"""
+
+import gzip
+import io
+import lzma
+import shutil
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from glasscase.errors import FormatError
+
+DEB_MAX = 1 << 30  # bytes of a package
+UNPACKED_MAX = 4 << 30  # bytes of its data archive
+_MAGIC = b"!<arch>\n"
+_HEADER = 60
+
+
+@dataclass(frozen=True)
+class DebFile:
+    """One regular file. path: absolute, as it is installed."""
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Deb:
+    """A package: its control fields, the chosen files, and symbolic links as path -> target."""
+
+    control: dict[str, str]
+    files: tuple[DebFile, ...]
+    links: dict[str, str]
+    names: tuple[str, ...]
+
+
+def read_deb(data: bytes, *, choose: Callable[[str], bool], file_max: int) -> Deb:
+    """Return control fields, all names, links, and the content of the files that `choose` picks by absolute path.
+
+    file_max: bytes of one chosen file. Raises FormatError("fs.deb.malformed").
+    """
+    members = _members(data)
+    control = next((body for name, body in members.items() if name.startswith("control.tar")), None)
+    body_name = next((name for name in members if name.startswith("data.tar")), None)
+    if members.get("debian-binary", b"")[:2] != b"2." or control is None or body_name is None:
+        raise _malformed("it has no debian-binary, control.tar and data.tar")
+    control_name = next(name for name in members if name.startswith("control.tar"))
+    fields: dict[str, str] = {}
+    for member, content in _entries(_unpack(control_name, control), lambda path: path == "/control", 1 << 20):
+        if member == "/control" and isinstance(content, bytes):
+            fields = _fields(content)
+    files, links, names = [], {}, []
+    for member, item in _entries(_unpack(body_name, members[body_name]), choose, file_max):
+        names.append(member)
+        if isinstance(item, bytes):
+            files.append(DebFile(member, item))
+        elif isinstance(item, str):
+            links[member] = item
+    return Deb(fields, tuple(files), links, tuple(names))
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    if not data.startswith(_MAGIC):
+        raise _malformed("it is not an ar archive")
+    found: dict[str, bytes] = {}
+    at = len(_MAGIC)
+    while at < len(data):
+        header = data[at : at + _HEADER]
+        size_text = header[48:58].rstrip(b" ")
+        if len(header) < _HEADER or header[58:60] != b"`\n" or not size_text.isdigit():
+            raise _malformed("a member's header is broken")
+        size = int(size_text)
+        at += _HEADER
+        if size > len(data) - at:
+            raise _malformed("it ends too early")
+        found.setdefault(header[:16].rstrip(b" ").rstrip(b"/").decode("ascii", "replace"), data[at : at + size])
+        at += size + size % 2
+    return found
+
+
+def _unpack(name: str, body: bytes) -> bytes:
+    try:
+        if name.endswith(".tar"):
+            return body
+        if name.endswith(".gz"):
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as archive:
+                return _limited(archive.read(UNPACKED_MAX + 1))
+        if name.endswith(".xz"):
+            return _limited(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(body, UNPACKED_MAX + 1))
+        if name.endswith(".zst"):
+            return _limited(_zstd(body))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise _malformed(f"{name} cannot be unpacked: {error}") from None
+    raise _malformed(f"{name} has a compression that is not known")
+
+
+def _zstd(body: bytes) -> bytes:
+    program = shutil.which("zstd")
+    if program is None:
+        raise FormatError(
+            "fs.deb.zstd",
+            "the package is compressed with zstd and there is no program zstd",
+            hint="apt-get install zstd",
+        )
+    done = subprocess.run([program, "-dcq", "-M256MB"], input=body, capture_output=True, check=False, timeout=300)
+    if done.returncode:
+        raise _malformed("zstd cannot unpack it")
+    return done.stdout
+
+
+def _limited(data: bytes) -> bytes:
+    if len(data) > UNPACKED_MAX:
+        raise _malformed("it is too large when unpacked")
+    return data
+
+
+def _entries(archive: bytes, choose: Callable[[str], bool], file_max: int) -> list[tuple[str, bytes | str | None]]:
+    """Return (absolute path, content of a chosen file | target of a link | None) for every file and link."""
+    found: list[tuple[str, bytes | str | None]] = []
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            for member in tar:
+                path = "/" + member.name.removeprefix("./").lstrip("/")
+                if member.issym():
+                    found.append((path, member.linkname))
+                elif member.isreg():
+                    if not choose(path):
+                        found.append((path, None))
+                        continue
+                    if member.size > file_max:
+                        raise _malformed(f"{path!r} has {member.size} bytes, at most {file_max} are allowed")
+                    reader = tar.extractfile(member)
+                    found.append((path, reader.read() if reader else b""))
+    except tarfile.TarError as error:
+        raise _malformed(f"its archive is broken: {error}") from None
+    return found
+
+
+def _fields(control: bytes) -> dict[str, str]:
+    lines = control.decode("utf-8", "replace").splitlines()
+    pairs = (line.partition(":") for line in lines if line and not line[0].isspace())
+    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+
+
+def _malformed(why: str) -> FormatError:
+    return FormatError("fs.deb.malformed", f"this is not a usable .deb: {why}", what=".deb")
