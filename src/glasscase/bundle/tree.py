@@ -73,7 +73,7 @@ class TreeWriter:
             os.chmod(full, 0o755)  # noqa: S103 - a bundle is public
             os.utime(full, (0, 0))
         os.utime(self.root, (0, 0))
-        _sync_file_system(self.root)
+        sync_file_system(self.root)
 
     def _place(self, path: str) -> str:
         folder = path.rpartition("/")[0]
@@ -101,7 +101,15 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _sync_file_system(path: str) -> None:
+def settle(root: str) -> None:
+    """Set modes and times of the directories below `root`, which nobody else writes to, and make everything durable."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        os.chmod(folder, 0o755)  # noqa: S103 - a bundle is public
+        os.utime(folder, (0, 0))
+    sync_file_system(root)
+
+
+def sync_file_system(path: str) -> None:
     """Make everything below `path` durable: syncfs is one call where fsync of each file is thousands."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

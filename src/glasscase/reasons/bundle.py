@@ -58,4 +58,11 @@ REASONS: tuple[Reason, ...] = (
            "do not run it; get the bundle again"),
     Reason("bundle.writable.by_enclave", "state", "the account that an enclave runs as owns the bundle and could delete its files",
            "docs/provisioning.md, launch", "run as root with --user U, or give the bundle to another owner"),
+    Reason("bundle.oci.malformed", "format", "the OCI layout is not one of a glasscase bundle", _FORMAT,
+           "get it again, by digest"),
+    Reason("bundle.oci.elsewhere", "format", "an OCI descriptor points to another place", _FORMAT,
+           "get the blobs into the layout; nothing is fetched"),
+    Reason("bundle.oci.reference", "usage", "the reference does not name exactly one manifest of the layout", _FORMAT,
+           "name a digest or tag with --reference"),
+    Reason("bundle.oci.tag", "usage", "the tag is not one that registries take", _FORMAT, "letters, digits, _, . and -"),
 )  # fmt: skip
