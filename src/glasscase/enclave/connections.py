@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from glasscase.enclave.gateway import Gateway, Receive, Scope, Send
 
-CONNECTIONS_MAX = 3000  # of the 4096 descriptors that the manifest allows
+CONNECTIONS_MAX = 2048  # of the 4096 descriptors that the manifest allows
 HEADERS_MAX = 32 * 1024  # bytes of a request's head
 
 

@@ -6,9 +6,9 @@ Source: docs/provisioning.md, "Serving".
 """
 
 import asyncio
+import asyncio.sslproto
 import contextlib
 import importlib
-import logging
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +23,9 @@ from glasscase.enclave.connections import HEADERS_MAX, Guard
 from glasscase.enclave.gateway import Application, Gateway
 from glasscase.errors import StorageError, UsageError
 
-_log = logging.getLogger("glasscase")
+TLS_BUFFER_SIZE = (
+    32 * 1024
+)  # bytes that asyncio keeps for each connection; its default of 256 KiB would fill an enclave
 
 
 class EnclaveServer(uvicorn.Server):
@@ -73,6 +75,7 @@ def make_server(
     ready: Callable[[int], None],
 ) -> EnclaveServer:
     """Return the server of this enclave, not yet listening."""
+    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_SIZE
     guard = Guard(gateway, header_s=options.header_timeout, mutual=bool(options.client_ca))
     config = uvicorn.Config(
         gateway,

@@ -257,17 +257,29 @@ def client_context():
     return context
 
 
+def _maker(folder, site_paths, platform, made):
+    def make(**options):
+        place = folder / f"e{len(made)}"
+        place.mkdir()
+        made.append(Enclave(place, site_paths, platform, **options))
+        return made[-1]
+
+    return make
+
+
 @pytest.fixture
 def enclave(tmp_path, site_paths, platform):
     """Return a function that makes an enclave; all of them end with the test."""
     made = []
+    yield _maker(tmp_path, site_paths, platform, made)
+    for one in made:
+        one.close()
 
-    def make(**options):
-        folder = tmp_path / f"e{len(made)}"
-        folder.mkdir()
-        made.append(Enclave(folder, site_paths, platform, **options))
-        return made[-1]
 
-    yield make
+@pytest.fixture(scope="module")
+def enclaves(tmp_path_factory, site_paths, platform):
+    """The same for all tests of a module."""
+    made = []
+    yield _maker(tmp_path_factory.mktemp("enclaves"), site_paths, platform, made)
     for one in made:
         one.close()

@@ -1,14 +1,23 @@
 """The life of an enclave: boot, wait, secrets, serving, renewal, stop."""
 
+import concurrent.futures
+import contextlib
 import hashlib
+import http.client
+import json
+import time
 
+import pytest
+
+from glasscase.enclave.instancefile import parse_instance
+from glasscase.errors import FormatError
 from glasscase.evidence.attestation import Claims, instance_digest
 from glasscase.ratls.cert import read_certificate
 from glasscase.seal.envelope import read_envelope
 from glasscase.seal.receipt import read_receipt
 from glasscase.sgx.reportdata import app_report_data, claims_report_data
 
-from .conftest import MRENCLAVE, OWNER
+from .conftest import ASGI_APP, MRENCLAVE, OWNER, make_config
 
 
 def test_from_boot_to_stop(enclave):
@@ -50,3 +59,140 @@ def test_from_boot_to_stop(enclave):
     assert "stopped" == one.status_file()["state"]
     assert "app: shut down" in one.text()
     assert "s3cret-canary" not in one.text()
+
+
+def test_no_secrets_in_time(enclave):
+    """When the time-out fires the program ends with exit code 3 and the application was never imported."""
+    one = enclave(app={"demo.py": "print('imported', flush=True)\n" + ASGI_APP}, instance={"timeout": 1}).start()
+
+    assert 3 == one.process.wait(15)
+    assert "failed" == one.status_file()["state"]
+    assert "imported" not in one.text()
+
+
+def test_stop_while_waiting(enclave):
+    """SIGTERM before any secrets is a clean stop."""
+    one = enclave().start()
+
+    assert 0 == one.stop()
+    assert "stopped" == one.status_file()["state"]
+
+
+def test_a_request_in_flight_is_finished(enclave):
+    """SIGTERM lets a request end, and cuts off what takes longer than the drain."""
+    one = enclave().start()
+    one.serve()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        short = pool.submit(one.ask, "POST", "/slow", b"1")
+        endless = pool.submit(one.ask, "POST", "/slow", b"60")
+        time.sleep(0.5)
+        start = time.monotonic()
+        code = one.stop()
+
+        assert (0, (200, b"done")) == (code, short.result())
+        assert time.monotonic() - start < 3 + 5
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert 200 != endless.result()[0]
+
+
+@pytest.mark.parametrize(
+    ("app", "entry"),
+    [
+        ({"demo.py": "raise ValueError('canary')"}, "demo:app"),
+        ({"demo.py": "import absent_module"}, "demo:app"),
+        ({"demo.py": ""}, "demo:app"),
+        ({"demo.py": "app = 1"}, "demo:app"),
+        ({"demo.py": ASGI_APP}, "other:app"),
+        (
+            {"demo.py": "async def app(scope, receive, send):\n    await send({'type': 'lifespan.startup.failed'})"},
+            "demo:app",
+        ),
+    ],
+)
+def test_an_application_that_does_not_start(enclave, app, entry):
+    """An application that cannot be imported, found or started ends the program: failed, exit code 1."""
+    one = enclave(config=make_config(entry=entry), app=app).start()
+
+    assert 200 == one.provision()[0]
+    assert 1 == one.process.wait(20)
+    assert "failed" == one.status_file()["state"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"port": 0}', "x" * 70_000, "\ufeff{}",
+        *(
+            json.dumps({"port": 0, "host": "127.0.0.1", "san": [], "timeout": 5, **change})
+            for change in (
+                {"more": 1}, {"v": 1}, {"port": -1}, {"port": 65536}, {"port": True}, {"port": "1"}, {"timeout": 0},
+                {"timeout": 10**9}, {"host": "evil.example.com"}, {"host": ""}, {"san": ["a b"]}, {"san": ["x"] * 33},
+                {"nonce": "00"}, {"nonce": 1}, {"beacon": 5},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_instance_json_is_read_strictly(text):
+    """Whatever is not the one form of instance.json is refused."""
+    with pytest.raises(FormatError) as caught:
+        parse_instance(text.encode())
+
+    assert "enclave.instance.malformed" == caught.value.reason
+
+
+def test_a_wrong_instance_json_ends_the_program(enclave):
+    """An unknown key in instance.json is exit code 1, with one line and no traceback."""
+    one = enclave(instance={"insecure": True})
+    one.start(wait=None)
+
+    assert 1 == one.process.wait(15)
+    assert "enclave.instance.malformed" in one.text()
+    assert "Traceback" not in one.text()
+
+
+def test_a_taken_port_ends_the_program(enclave):
+    """A port that somebody has is exit code 1, with its id."""
+    one = enclave().start()
+    other = enclave(instance={"port": one.port})
+    other.start(wait=None)
+
+    assert 1 == other.process.wait(15)
+    assert "enclave.port.taken" in other.text()
+    assert "failed" == other.status_file()["state"]
+
+
+def test_nonce_and_beacon_of_the_operator(enclave):
+    """instance.json's nonce stands in the first claims only; a beacon in later ones too, until a newer one is offered."""
+    one = enclave(instance={"nonce": "ab" * 32, "beacon": '{"old":1}'}).start()
+    first = one.claims()
+    (one.instance / "beacon").write_text('{"new":2}')
+    one.serve()
+    later = one.claims()
+
+    assert (bytes.fromhex("ab" * 32), None) == (first.nonce, later.nonce)
+    assert hashlib.sha256(b'{"old":1}').digest() == first.session_facts().beacon
+    assert hashlib.sha256(b'{"new":2}').digest() == later.session_facts().beacon
+
+
+def test_a_connection_survives_the_renewal(enclave):
+    """A connection that was open before the renewal goes on; a new one sees the new certificate."""
+    one = enclave().start()
+    with contextlib.closing(one.connection()) as kept, contextlib.closing(one.connection()) as fresh:
+        assert 200 == one.ask("GET", "/.well-known/glasscase/status", connection=kept)[0]
+        old = kept.sock.getpeercert(binary_form=True)
+        one.serve()
+
+        assert (200, b"hello from /x") == one.ask("GET", "/x", connection=kept)
+        assert old == kept.sock.getpeercert(binary_form=True)
+        fresh.connect()
+        new = fresh.sock.getpeercert(binary_form=True)
+        assert old != new
+        assert one.attestation().certificate == new
+
+
+def test_the_launch_leaves_no_key_behind(enclave):
+    """No key file stays in the private directory, and the seal key's bytes are in no file."""
+    one = enclave().start()
+    one.serve()
+
+    assert [] == [path for path in one.run.rglob("*") if path.is_file()]

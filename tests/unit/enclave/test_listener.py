@@ -1,0 +1,241 @@
+"""The listener: its endpoints exactly, its limits, and that idle, slow or hostile clients hold up nobody."""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import socket
+import ssl
+import time
+
+import pytest
+
+from glasscase.codec import cbor
+from glasscase.evidence.attestation import Attestation, Claims
+
+from .conftest import client_context
+
+PREFIX = "/.well-known/glasscase/"
+
+
+@pytest.fixture(scope="module")
+def waiting(enclaves):
+    """Return an enclave that waits for secrets."""
+    return enclaves().start()
+
+
+@pytest.fixture(scope="module")
+def serving(enclaves):
+    """Return an enclave that serves its application, with small limits."""
+    from .conftest import make_config
+
+    one = enclaves(config=make_config(server={"body_max": 100_000, "idle_timeout": 2, "header_timeout": 2})).start()
+    one.serve()
+    return one
+
+
+def raw(one, *, tls=True, timeout=15):
+    plain = socket.create_connection(("127.0.0.1", one.port), timeout=timeout)
+    return client_context().wrap_socket(plain, server_hostname="localhost") if tls else plain
+
+
+def read_all(connection):
+    parts = []
+    with contextlib.suppress(OSError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def test_only_tls_13_without_tickets(waiting):
+    """TLS 1.2 is refused, and a session cannot be resumed: it would show no certificate."""
+    old = client_context()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", waiting.port)) as plain:
+        old.wrap_socket(plain)
+    with raw(waiting) as connection:
+        connection.sendall(b"GET " + PREFIX.encode() + b"status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        read_all(connection)
+
+        assert "TLSv1.3" == connection.version()
+        assert connection.session is None or not connection.session.has_ticket
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "status"),
+    [
+        ("GET", "evidence", 200), ("GET", "status", 200), ("PUT", "evidence", 405), ("GET", "provision", 405),
+        ("POST", "status", 405), ("DELETE", "provision", 405), ("GET", "", 404), ("GET", "other", 404),
+        ("GET", "evidence/", 404), ("GET", "%65vidence", 200), ("GET", "../evidence", 404),
+    ],
+)  # fmt: skip
+def test_endpoints(waiting, method, name, status):
+    """Each endpoint takes its method alone; nothing else exists below the prefix."""
+    assert status == waiting.ask(method, PREFIX + name)[0]
+
+
+@pytest.mark.parametrize("path", ["/", "/.well-known", "/.well-known/glasscasex", "/secret"])
+def test_everything_else_is_503_before_serving(waiting, path):
+    """Before the state is serving there is nothing but 503."""
+    assert (503, b"not serving\n") == waiting.ask("GET", path)
+
+
+def test_status_tells_the_state(waiting):
+    """GET status is the JSON of docs/provisioning.md."""
+    import json
+
+    status = json.loads(waiting.well_known("GET", "status")[1])
+    session = waiting.claims().session_facts()
+
+    assert {"v": 1, "state": "waiting", "since": status["since"], "seq": session.seq, "exp": session.exp} == status
+
+
+def test_a_challenge_is_answered(waiting):
+    """POST evidence gives new claims with nonce and beacon over the live key, without a certificate."""
+    before = waiting.claims()
+    beacon = '{"id":"SGX"}'
+    answer = waiting.well_known("POST", "evidence", cbor.encode({"nonce": b"n" * 32, "beacon": beacon}))
+    attestation = Attestation.from_bytes(answer[1])
+    claims = Claims.from_bytes(attestation.claims)
+    session = claims.session_facts()
+
+    assert (200, b"n" * 32) == (answer[0], claims.nonce)
+    assert hashlib.sha256(beacon.encode()).digest() == session.beacon
+    assert (before.spki_sha256, before.instance) == (claims.spki_sha256, claims.instance)
+    assert session.seq > before.session_facts().seq
+    assert attestation.certificate is None
+    assert hashlib.sha256(attestation.claims).digest() + bytes(32) == attestation.quote[368:432]
+    assert before == waiting.claims()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{}", b"\xff", cbor.encode([1]), cbor.encode({"nonce": b"n" * 31}), cbor.encode({"nonce": "n"}),
+        cbor.encode({"more": 1}), cbor.encode({"beacon": b"x"}), cbor.encode({}) + b"\0", bytes(70_000),
+    ],
+)  # fmt: skip
+def test_malformed_challenges_are_refused(waiting, body):
+    """Whatever is not the one form of a challenge gets 400 and makes no quote."""
+    seq = waiting.claims().session_facts().seq
+
+    assert 400 == waiting.well_known("POST", "evidence", body)[0]
+    assert seq == waiting.claims().session_facts().seq
+
+
+def test_one_challenge_at_a_time(waiting):
+    """While one quote is being made a second request gets 429, and all others get their answer."""
+    body = cbor.encode({"nonce": b"n" * 32})
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = [
+            f.result()[0] for f in [pool.submit(waiting.well_known, "POST", "evidence", body) for _ in range(24)]
+        ]
+
+    assert {200, 429} >= set(answers)
+    assert 200 in answers
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\0" * 100, b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nx" + b"x" * 100_000,
+        b"POST /.well-known/glasscase/provision HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST /.well-known/glasscase/provision HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST /.well-known/glasscase/provision HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: x\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_garbage_ends_its_own_connection(waiting, request_bytes):
+    """Bytes that are no request are answered with 400 or 501 at most, the connection ends, the next one works."""
+    with raw(waiting) as connection:
+        connection.sendall(request_bytes)
+        answer = read_all(connection)
+
+    assert answer[:13] in (b"", b"HTTP/1.1 400 ", b"HTTP/1.1 501 ", b"HTTP/1.1 403 ", b"HTTP/1.1 505 ")
+    assert 200 == waiting.well_known("GET", "status")[0]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n"])
+@pytest.mark.parametrize("tls", [True, False])
+def test_slow_heads_end(serving, sent, tls):
+    """A connection that does not finish its handshake or its head is ended by a deadline."""
+    start = time.monotonic()
+    with raw(serving, tls=tls) as connection:
+        if sent:
+            connection.sendall(sent)
+        read_all(connection)
+
+    assert time.monotonic() - start < 6
+
+
+def test_a_dripping_head_ends(serving):
+    """Sending a byte now and then does not extend the deadline, on a second request neither."""
+    start = time.monotonic()
+    with raw(serving) as connection:
+        connection.sendall(b"GET /state HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.recv(65536)
+        with contextlib.suppress(OSError):
+            for byte in b"GET / HTTP/1.1\r\n" * 10:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+        read_all(connection)
+
+    assert time.monotonic() - start < 6
+
+
+def test_application_bodies_are_limited(serving):
+    """A body up to the limit reaches the application, a longer one gets 413, whether its length was told or not."""
+    assert (200, b"100000") == serving.ask("POST", "/length", bytes(100_000))
+    assert 413 == serving.ask("POST", "/length", bytes(100_001))[0]
+    assert 413 == serving.ask("POST", "/length", iter([bytes(60_000), bytes(60_000)]))[0]
+
+
+def test_a_stalled_body_ends(serving):
+    """A body whose next part does not come gets 408, and the connection ends."""
+    with raw(serving) as connection:
+        connection.sendall(b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        answer = read_all(connection)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_the_prefix_never_reaches_the_application(serving):
+    """Below the prefix the application is not asked, when serving neither."""
+    assert (200, b"hello from /other") == serving.ask("GET", "/other")
+    assert 404 == serving.ask("GET", PREFIX + "other")[0]
+    assert 404 == serving.ask("GET", "/.well-known/glass%63ase/other")[0]
+    assert 404 == serving.ask("GET", PREFIX[:-1])[0]
+
+
+def test_an_error_of_the_application_is_500(serving):
+    """An exception of the application answers 500 and the enclave lives on."""
+    assert 500 == serving.ask("GET", "/boom")[0]
+    assert (200, b"yes") == serving.ask("GET", "/state")
+
+
+def test_a_crowd_does_not_hold_up_provisioning(enclave):
+    """With 1,000 idle and 200 slow connections an envelope is accepted and the application served."""
+    one = enclave().start()
+    held = []
+    try:
+        for _ in range(700):
+            held.append(raw(one, tls=False))
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            held += pool.map(lambda _: raw(one), range(500))
+        for connection in held[1000:]:
+            connection.sendall(
+                b"POST " + PREFIX.encode() + b"provision HTTP/1.1\r\nhost: x\r\ncontent-length: 999\r\n\r\nx"
+            )
+        start = time.monotonic()
+        one.serve()
+
+        assert time.monotonic() - start < 10
+        assert (200, b"s3cret-canary") == one.ask("GET", "/secret")
+        assert resident_bytes(one.process.pid) < 200 << 20
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def resident_bytes(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
