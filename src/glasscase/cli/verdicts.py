@@ -185,7 +185,7 @@ def _last_line(out: Output, verdict: "Verdict") -> str:
     if verdict.status.value != "verified" or verdict.valid_until is None:
         return f"{word}  as of {at}"
     until = verdict.valid_until.strftime("%Y-%m-%d %H:%M:%SZ")
-    return f"{word}  as of {at}, valid until {until} ({verdict.basis.limit})"
+    return f"{word}  as of {at}, valid until {until} ({verdict.limit})"
 
 
 def short(digest: bytes | None) -> str:

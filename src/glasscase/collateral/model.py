@@ -7,7 +7,6 @@ Source: docs/evidence-format.md, "Collateral".
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 from glasscase.codec import strictjson
 from glasscase.codec.record import take_object
@@ -214,6 +213,8 @@ def _from_corpus(value: dict[str, Any]) -> Collateral:
 
 def _from_offline_tool(value: dict[str, Any], fmspc: bytes | None, ca: str | None) -> Collateral:
     """Read the object that Intel's PCCS administration tool writes after `fetch`."""
+    from urllib.parse import unquote
+
     chains = value.get("certificates")
     crls = value.get("pckcacrl")
     infos = value.get("tcbinfos")

@@ -7,11 +7,12 @@ Source: docs/policy.md, "Verdicts".
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from glasscase.evidence.attestation import Claims
     from glasscase.sgx.report import ReportBody
+    from glasscase.verify.expected import Expected
     from glasscase.verify.policy import Policy
 
 PASS = "pass"  # noqa: S105 - an outcome
@@ -45,11 +46,10 @@ class Check:
         return {name: getattr(self, name) for name in ("id", "outcome", "observed", "expected", "source", "anchor")}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Basis:
+class Basis(NamedTuple):
     """What a verdict was asked about and rests on: arguments and facts, no judgement.
 
-    valid_until: the earliest end of all windows and policy ages, or None if one of them is not known; limit: what ends then.
+    live: inside a handshake. session_end, evidence_end: unix seconds, when claims and evidence become too old, or None.
     """
 
     at: datetime
@@ -57,22 +57,35 @@ class Basis:
     simulated: bool
     engine: str
     policy: "Policy | None"
-    report: "ReportBody | None" = None
-    claims: "Claims | None" = None
-    measurement: Any = None
-    bundle: Any = None
-    bundle_id: bytes | None = None
-    not_checked: tuple[str, ...] = ()
-    insecure: tuple[str, ...] = ()
-    valid_until: datetime | None = None
-    limit: str = ""
-    nonce_matched: bool = False
+    report: "ReportBody | None"
+    claims: "Claims | None"
+    expected: "Expected | None"
+    live: bool
+    session_end: int | None
+    evidence_end: int | None
+
+    @property
+    def measurement(self) -> Any:
+        """Return the Measurement that the quote was compared with, or None."""
+        return self.expected.measurement if self.expected is not None else None
+
+    @property
+    def bundle(self) -> Any:
+        """Return the checked bundle that the quote was compared with, or None."""
+        return self.expected.bundle if self.expected is not None else None
+
+    @property
+    def bundle_id(self) -> bytes | None:
+        """Return the id of that bundle, or None."""
+        return self.expected.bundle_id if self.expected is not None else None
 
 
 def spell(value: Any) -> str:
-    """Return a value as people read it: bytes in hex, times in RFC 3339, lists with commas."""
+    """Return a value as people read it: bytes in hex, times in RFC 3339, lists with commas; a function's result."""
     if isinstance(value, str):
         return value
+    if callable(value):
+        return spell(value())
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):

@@ -57,7 +57,7 @@ def verify_evidence(
     used = collateral if collateral is not None else evidence.collateral
     core = dcap.verify(evidence.quote, collateral=prepare(used, anchor), at=asked.at_unix)
     case = _Case(evidence, used, asked, core, report_of(evidence.quote), live)
-    return finish(core, evidence.quote, used, asked, _extra(case, statements))
+    return finish(core, evidence.quote, used, asked, case.report, _extra(case, statements))
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,8 @@ def _extra(case: _Case, statements: Sequence[bytes]) -> Extra:
         findings=findings,
         claims=bound,
         live=live,
-        session_end=session.exp if session is not None and live else None,
+        session_end=session.exp if session is not None else None,
         evidence_end=evidence_end,
-        nonce_matched=matched,
     )
 
 

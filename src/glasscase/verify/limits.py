@@ -4,13 +4,14 @@ Invariants: every relaxation of the policy, the anchor and the bundle is named; 
 Source: docs/threat-model.md; docs/policy.md.
 """
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from glasscase.verify.expected import Expected
-from glasscase.verify.policy import ANY_ADVISORY, ANY_PLATFORM, Policy
+from glasscase.verify.policy import ANY_ADVISORY, ANY_PLATFORM
 
 if TYPE_CHECKING:
     from glasscase.core.dcap import CoreVerdict
+    from glasscase.verify.check import Basis
 
 # name -> the sentence that explains it; the first ones hold for every verdict
 NEVER_CHECKED = {
@@ -34,10 +35,11 @@ SOMETIMES_NOT_CHECKED = {
 }
 
 
-def not_checked(policy: Policy | None, expected: Expected | None, *, claims: bool, live: bool) -> tuple[str, ...]:
-    """Return the names of what this verdict does not say. claims: there were claims to judge; live: inside a handshake."""
+def not_checked(basis: "Basis") -> tuple[str, ...]:
+    """Return the names of what this verdict does not say."""
+    policy, expected = basis.policy, basis.expected
     found = list(NEVER_CHECKED)
-    if not claims:
+    if basis.claims is None:
         found.append("claims.binding")
     if policy is None:
         return tuple(found)
@@ -47,29 +49,28 @@ def not_checked(policy: Policy | None, expected: Expected | None, *, claims: boo
         "platform.advisories": policy.advisories == (ANY_ADVISORY,),
         "bundle.provenance": policy.bundle and policy.bundle_id is None and policy.mrsigner is None,
         "bundle.signature": expected is not None and expected.bundle_id is not None and expected.mrsigner is None,
-        "freshness.evidence": policy.evidence_max_age_s is None and not live,
+        "freshness.evidence": policy.evidence_max_age_s is None and not basis.live,
         "statements": policy.statements_require == 0,
     }
     return (*found, *(name for name, holds in conditions.items() if holds))
 
 
-def insecure(policy: Policy | None, expected: Expected | None, *, simulated: bool) -> tuple[str, ...]:
+def insecure(basis: "Basis") -> tuple[str, ...]:
     """Return every relaxation in force, sorted: of anchor, policy and bundle; the evidence's own list is not used."""
-    found = set(expected.insecure) if expected is not None else set()
-    if simulated:
+    found = set(basis.expected.insecure) if basis.expected is not None else set()
+    if basis.simulated:
         found.add("anchor")
-    if policy is not None:
-        if policy.insecure_any:
+    if basis.policy is not None:
+        if basis.policy.insecure_any:
             found.add("any")
-        if policy.insecure_debug:
+        if basis.policy.insecure_debug:
             found.add("debug")
     return tuple(sorted(found))
 
 
-def end_of_validity(
-    policy: Policy | None, core: "CoreVerdict", *, session_end: int | None, evidence_end: int | None
-) -> tuple[int | None, str]:
-    """Return the earliest end (unix seconds) among windows and policy ages, and what ends then; None if one is not known."""
+def end_of_validity(basis: "Basis", core: "CoreVerdict") -> tuple[datetime | None, str]:
+    """Return the earliest end among windows and policy ages, and what ends then; None if one of them is not known."""
+    policy = basis.policy
     if policy is None or not core.earliest_expiration:
         return None, ""
     ends = {"a certificate, CRL or document of the collateral": core.earliest_expiration}
@@ -83,9 +84,16 @@ def end_of_validity(
         if window is None:
             return None, ""
         ends[what] = window.start + limit
-    if session_end is not None:
-        ends["the session of the enclave"] = session_end
-    if evidence_end is not None:
-        ends["policy: evidence_max_age"] = evidence_end
-    limit_name = min(ends, key=lambda name: ends[name])
-    return ends[limit_name], limit_name
+    if basis.session_end is not None and basis.live:
+        ends["the session of the enclave"] = basis.session_end
+    if basis.evidence_end is not None:
+        ends["policy: evidence_max_age"] = basis.evidence_end
+    first = min(ends, key=lambda name: ends[name])
+    return _datetime(ends[first]), first
+
+
+def _datetime(unix_s: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(unix_s, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC, microsecond=0)

@@ -61,9 +61,9 @@ class Policy:
     sha256: bytes = bytes(32)
 
     def __post_init__(self) -> None:
-        identity = (self.bundle, self.bundle_id, self.mrenclave, self.mrsigner, self.isv_prod_id, self.isv_svn_min)
         if self.insecure_any:
-            if any(value not in (False, None, ()) for value in identity):
+            identity = (self.bundle_id, self.mrsigner, self.isv_prod_id, self.isv_svn_min)
+            if self.bundle or self.mrenclave or any(value is not None for value in identity):
                 raise FormatError(
                     _INCOMPLETE, "insecure_any stands alone: it contradicts every other key of [measurement]"
                 )

@@ -5,10 +5,9 @@ arguments alone: no clock, no network, no environment, nothing remembered but si
 Source: docs/policy.md.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from glasscase.collateral.model import Collateral
 from glasscase.core import dcap
@@ -20,7 +19,6 @@ from glasscase.verify.catalog import OWN
 from glasscase.verify.check import FAIL, Basis, Finding
 from glasscase.verify.engine import NATIVE, check_engine, engine_findings
 from glasscase.verify.expected import Expected, expected_of
-from glasscase.verify.limits import end_of_validity, insecure, not_checked
 from glasscase.verify.policy import Policy
 from glasscase.verify.rules import (
     DOES_NOT_APPLY,
@@ -46,8 +44,7 @@ _WITHOUT_CLAIMS: dict[str, Finding] = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
+class Question(NamedTuple):
     """What is asked about one quote, checked: the arguments that every entry point shares."""
 
     anchor: TrustAnchor
@@ -148,7 +145,7 @@ class Verifier:
             [(quote, prepared) for quote, _, prepared in listed], at=asked.at_unix, threads=threads
         )
         return tuple(
-            finish(core, quote, collateral, asked, quote_only_findings(asked, report_of(quote)))
+            _finish_quote(core, quote, collateral, asked)
             for core, (quote, collateral, _) in zip(cores, listed, strict=True)
         )
 
@@ -168,11 +165,15 @@ def judge_quote(
     """Return the verdict about a quote without claims."""
     raw = _quote_bytes(quote)
     core = dcap.verify(raw, collateral=prepared, at=asked.at_unix)
-    return finish(core, raw, collateral, asked, quote_only_findings(asked, report_of(raw)))
+    return _finish_quote(core, raw, collateral, asked)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extra:
+def _finish_quote(core: dcap.CoreVerdict, quote: bytes, collateral: Collateral | None, asked: Question) -> Verdict:
+    report = report_of(quote)
+    return finish(core, quote, collateral, asked, report, quote_only_findings(asked, report))
+
+
+class Extra(NamedTuple):
     """What the judge of evidence adds to the judge of quotes. session_end, evidence_end: unix seconds or None."""
 
     findings: dict[str, Finding]
@@ -180,16 +181,18 @@ class Extra:
     live: bool = False
     session_end: int | None = None
     evidence_end: int | None = None
-    nonce_matched: bool = False
-    statements: Sequence[Any] = field(default=())
 
 
-def finish(
-    core: dcap.CoreVerdict, quote: bytes, collateral: Collateral | None, asked: Question, extra: Extra
+def finish(  # noqa: PLR0917 - all of them are the case
+    core: dcap.CoreVerdict,
+    quote: bytes,
+    collateral: Collateral | None,
+    asked: Question,
+    report: ReportBody | None,
+    extra: Extra,
 ) -> Verdict:
     """Return the verdict: the core's checks, our rules and `extra`, nothing left out."""
     policy, expected = asked.policy, asked.expected
-    report = report_of(quote)
     findings: dict[str, Finding] = {
         **engine_findings(asked.engine, quote, collateral, core=core, anchor=asked.anchor, at_unix=asked.at_unix),
         **identity_findings(policy, report, expected),
@@ -198,7 +201,6 @@ def finish(
         **collateral_findings(policy, core, asked.at_unix),
         **extra.findings,
     }
-    end, limit = end_of_validity(policy, core, session_end=extra.session_end, evidence_end=extra.evidence_end)
     return Verdict(
         core,
         findings,
@@ -210,14 +212,10 @@ def finish(
             policy=policy,
             report=report,
             claims=extra.claims,
-            measurement=expected.measurement if expected is not None else None,
-            bundle=expected.bundle if expected is not None else None,
-            bundle_id=expected.bundle_id if expected is not None else None,
-            not_checked=not_checked(policy, expected, claims=extra.claims is not None, live=extra.live),
-            insecure=insecure(policy, expected, simulated=asked.anchor.simulated),
-            valid_until=_datetime(end),
-            limit=limit,
-            nonce_matched=extra.nonce_matched,
+            expected=expected,
+            live=extra.live,
+            session_end=extra.session_end,
+            evidence_end=extra.evidence_end,
         ),
     )
 
@@ -242,7 +240,7 @@ def quote_only_findings(asked: Question, report: ReportBody | None) -> Extra:
             findings["instance.provision.missing"] = (FAIL, "a quote without claims", "claims that name an envelope")
         if policy.statements_require:
             findings["statements.threshold.unmet"] = (FAIL, "no statement", f"{policy.statements_require} statements")
-    return Extra(findings=findings, nonce_matched=matched)
+    return Extra(findings=findings)
 
 
 def report_of(quote: bytes) -> ReportBody | None:
@@ -272,15 +270,6 @@ def _quote_bytes(quote: Any) -> bytes:
     if not isinstance(quote, bytes | bytearray | memoryview):
         raise _wrong("quote is bytes")
     return bytes(quote)
-
-
-def _datetime(unix_s: int | None) -> datetime | None:
-    if unix_s is None:
-        return None
-    try:
-        return datetime.fromtimestamp(unix_s, UTC)
-    except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 def _wrong(message: str) -> UsageError:

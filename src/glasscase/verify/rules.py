@@ -116,7 +116,7 @@ def enclave_findings(policy: Policy | None, report: ReportBody | None, expected:
             "debug is allowed by the policy" if debug_allowed else "production",
         ),
         "enclave.flags.unexpected": judge(
-            flags & ~ignored == FLAG_INIT | FLAG_MODE64, f"{flags:#x}", f"{FLAG_INIT | FLAG_MODE64:#x}"
+            flags & ~ignored == FLAG_INIT | FLAG_MODE64, lambda: f"{flags:#x}", f"{FLAG_INIT | FLAG_MODE64:#x}"
         ),
         "enclave.kss.nonzero": judge(not kss, "not zero" if kss else "zero", "zero"),
     }
@@ -166,9 +166,9 @@ def _advisories(policy: Policy, core: "CoreVerdict") -> Finding:
     if core.tcb_status is None:
         return NOT_LOOKED_AT
     if core.tcb_status == "UpToDate":
-        return (PASS, core.advisories, "any, as the platform is up to date")
+        return (PASS, lambda: core.advisories, "any, as the platform is up to date")
     if policy.advisories == (ANY_ADVISORY,):
-        return (PASS, core.advisories, "any, by the policy")
+        return (PASS, lambda: core.advisories, "any, by the policy")
     unlisted = [name for name in core.advisories if name not in policy.advisories]
     return judge(not unlisted, unlisted or core.advisories, policy.advisories or "no advisory")
 
@@ -224,7 +224,11 @@ def collateral_findings(policy: Policy | None, core: "CoreVerdict", at_unix: int
 def age_finding(issued: int, at_unix: int, limit_s: int) -> Finding:
     """Return whether something issued at `issued` is at most limit_s old at `at_unix` (unix seconds)."""
     age = at_unix - issued
-    return judge(age <= limit_s, f"issued {when(issued)}, {span(age)} old", f"at most {span(limit_s)}")
+    return (
+        PASS if age <= limit_s else FAIL,
+        lambda: f"issued {when(issued)}, {span(age)} old",
+        lambda: f"at most {span(limit_s)}",
+    )
 
 
 def when(unix_s: int) -> str:

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from glasscase.errors import VerificationError
+from glasscase.verify import limits
 from glasscase.verify.catalog import OWN, kind_of, source_of
-from glasscase.verify.check import FAIL, NOT_APPLICABLE, NOT_REACHED, PASS, Basis, Check, Findings, spell
+from glasscase.verify.check import FAIL, NOT_APPLICABLE, NOT_REACHED, PASS, Basis, Check, Finding, Findings, spell
 
 if TYPE_CHECKING:
     from glasscase.core.dcap import CoreVerdict
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from glasscase.evidence.attestation import Claims
     from glasscase.sgx.report import ReportBody
     from glasscase.verify.policy import Policy
+
+
+_ABSENT: Finding = (NOT_REACHED, "", "")
+_HARMLESS = {PASS, NOT_APPLICABLE}
 
 
 class VerdictStatus(Enum):
@@ -41,6 +46,9 @@ class Verdict:
     def __init__(self, core: "CoreVerdict", findings: Findings, basis: Basis) -> None:
         """Judge. core: the C core's checks; findings: ours by id, an absent id counts as not reached."""
         self._core = core
+        unknown = findings.keys() - OWN.keys()
+        if unknown:
+            raise KeyError(f"no check is called {sorted(unknown)[0]}")
         self._findings = dict(findings)
         self.basis = basis
         self.status = _status(core, self._findings)
@@ -72,20 +80,29 @@ class Verdict:
         """Return whether the anchor is not Intel's, so that nothing here speaks of real hardware."""
         return self.basis.simulated
 
-    @property
+    @cached_property
     def not_checked(self) -> tuple[str, ...]:
         """Return the names of what this verdict does not say."""
-        return self.basis.not_checked
+        return limits.not_checked(self.basis)
 
-    @property
+    @cached_property
     def insecure(self) -> tuple[str, ...]:
         """Return every relaxation that was in force."""
-        return self.basis.insecure
+        return limits.insecure(self.basis)
 
     @property
     def valid_until(self) -> datetime | None:
         """Return when the first of the windows and policy ages ends; None unless verified."""
-        return self.basis.valid_until if self.status is VerdictStatus.VERIFIED else None
+        return self._end[0] if self.status is VerdictStatus.VERIFIED else None
+
+    @property
+    def limit(self) -> str:
+        """Return what ends then, in words."""
+        return self._end[1]
+
+    @cached_property
+    def _end(self) -> tuple[datetime | None, str]:
+        return limits.end_of_validity(self.basis, self._core)
 
     @property
     def tcb_status(self) -> str | None:
@@ -126,7 +143,7 @@ class Verdict:
             for c in self._core.checks
         ]
         for name, rests_on in OWN.items():
-            outcome, observed, expected = self._findings.get(name, (NOT_REACHED, "", ""))
+            outcome, observed, expected = self._findings.get(name, _ABSENT)
             made.append(
                 Check(name, outcome, spell(observed), spell(expected), source_of(name), rests_on, kind_of(name))
             )
@@ -354,13 +371,10 @@ def platform_names(pck: "PckFacts | None") -> tuple[str, ...]:
 
 
 def _status(core: "CoreVerdict", findings: Findings) -> VerdictStatus:
-    failed = [*core.failed, *(name for name, finding in findings.items() if finding[0] == FAIL)]
+    own = [findings.get(name, _ABSENT)[0] for name in OWN]
+    if core.genuine and not set(own) - _HARMLESS:
+        return VerdictStatus.VERIFIED
+    failed = [*core.failed, *(name for name, outcome in zip(OWN, own, strict=True) if outcome == FAIL)]
     if any(kind_of(name) == "proof" for name in failed):
         return VerdictStatus.FAILED
-    if failed or not core.genuine:
-        return VerdictStatus.UNDETERMINED
-    for name in OWN:
-        finding = findings.get(name)
-        if finding is None or finding[0] not in (PASS, NOT_APPLICABLE):
-            return VerdictStatus.UNDETERMINED
-    return VerdictStatus.VERIFIED
+    return VerdictStatus.UNDETERMINED
