@@ -69,6 +69,8 @@ def _canonical(element, depth):
     """Check the values of universal types all the way down."""
     require(depth <= DEPTH_MAX, "nested too deeply")
     tag, content = element.tag, element.content
+    if not tag & 0xC0:
+        require(bool(tag & 0x20) == (tag & 0x1F in (16, 17)), "constructed form of a universal type")
     if tag & 0x20:
         for child in elements(content):
             _canonical(child, depth + 1)

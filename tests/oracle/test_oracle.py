@@ -74,7 +74,7 @@ def test_every_fault_is_refused(kit):
     assert [] == [name for name in kit.faults if judged(kit.exhibit(name)).accepted]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_pairs_are_refused(kit, seed):
     """Two faults never cancel each other."""
-    assert [] == [(a, b) for a, b in kit.pairs(60, seed=seed) if judged(kit.exhibit(a, b)).accepted]
+    assert [] == [(a, b) for a, b in kit.pairs(40, seed=seed) if judged(kit.exhibit(a, b)).accepted]

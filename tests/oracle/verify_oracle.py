@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from strict_der import Refused, boolean, integer, moment, octets, oid, require, single
+from strict_der import Element, Refused, boolean, elements, integer, moment, octets, oid, require, single
 from strict_json import Reader, date, hexadecimal, text, whole
 
 INTEL_ROOT_NAME = "Intel SGX Root CA"
@@ -27,7 +27,7 @@ ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 EC_P256 = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
 SGX_OID = "1.2.840.113741.1.13.1"
 AKI, CRL_DP, SKI, KU, BC = "2.5.29.35", "2.5.29.31", "2.5.29.14", "2.5.29.15", "2.5.29.19"
-CRL_NUMBER = "2.5.29.20"
+CRL_NUMBER, CRL_REASON = "2.5.29.20", "2.5.29.21"
 TAIL = (("2.5.4.10", "Intel Corporation"), ("2.5.4.7", "Santa Clara"), ("2.5.4.8", "CA"), ("2.5.4.6", "US"))
 STATUSES = (
     "UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate",
@@ -171,7 +171,7 @@ def read_certificate(raw):
     version, serial, inner, issuer, validity, subject, spki, extensions = fields
     require(version.tag == 0xA0 and version.content == b"\2\1\2", "certificate version 3")
     require(algorithm.raw == inner.raw == ECDSA_SHA256, "signature algorithm")
-    require(integer(serial) > 0 and len(serial.content) <= 21, "serial number")
+    require(0 < integer(serial) < 2**160, "serial number")
     require(validity.tag == 0x30 and len(validity.children()) == 2, "validity")
     require(spki.tag == 0x30 and len(spki.children()) == 2 and spki.children()[0].raw == EC_P256, "key algorithm")
     bits = spki.children()[1]
@@ -179,7 +179,7 @@ def read_certificate(raw):
     require(extensions.tag == 0xA3, "extensions")
     require(signature.tag == 3 and signature.content[:1] == b"\0", "signature bits")
     try:
-        x509.load_der_x509_certificate(raw).extensions  # noqa: B018 - a second reader must not object
+        x509.load_der_x509_certificate(raw)  # a second reader must not object
     except Exception as error:
         raise Refused(f"second reader: {error}") from None
     return Certificate(
@@ -248,11 +248,16 @@ def check_role(certificate, kind):
     usage = single(certificate.extensions[KU][1], 0x03).content
     require(usage == (b"\1\6" if authority else b"\6\xc0"), f"key usage of {kind}")
     constraints = single(certificate.extensions[BC][1], 0x30).content
-    wanted_constraints = {"root": b"\1\1\xff\2\1\1", "ca": b"\1\1\xff\2\1\0"}.get(kind, b"")
-    require(constraints == wanted_constraints, f"basic constraints of {kind}")
+    if kind == "root":  # trusted by identity, so how many authorities may stand below it is its owner's choice
+        parts = elements(constraints)
+        require(len(parts) in (1, 2) and boolean(parts[0]), "basic constraints of root")
+        require(all(integer(length) >= 1 for length in parts[1:]), "path length of root")
+    else:
+        require(constraints == (b"\1\1\xff\2\1\0" if authority else b""), f"basic constraints of {kind}")
     key_id(certificate.extensions)
     octets(single(certificate.extensions[SKI][1], 0x04))
-    single(certificate.extensions[CRL_DP][1], 0x30)
+    content = certificate.extensions[CRL_DP][1]  # not used; but DER it must be
+    single(content, content[0] if content else 0)
 
 
 def key_id(extensions):
@@ -363,9 +368,9 @@ def read_crl(given):
         revoked.append(integer(parts[0]))
         moment(parts[1])
         if len(parts) == 3:
-            require(parts[2].tag == 0x30, "CRL entry extensions")
-            for item in parts[2].children():
-                require(len(item.children()) == 2, "critical extension of a CRL entry")
+            reason = read_extensions(Element(0xA0, parts[2].raw, b""))
+            require(set(reason) == {CRL_REASON} and not reason[CRL_REASON][0], "extensions of a CRL entry")
+            require(integer(single(reason[CRL_REASON][1], 0x0A), 0x0A) in range(11), "reason code")
     try:
         x509.load_der_x509_crl(data).extensions  # noqa: B018 - a second reader must not object
     except Exception as error:
@@ -432,7 +437,7 @@ def check_dates(value, at, what):
 
 def advisories(level):
     found = level.get("advisoryIDs", [])
-    require(isinstance(found, list) and all(isinstance(item, str) for item in found), "advisoryIDs")
+    require(isinstance(found, list) and all(isinstance(item, str) and item for item in found), "advisoryIDs")
 
 
 def level_list(value):

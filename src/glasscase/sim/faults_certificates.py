@@ -175,7 +175,7 @@ def _of_revocation() -> Iterator[Fault]:
     yield Fault("pck-revoked", "pck.leaf.revoked", _revoke("pck", "pck_crl"))
     yield Fault("pck-revoked-last-of-many", "pck.leaf.revoked", _revoke("pck", "pck_crl", others=2000))
     yield Fault("tcb-signer-revoked", "tcbinfo.signer.revoked", _revoke("tcb_signer", "root_crl"))
-    yield Fault("pck-revoked-small-serial", "pck.leaf.revoked", _revoke_small_serial)
+    yield Fault("pck-revoked-small-serial", "pck.leaf.revoked", _revoke_serial("pck", 0x80, crl="pck_crl"))
 
 
 def _of_chains() -> Iterator[Fault]:
@@ -200,18 +200,39 @@ def _of_chains() -> Iterator[Fault]:
     yield Fault("tcb-info-signed-by-pck-ca-chain", "tcbinfo.signer.bad_issuer", _signer_below_ca)
     yield Fault("pck-issued-by-root", "pck.leaf.bad_issuer", _pck_below_root)
     yield Fault("pck-crl-chain-of-processor-ca", "crl.ca.mismatch", _processor_crl)
-    yield Fault("qe-signer-revoked", "qe.signer.revoked", _second_signer_revoked)
-    yield Fault("qe-signer-expired", "qe.signer.expired", _second_signer(after=0))
-    yield Fault("qe-signer-not-yet-valid", "qe.signer.not_yet_valid", _second_signer(before=1))
-    yield Fault("qe-signer-by-stranger", "qe.signer.bad_signature", _second_signer(stranger=True))
-    yield Fault("crl-ca-expired", "crl.ca.expired", _second_ca(after=0))
-    yield Fault("crl-ca-not-yet-valid", "crl.ca.not_yet_valid", _second_ca(before=1))
-    yield Fault("crl-ca-by-stranger", "crl.ca.bad_signature", _second_ca(stranger=True))
+    yield from _of_copy("crl-ca", "crl.ca", "ca", "pck_crl")
+    yield from _of_copy("qe-signer", "qe.signer", "tcb_signer", "qe_identity")
+
+
+def _of_copy(label: str, area: str, old: str, chain_name: str) -> Iterator[Fault]:
+    """Give faults of a certificate that stands in one chain only, beside an honest one of the same role elsewhere."""
+    new = f"{chain_name}_{old}"
+
+    def fault(what: str, check: str, change: Change) -> Fault:
+        def apply(scene: Scene) -> None:
+            if new not in scene.certificates:
+                copy_certificate(scene, old, new, chain_name)
+            change(scene)
+
+        return Fault(f"{label}-{what}", f"{area}.{check}", apply)
+
+    limits = der.sequence(der.boolean(True), der.integer(1))
+    key_id = pki.authority_key(bytes(20)).content
+    yield fault("without-crl-points", "bad_extension", _without(new, pki.OID_CRL_POINTS))
+    yield fault("path-length-one", "bad_constraints", _extension(new, pki.OID_BASIC_CONSTRAINTS, content=limits))
+    yield fault("signs-crls-only", "bad_key_usage", _usage(new, "03020102"))
+    yield fault("issuer-other-name", "bad_issuer", certificate(new, issuer=pki.name("Intel SGX Root CB")))
+    yield fault("authority-key-wrong", "bad_key_id", _extension(new, pki.OID_AUTHORITY_KEY, content=key_id))
+    yield fault("by-stranger", "bad_signature", signed_by(new, lambda _: other_key()))
+    yield fault("revoked", "revoked", _revoke_serial(new, 4711))
+    yield fault("not-yet-valid", "not_yet_valid", _window(new, before=1))
+    yield fault("expired", "expired", _window(new, after=0))
 
 
 def _of_pem(stage: str, check: str) -> Iterator[Fault]:
     end = b"-----END CERTIFICATE-----\n"
     for what, change in (
+        ("empty", become(b"")),
         ("crlf", lambda text: text.replace(b"\n", b"\r\n")),
         ("text-before", lambda text: b"hello\n" + text),
         ("text-between", swap(end, end + b"hello\n")),
@@ -226,8 +247,6 @@ def _of_pem(stage: str, check: str) -> Iterator[Fault]:
         ("nul-inside", swap(end, end + b"\0")),
     ):
         yield Fault(f"{stage.replace('_', '-')}-pem-{what}", check, edits(f"pem.{stage}", change))
-    yield Fault(f"{stage.replace('_', '-')}-pem-empty", check.replace("malformed", "missing") if stage != "quote" else check,
-                edits(f"pem.{stage}", become(b"")))  # fmt: skip
 
 
 def _window(name: str, *, before: int | None = None, after: int | None = None) -> Change:
@@ -313,9 +332,12 @@ def _revoke(name: str, crl: str, *, others: int = 0) -> Change:
     return apply
 
 
-def _revoke_small_serial(scene: Scene) -> None:
-    scene.certificate("pck", serial=0x80)
-    scene.crl("pck_crl", revoked=(0x80,))
+def _revoke_serial(name: str, serial: int, *, crl: str = "root_crl") -> Change:
+    def apply(scene: Scene) -> None:
+        scene.certificate(name, serial=serial)
+        scene.crl(crl, revoked=(*scene.crls[crl].revoked, serial))
+
+    return apply
 
 
 def _signer_below_ca(scene: Scene) -> None:
@@ -337,30 +359,6 @@ def _processor_crl(scene: Scene) -> None:
     copy_certificate(scene, "ca", "processor_ca", "pck_crl", **changes)
     scene.crl("pck_crl", issuer=subject, extensions=pki.crl_extensions(1, key))
     scene.signers["pck_crl"] = key
-
-
-def _second(scene: Scene, old: str, chain_name: str, *, before: int | None, after: int | None, stranger: bool) -> None:
-    changes: dict[str, int] = {}
-    if before is not None:
-        changes["not_before"] = scene.at + before
-    if after is not None:
-        changes["not_after"] = scene.at + after
-    copy_certificate(scene, old, f"{chain_name}_{old}", chain_name, **changes)
-    if stranger:
-        scene.signers[f"{chain_name}_{old}"] = other_key()
-
-
-def _second_signer(*, before: int | None = None, after: int | None = None, stranger: bool = False) -> Change:
-    return lambda scene: _second(scene, "tcb_signer", "qe_identity", before=before, after=after, stranger=stranger)
-
-
-def _second_ca(*, before: int | None = None, after: int | None = None, stranger: bool = False) -> Change:
-    return lambda scene: _second(scene, "ca", "pck_crl", before=before, after=after, stranger=stranger)
-
-
-def _second_signer_revoked(scene: Scene) -> None:
-    copy_certificate(scene, "tcb_signer", "qe_signer", "qe_identity", serial=4711)
-    scene.crl("root_crl", revoked=(4711,))
 
 
 def _one_longer_line(text: bytes) -> bytes:

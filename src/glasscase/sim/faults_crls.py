@@ -45,7 +45,7 @@ def _of_crl(name: str, area: str, item: str) -> Iterator[Fault]:
         return Fault(f"{name.replace('_', '-')}-{what}", f"{area}.{check}", change)
 
     yield fault("missing", "missing", omit(item))
-    yield fault("empty", "missing", edits(f"hex.{name}", become(b"")))
+    yield fault("empty", "malformed", edits(f"hex.{name}", become(b"")))
     yield from (fault(what, "malformed", change) for what, change in _encoding_faults(name))
     for what, oid in (("number", pki.OID_CRL_NUMBER), ("authority-key", pki.OID_AUTHORITY_KEY)):
         yield fault(f"without-{what}", "bad_extension", _without(name, oid))
@@ -57,6 +57,9 @@ def _of_crl(name: str, area: str, item: str) -> Iterator[Fault]:
     for what, extension in (("delta", delta), ("partial", partial), ("unknown-extension", unknown)):
         yield fault(what, "bad_extension", _add(name, extension))
     yield fault("without-extensions", "bad_extension", _crl(name, lambda crl: replace(crl, extensions=())))
+    unknown_critical = Extension("1.3.6.1.4.1.99999.1", der.sequence(), critical=True)
+    odd = der.sequence(der.integer(9), der.time(1700000000), der.sequence(unknown_critical.encode()))
+    yield fault("entry-with-critical-extension", "bad_extension", _odd_entry(name, odd))
     yield fault("other-issuer", "bad_issuer", lambda scene: scene.crl(name, issuer=pki.name("Intel SGX Root CB")))
     yield fault("other-key-id", "bad_key_id", _with(
         name, pki.OID_AUTHORITY_KEY, content=pki.authority_key(bytes(20)).content))  # fmt: skip
@@ -89,9 +92,6 @@ def _encoding_faults(name: str) -> Iterator[tuple[str, Change]]:
     yield "is-a-certificate", lambda scene: scene.edit(f"der.{name}", become(scene.anchor))
     yield "entry-with-two-numbers", _odd_entry(name, der.sequence(der.integer(9), der.integer(9)))
     yield "entry-without-date", _odd_entry(name, der.sequence(der.integer(9)))
-    yield "entry-with-critical-extension", _odd_entry(name, der.sequence(
-        der.integer(9), der.time(1700000000),
-        der.sequence(Extension("1.3.6.1.4.1.99999.1", der.sequence(), critical=True).encode())))  # fmt: skip
 
 
 def _crl(name: str, change: Callable[[Crl], Crl]) -> Change:

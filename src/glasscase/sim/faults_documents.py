@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from glasscase.sim.documents import compact, utc
-from glasscase.sim.fault_model import Change, Fault, append, become, cut, edits, flip, omit, other_key, signed_by, swap
+from glasscase.sim.fault_model import Change, Fault, append, become, cut, edits, omit, other_key, signed_by, swap
 from glasscase.sim.scene import Scene
 
 Object = dict[str, Any]
@@ -45,7 +45,7 @@ def _of_document(name: str) -> Iterator[Fault]:
         return Fault(f"{name.replace('_', '-')}-{what}", f"{area}.{check}", change)
 
     yield fault("missing", "document.missing", omit(name))
-    yield fault("empty", "document.missing", edits(f"text.{name}", become(b"")))
+    yield fault("empty", "document.malformed", edits(f"text.{name}", become(b"")))
     for what, change in _text_faults(name, outer):
         yield fault(what, "document.malformed", change)
     for what, text in _DATES:
@@ -58,7 +58,7 @@ def _of_document(name: str) -> Iterator[Fault]:
     yield fault("version-text", "document.malformed", _set(name, version="3"))
     yield fault("changed-after-signing", "document.bad_signature",
                 edits(f"text.{name}", swap(b'"tcbEvaluationDataNumber":19', b'"tcbEvaluationDataNumber":18')))  # fmt: skip
-    yield fault("signature-bit", "document.bad_signature", edits(f"text.{name}", flip(-4, 0)))
+    yield fault("signature-bit", "document.bad_signature", edits(f"text.{name}", _other_last_digit))
     yield fault("signature-zero", "document.bad_signature", _signature(name, b"0" * 128))
     yield fault("signature-r-zero", "document.bad_signature", _signature(name, b"0" * 64 + b"1" * 64))
     yield fault("signature-one-one", "document.bad_signature", _signature(name, (b"0" * 63 + b"1") * 2))
@@ -117,10 +117,12 @@ def _of_tcb_info() -> Iterator[Fault]:
         return Fault(f"tcb-info-{what}", check, change)
 
     malformed, levels = "tcbinfo.document.malformed", "tcbinfo.levels.malformed"
-    yield fault("version-2", "tcbinfo.version.unsupported", _set("tcb_info", version=2))
+    yield fault("version-2", "tcbinfo.version.unsupported", _version_2)
     yield fault("version-4", "tcbinfo.version.unsupported", _set("tcb_info", version=4))
     yield fault("type-1", "tcbinfo.type.unsupported", _set("tcb_info", tcbType=1))
-    yield fault("of-tdx", "tcbinfo.id.mismatch", _set("tcb_info", id="TDX"))
+    yield fault("of-tdx", "tcbinfo.id.mismatch", _of_tdx)
+    yield fault("says-tdx-has-sgx-levels", levels, _set("tcb_info", id="TDX"))
+    yield fault("says-sgx-has-tdx-module", malformed, _tdx_module)
     yield fault("of-other-fmspc", "tcbinfo.fmspc.mismatch", _set("tcb_info", fmspc="00906ed50000"))
     yield fault("of-other-pceid", "tcbinfo.pceid.mismatch", _set("tcb_info", pceId="0001"))
     yield fault("fmspc-short", malformed, _set("tcb_info", fmspc="53494d554c"))
@@ -134,12 +136,12 @@ def _of_tcb_info() -> Iterator[Fault]:
         ("one-component", lambda c: c[:1]),
         ("no-component", lambda _: []),
         ("component-256", lambda c: [{"svn": 256}, *c[1:]]),
-        ("component-negative", lambda c: [{"svn": -1}, *c[1:]]),
         ("component-text", lambda c: [{"svn": "16"}, *c[1:]]),
         ("component-boolean", lambda c: [{"svn": True}, *c[1:]]),
         ("component-without-svn", lambda c: [{"category": "BIOS"}, *c[1:]]),
     ):
         yield fault(what, levels, _components(change))
+    yield fault("component-negative", malformed, _components(lambda c: [{"svn": -1}, *c[1:]]))
     yield fault("pcesvn-65536", levels, _tcb(lambda tcb: {**tcb, "pcesvn": 65536}))
     yield fault("pcesvn-missing", levels, _tcb(lambda tcb: {"sgxtcbcomponents": tcb["sgxtcbcomponents"]}))
     yield fault("advisories-not-a-list", levels, _first_level("tcb_info", advisoryIDs="INTEL-SA-00615"))
@@ -213,6 +215,33 @@ def _components(change: Callable[[list[Any]], list[Any]]) -> Change:
     return _tcb(lambda tcb: {**tcb, "sgxtcbcomponents": change(tcb["sgxtcbcomponents"])})
 
 
+def _version_2(scene: Scene) -> None:
+    """A whole TCB info of version 2: no id, components as members of their own."""
+
+    def flat(level: Object) -> Object:
+        tcb = level["tcb"]
+        svns = {f"sgxtcbcomp{n:02}svn": item.get("svn", 0) for n, item in enumerate(tcb["sgxtcbcomponents"], 1)}
+        return {**level, "tcb": {**svns, "pcesvn": tcb.get("pcesvn", 0)}}
+
+    _levels("tcb_info", lambda found: [flat(level) for level in found])(scene)
+    _without("tcb_info", "id")(scene)
+    _set("tcb_info", version=2)(scene)
+
+
+def _tdx_module(scene: Scene) -> None:
+    module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
+    _set("tcb_info", tdxModule=module)(scene)
+
+
+def _of_tdx(scene: Scene) -> None:
+    """A whole TCB info of a TDX platform of the same FMSPC."""
+    components = [{"svn": 0}] * 16
+    _levels("tcb_info", lambda found: [
+        {**level, "tcb": {**level["tcb"], "tdxtcbcomponents": components}} for level in found])(scene)  # fmt: skip
+    _tdx_module(scene)
+    _set("tcb_info", id="TDX")(scene)
+
+
 def _only_higher_levels(scene: Scene) -> None:
     _levels("tcb_info", lambda found: [{**found[0], "tcb": {**found[0]["tcb"], "pcesvn": 60000}}])(scene)
 
@@ -226,6 +255,10 @@ def _signature(name: str, text: bytes, *, quoted: bool = True) -> Change:
     return edits(
         f"text.{name}", lambda made: made[: made.rindex(b'"signature"')] + new if b'"signature"' in made else new
     )
+
+
+def _other_last_digit(made: bytes) -> bytes:
+    return made[:-3] + (b"1" if made[-3:-2] == b"0" else b"0") + made[-2:]
 
 
 def _document_of(name: str, other: str) -> Change:

@@ -18,11 +18,9 @@ def faults() -> Iterator[Fault]:
     """Give every fault of this group."""
     yield from (Fault(f"sgx-{what}", "pck.sgx.malformed", _entries(change)) for what, change in _entry_faults())
     yield from (Fault(f"sgx-{what}", "pck.sgx.malformed", _tcb(change)) for what, change in _tcb_faults())
+    for what, change in _der_faults():
+        yield Fault(f"sgx-{what}", "pck.leaf.bad_extension", change)
     yield Fault("sgx-missing", "pck.sgx.missing", _without)
-    yield Fault("sgx-empty", "pck.sgx.malformed", _content(lambda _: b""))
-    yield Fault("sgx-trailing", "pck.sgx.malformed", _content(lambda content: content + b"\5\0"))
-    yield Fault("sgx-length-not-minimal", "pck.sgx.malformed", _content(long_length))
-    yield Fault("sgx-cut", "pck.sgx.malformed", _content(lambda content: content[:-3]))
     yield Fault("sgx-type-unknown", "pck.sgx.bad_type", _entries(lambda e: _put(e, 4, entry("5", der.enumerated(3)))))
     yield Fault("sgx-five-entries-of-platform-ca", "pck.sgx.ca_mismatch", _processor_entries)
     yield Fault("pck-other-fmspc", "tcbinfo.fmspc.mismatch",
@@ -54,20 +52,16 @@ def _entry_faults() -> Iterator[tuple[str, Callable[[Entries], Entries]]]:
     yield "fmspc-five-bytes", lambda e: _put(e, 3, entry("4", der.octet_string(bytes(5))))
     yield "fmspc-missing", lambda e: (*e[:3], *e[4:])
     yield "type-as-integer", lambda e: _put(e, 4, entry("5", der.integer(1)))
-    yield "type-two-bytes", lambda e: _put(e, 4, entry("5", der.tlv(0x0A, b"\0\1")))
-    yield "type-empty", lambda e: _put(e, 4, entry("5", der.tlv(0x0A, b"")))
     yield "instance-id-15", lambda e: _put(e, 5, entry("6", der.octet_string(bytes(15))))
     yield "configuration-missing", lambda e: e[:6]
     yield "configuration-of-two", lambda e: _put(e, 6, entry("7", der.sequence(*_flags(2))))
     yield "configuration-of-four", lambda e: _put(e, 6, entry("7", der.sequence(*_flags(4))))
-    yield "configuration-boolean-one", lambda e: _put(e, 6, e[6].replace(b"\1\1\xff", b"\1\1\1"))
     yield "configuration-integer", lambda e: _put(e, 6, e[6].replace(b"\1\1\xff", b"\2\1\x01"))
     yield "eighth-entry", lambda e: (*e, entry("8", der.octet_string(bytes(16))))
     yield "unknown-entry", lambda e: _put(e, 5, entry("9", der.octet_string(bytes(16))))
     yield "entry-of-three", lambda e: _put(e, 0, append_inside(b"\5\0")(e[0]))
     yield "entry-of-other-arc", lambda e: _put(e, 0, e[0].replace(der.oid("1.2.840.113741.1.13.1.1"),
                                                                   der.oid("1.2.840.113741.1.14.1.1")))  # fmt: skip
-    yield "entry-length-not-minimal", lambda e: _put(e, 0, long_length(e[0]))
     yield "six-entries", lambda e: (*e[:5], e[6])
 
 
@@ -78,8 +72,6 @@ def _tcb_faults() -> Iterator[tuple[str, Callable[[Entries], Entries]]]:
     yield "component-256", lambda t: _put(t, 0, entry("2.1", der.integer(256)))
     yield "component-negative", lambda t: _put(t, 0, entry("2.1", der.integer(-1)))
     yield "component-as-octet", lambda t: _put(t, 0, entry("2.1", der.octet_string(b"\x10")))
-    yield "component-not-minimal", lambda t: _put(t, 0, entry("2.1", der.tlv(2, b"\0\x10")))
-    yield "component-empty", lambda t: _put(t, 0, entry("2.1", der.tlv(2, b"")))
     yield "component-huge", lambda t: _put(t, 0, entry("2.1", der.integer(16 + 2**64)))
     yield "pcesvn-65536", lambda t: _put(t, 16, entry("2.17", der.integer(65536)))
     yield "pcesvn-missing", lambda t: (*t[:16], t[17])
@@ -87,6 +79,20 @@ def _tcb_faults() -> Iterator[tuple[str, Callable[[Entries], Entries]]]:
     yield "cpusvn-15", lambda t: _put(t, 17, entry("2.18", der.octet_string(bytes(15))))
     yield "cpusvn-17", lambda t: _put(t, 17, entry("2.18", der.octet_string(bytes(17))))
     yield "cpusvn-missing", lambda t: t[:17]
+
+
+def _der_faults() -> Iterator[tuple[str, Change]]:
+    """What is no DER is refused as an extension before its meaning is looked at."""
+    yield "empty", _content(lambda _: b"")
+    yield "trailing", _content(lambda content: content + b"\5\0")
+    yield "cut", _content(lambda content: content[:-3])
+    yield "length-not-minimal", _content(long_length)
+    yield "type-two-bytes", _entries(lambda e: _put(e, 4, entry("5", der.tlv(0x0A, b"\0\1"))))
+    yield "type-empty", _entries(lambda e: _put(e, 4, entry("5", der.tlv(0x0A, b""))))
+    yield "configuration-boolean-one", _entries(lambda e: _put(e, 6, e[6].replace(b"\1\1\xff", b"\1\1\1")))
+    yield "entry-length-not-minimal", _entries(lambda e: _put(e, 0, long_length(e[0])))
+    yield "component-not-minimal", _tcb(lambda t: _put(t, 0, entry("2.1", der.tlv(2, b"\0\x10"))))
+    yield "component-empty", _tcb(lambda t: _put(t, 0, entry("2.1", der.tlv(2, b""))))
 
 
 def _flags(count: int) -> Iterator[bytes]:

@@ -1,0 +1,63 @@
+"""Every named fault is refused by the check that it names; no two faults cancel each other."""
+
+import pytest
+
+from glasscase.core import dcap
+
+# Checks that no fault of the kit can make the FIRST failure, with the reason.
+NOT_FIRST = {
+    "quote.tee.unsupported": "TDX quotes come from the corpus",
+    "quote.header.reserved": "only versions 4 and 5 have reserved bytes that are not the TEE type",
+    "quote.body.mismatch": "only version 5 has a body descriptor",
+    "quote.auth.nested": "only versions 4 and 5 nest their certification data",
+    "root.key.mismatch": "a root with another key is another certificate, which fails before",
+    **{
+        f"{area}.chain.{fault}": "needs two accepted roots with different windows, which only Intel has"
+        for area in ("crl", "tcbinfo", "qe")
+        for fault in ("not_yet_valid", "expired")
+    },
+}
+
+
+def test_honest_platform_is_genuine(core, kit):
+    """Without a fault every check passes and the status is UpToDate."""
+    verdict = core(kit.exhibit())
+
+    assert () == verdict.failed
+    assert verdict.genuine
+    assert "UpToDate" == verdict.tcb_status
+
+
+def test_kit_is_large_and_names_known_checks(kit):
+    """There are hundreds of faults, and each names a check of the core."""
+    assert len(kit.faults) >= 700
+    assert set() == {fault.check for fault in kit.faults.values()} - set(dcap.CHECKS)
+
+
+def test_each_fault_fails_its_check_first(core, kit):
+    """The first failed check, in the fixed order, is the one that the fault names; nothing is genuine."""
+    wrong = {}
+    for name, fault in kit.faults.items():
+        verdict = core(kit.exhibit(name))
+        if verdict.genuine or verdict.failed[0] != fault.check:
+            wrong[name] = (fault.check, verdict.failed[:3])
+
+    assert {} == wrong
+
+
+def test_each_check_has_a_fault(kit):
+    """Every check of the core is the first failure of some fault; what cannot be is listed with its reason."""
+    assert set(dcap.CHECKS) == {fault.check for fault in kit.faults.values()} | set(NOT_FIRST)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pairs_of_faults_are_refused(core, kit, seed):
+    """Seeded pairs: never genuine (V5: one defect must not hide or undo another)."""
+    assert [] == [names for names in kit.pairs(75, seed=seed) if core(kit.exhibit(*names)).genuine]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_three_thousand_pairs_are_refused(core, kit, seed):
+    """3,000 seeded pairs in ten parts."""
+    assert [] == [names for names in kit.pairs(300, seed=seed) if core(kit.exhibit(*names)).genuine]
