@@ -87,6 +87,14 @@ def sgx_manifest(
 
 
 def _fill_defaults(sgx: dict[str, Any], writer: profiles.Profile) -> None:
+    old = next((key for key in (*_OLD_FEATURES, "require_exinfo") if key in sgx), None)
+    if old and writer.entrypoint_table:
+        raise FormatError(
+            "gramine.manifest.unloadable",
+            f"sgx.{old} is an option of Gramine 1.5, {' and '.join(writer.releases)} do not take it",
+            hint="use sgx.cpu_features and sgx.use_exinfo, or --profile for an older Gramine",
+            what="manifest",
+        )
     sgx.setdefault("trusted_files", [])
     sgx.setdefault("max_threads", THREADS_DEFAULT)
     sgx.setdefault("isvprodid", 0)

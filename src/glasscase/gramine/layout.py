@@ -47,11 +47,15 @@ class EnclaveArea:
 
 @dataclass(frozen=True)
 class EnclaveLayout:
-    """All areas of one enclave, in the order in which they are measured. manifest: the measured text, without its NUL."""
+    """All areas of one enclave, in the order in which they are measured.
+
+    manifest: the measured text, without its NUL. pal_start: where address 0 of libpal.so lies, which is the end of the heap.
+    """
 
     options: EnclaveOptions
     manifest: bytes
     pal: PalImage
+    pal_start: int
     areas: tuple[EnclaveArea, ...]
 
     @property
@@ -98,12 +102,7 @@ def layout(manifest_sgx: bytes, libpal: bytes) -> EnclaveLayout:
     if not options.edmm and base > HEAP_MIN:
         flags = _REG_RW | SECINFO_X
         areas.append(EnclaveArea(name="free", start=HEAP_MIN, size=base - HEAP_MIN, flags=flags, measured=False))
-    return EnclaveLayout(options=options, manifest=bytes(manifest_sgx), pal=pal, areas=tuple(areas))
-
-
-def pal_base(plan: EnclaveLayout) -> int:
-    """Return the address where libpal.so begins, which is the end of the heap."""
-    return plan.area("pal").start
+    return EnclaveLayout(options=options, manifest=bytes(manifest_sgx), pal=pal, pal_start=base, areas=tuple(areas))
 
 
 def manifest_pages(plan: EnclaveLayout) -> bytes:
@@ -119,7 +118,7 @@ def tcs_pages(plan: EnclaveLayout) -> bytes:
         at = thread * PAGE
         struct.pack_into("<Q", pages, at + 0x10, ssa + thread * SSA_FRAMES * SSA_FRAME)  # OSSA
         struct.pack_into("<I", pages, at + 0x1C, SSA_FRAMES)  # NSSA
-        struct.pack_into("<Q", pages, at + 0x20, pal_base(plan) + plan.pal.entry)  # OENTRY
+        struct.pack_into("<Q", pages, at + 0x20, plan.pal_start + plan.pal.entry)  # OENTRY
         struct.pack_into("<Q", pages, at + 0x38, tls + at)  # OGSBASE
         struct.pack_into("<II", pages, at + 0x40, 0xFFF, 0xFFF)  # OFSLIMIT, OGSLIMIT
     return bytes(pages)
@@ -145,7 +144,7 @@ def tls_pages(plan: EnclaveLayout) -> bytes:
             0x150: ssa + SSA_FRAME - GPR_SIZE,
             0x1A0: len(plan.manifest) + 1,
             0x1A8: HEAP_MIN,
-            0x1B0: pal_base(plan),
+            0x1B0: plan.pal_start,
         }
         for offset, value in fields.items():
             struct.pack_into("<Q", pages, thread * PAGE + offset, value)

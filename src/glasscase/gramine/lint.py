@@ -138,7 +138,10 @@ def _loader_entrypoint(path: str, value: Any, _insecure: frozenset[str]) -> Iter
 
 
 def _environment(path: str, value: Any, _insecure: frozenset[str]) -> Iterator[Problem]:
-    for name, setting in value.items() if isinstance(value, Mapping) else ():
+    if not isinstance(value, Mapping):
+        yield Problem("gramine.lint.value", f"{path} is {_show(value)}, must be a table")
+        return
+    for name, setting in value.items():
         if not isinstance(setting, str):
             yield Problem(
                 "gramine.lint.host_env", f"{path}.{name} is {_show(setting)}: the host would decide the value"

@@ -159,3 +159,12 @@ def test_entrypoint_default_is_the_installed_library(tmp_path):
         "entrypoint"
     ]
     assert "gramine.manifest.entrypoint" == reason(tmp_path, "[]", head="")
+
+
+def test_options_of_1_5_are_not_taken_by_1_8(tmp_path):
+    """The schema of 1.8 has no require_*; 1.6 still takes them and then adds no cpu_features."""
+    old = b'loader.entrypoint = "file:x"\n[sgx]\nrequire_avx = true\n'
+    with pytest.raises(Error) as caught:
+        sgx_manifest(HEAD.encode() + b"sgx.require_exinfo = true\n", directory=tmp_path)
+    assert "gramine.manifest.unloadable" == caught.value.reason
+    assert b"cpu_features" not in sgx_manifest(old, directory=tmp_path, series="v1.6")

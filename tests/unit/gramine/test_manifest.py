@@ -135,6 +135,7 @@ PERSIST = {"type": "encrypted", "path": "/persist", "uri": "file:instance/persis
         ("loader.insecure__use_host_env", True, "host_env"),
         ("loader.env_src_file", "file:x", "host_env"),
         ("loader.env.X", {"passthrough": True}, "host_env"),
+        ("loader.env", "X=1", "value"),
         ("loader.insecure__disable_aslr", True, "aslr"),
         ("sgx.allowed_files", ["file:blobs/", "file:instance/", "file:rootfs/etc/"], "allowed_files"),
         ("sgx.allowed_files", ["file:blobs"], "allowed_files"),

@@ -30,7 +30,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=6))
 def test_same_bytes_as_the_reference_writer(document):
     """Every document comes out as Gramine's tools write it."""
@@ -46,7 +46,7 @@ def test_inline_limit_counts_characters(length):
         assert tomli_w.dumps(document).encode() == write_toml(document)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_parsing_gives_the_document_back(document):
     """What is written is TOML and means the same."""
