@@ -26,7 +26,7 @@ from glasscase.bundle.locking import read_lock, read_requirements, stale_parts
 from glasscase.bundle.ownerkeys import read_client_ca, read_owner_keys
 from glasscase.bundle.project import Project, load_project
 from glasscase.bundle.provenance import provenance
-from glasscase.bundle.rootfs import add_clear_application, add_runtime, add_wheels
+from glasscase.bundle.rootfs import add_clear_application, add_debian, add_runtime, add_wheels, check_closure
 from glasscase.bundle.runtime import RuntimeFiles
 from glasscase.bundle.sbom import bill_of_materials
 from glasscase.bundle.tree import TreeWriter
@@ -101,8 +101,12 @@ def build(
     with atomic_directory(out, overwrite=overwrite and os.path.isfile(os.path.join(out, INDEX))) as folder:
         tree = TreeWriter(folder)
         add_runtime(tree, runtime)
-        options.say(f"unpack    {len(lock.wheels)} wheels")
+        packages = 0 if lock.debian is None else len(lock.debian.packages)
+        options.say(f"unpack    {len(lock.wheels)} wheels, {packages} Debian packages")
         add_wheels(tree, lock, cache)
+        if lock.debian is not None:
+            add_debian(tree, lock.debian, cache)
+            check_closure(tree, simulated=runtime.simulated)
         code = source_files(project_dir, project)
         names = module_names(import_table(entry.path for entry in tree.entries()))
         check_shadowing(code, names)

@@ -14,16 +14,21 @@ from glasscase.bundle.runtime import RuntimeFiles
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import read_file, write_file
 from glasscase.lock import requirements as requirements_file
+from glasscase.lock.aptsources import AptSource, bases, host_sources, parse_lines
 from glasscase.lock.cache import InputCache
-from glasscase.lock.model import FILE, MAX_BYTES, Lock, LockedWheel
+from glasscase.lock.debian import Resolved, fetch_packages, python_of, resolve_packages
+from glasscase.lock.model import FILE, MAX_BYTES, Lock, LockedDebian, LockedPackage, LockedWheel
 from glasscase.lock.requirements import OWN
-from glasscase.lock.resolve import Resolver, Target, find_resolver
+from glasscase.lock.resolve import Target, find_resolver
 from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_wheels, take_own_wheel
 
 
 @dataclass(frozen=True)
 class LockRequest:
-    """What `lock` works with. environment: proxies and CA files; python: of this host; wheel: glasscase's own, or None."""
+    """What `lock` works with. environment: proxies and CA files; python: of this host; wheel: glasscase's own, or None.
+
+    python_from: "debian" or "host", None = packages of Debian but for a simulator project that names no sources.
+    """
 
     directory: str
     tool: str
@@ -33,6 +38,7 @@ class LockRequest:
     wheel: str | None
     runtime_named: Callable[[str], RuntimeFiles]
     say: Callable[[str], None]
+    python_from: str | None = None
 
 
 def read_lock(directory: str) -> Lock:
@@ -59,6 +65,8 @@ def stale_parts(lock: Lock, project: Project, requirements: bytes, runtime: Runt
         stale.append(f"{project.app.requirements} has changed")
     if lock.runtime != runtime.locked():
         stale.append(f"the runtime is {lock.runtime.name} {lock.runtime.version}, the project wants {runtime.pin.name}")
+    if lock.debian is None and not runtime.simulated:
+        stale.append("no Python is pinned, and only the simulator can use the host's")
     if OWN not in {wheel.name for wheel in lock.wheels}:
         stale.append("glasscase's own wheel is not pinned")
     return stale
@@ -91,39 +99,78 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     old = _old_lock(request.directory)
     uv_cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
     resolver = find_resolver(request.environment, index=project.sources.index, cache=uv_cache)
-    target = Target(request.python, runtime.glibc)
     own = _own_wheel(request, old)
-    if (
-        old is not None
-        and not update
-        and not stale_parts(old, project, requirements, runtime)
-        and _own(old) == own.locked
-    ):
-        request.say(f"lock      {len(old.wheels)} wheels are pinned already; fetching what the cache lacks")
-        fetch_wheels(old.wheels, target, resolver=resolver, cache=request.cache)
+    debian = wants_debian(request.python_from, project, runtime)
+    kept = old is not None and not update and (old.debian is not None) == debian
+    if kept and old is not None and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
+        request.say(f"lock      {old.inputs()} inputs are pinned already; fetching what the cache lacks")
+        fetch_wheels(old.wheels, _target(request, old.debian, runtime), resolver=resolver, cache=request.cache)
+        if old.debian is not None:
+            sources, _ = _apt_sources(request.directory, project)
+            fetch_packages(old.debian.packages, bases(sources), cache=request.cache, environment=request.environment)
         return old, []
+    resolved = _resolve_debian(request, project, old, update=update) if debian else None
+    target = _target(request, None if resolved is None else resolved.debian, runtime)
     request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.python[0]}.{target.python[1]}")
-    new = _resolve(request, requirements, own, target, resolver, runtime=runtime, old=None if update else old, now=now)
+    prefer = () if update or old is None else tuple(wheel for wheel in old.wheels if wheel.name != OWN)
+    new = Lock(
+        tool=request.tool,
+        epoch=now if resolved is None else resolved.epoch,
+        requirements=hashlib.sha256(requirements).digest(),
+        runtime=runtime.locked(),
+        debian=None if resolved is None else resolved.debian,
+        wheels=pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer),
+    )
     if old is not None and _but_epoch(old) == _but_epoch(new):
         return old, []
     write_file(os.path.join(request.directory, FILE), new.to_bytes())
     return new, _changes(old, new)
 
 
-def _resolve(
-    request: LockRequest, requirements: bytes, own: OwnWheel, target: Target, resolver: Resolver,
-    *, runtime: RuntimeFiles, old: Lock | None, now: int,
-) -> Lock:  # fmt: skip
-    prefer = tuple(wheel for wheel in old.wheels if wheel.name != OWN) if old is not None else ()
-    wheels = pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer)
-    return Lock(
-        tool=request.tool,
-        epoch=now,
-        requirements=hashlib.sha256(requirements).digest(),
-        runtime=runtime.locked(),
-        debian=None,
-        wheels=wheels,
-    )
+def wants_debian(chosen: str | None, project: Project, runtime: RuntimeFiles) -> bool:
+    """Return whether the Python inside comes from Debian packages; raises UsageError for a Gramine without it."""
+    if chosen == "host" and not runtime.simulated:
+        raise UsageError(
+            "bundle.python.missing", "only the simulator can use the host's Python", hint="leave --python host away"
+        )
+    return chosen == "debian" or (chosen is None and (not runtime.simulated or bool(project.sources.apt)))
+
+
+def _resolve_debian(request: LockRequest, project: Project, old: Lock | None, *, update: bool) -> Resolved:
+    """Return the packages; those of the old lock unless they are to be chosen anew."""
+    if old is not None and old.debian is not None and not update:
+        sources, _ = _apt_sources(request.directory, project)
+        fetch_packages(old.debian.packages, bases(sources), cache=request.cache, environment=request.environment)
+        return Resolved(old.debian, old.epoch, "")
+    sources, keyring = _apt_sources(request.directory, project)
+    request.say(f"lock      resolving Debian packages of {sources[0].suite} with apt")
+    resolved = resolve_packages(sources, keyring, cache=request.cache, environment=request.environment)
+    if (
+        old is not None
+        and old.debian is not None
+        and old.debian.suite == resolved.debian.suite
+        and resolved.epoch < old.epoch
+    ):
+        raise UsageError(
+            "lock.debian.older", "the archive's InRelease is older than the one that is locked",
+            hint="use a mirror that is up to date; somebody may be holding back updates",
+        )  # fmt: skip
+    return resolved
+
+
+def _apt_sources(directory: str, project: Project) -> tuple[tuple[AptSource, ...], str]:
+    """Return the sources and the keyring: the project's, else the host's."""
+    if not project.sources.apt:
+        return host_sources()
+    if project.sources.keyring is None:
+        raise UsageError(
+            "lock.debian.sources", "sources.apt needs sources.keyring", hint="name the file of the archive's keys"
+        )
+    return parse_lines(project.sources.apt), os.path.join(directory, project.sources.keyring)
+
+
+def _target(request: LockRequest, debian: LockedDebian | None, runtime: RuntimeFiles) -> Target:
+    return Target(request.python if debian is None else python_of(debian), runtime.glibc)
 
 
 def _old_lock(directory: str) -> Lock | None:
@@ -156,11 +203,16 @@ def _but_epoch(lock: Lock) -> tuple[object, ...]:
     return lock.tool, lock.requirements, lock.runtime, lock.debian, lock.wheels
 
 
+def _versions(lock: Lock) -> dict[str, LockedWheel | LockedPackage]:
+    found: dict[str, LockedWheel | LockedPackage] = {wheel.name: wheel for wheel in lock.wheels}
+    packages = () if lock.debian is None else lock.debian.packages
+    return found | {f"debian:{package.name}": package for package in packages}
+
+
 def _changes(old: Lock | None, new: Lock) -> list[str]:
     if old is None:
         return []
-    before = {wheel.name: wheel for wheel in old.wheels}
-    after = {wheel.name: wheel for wheel in new.wheels}
+    before, after = _versions(old), _versions(new)
     lines = []
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)

@@ -16,7 +16,13 @@ from glasscase.cli.output import Output, verb
 @click.option("--update", is_flag=True, help="Choose versions anew and show what changes.")
 @click.option("--check", is_flag=True, help="Change nothing; say what is stale (exit 6).")
 @click.option("--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel [default: the installed one].")
-def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str | None) -> int:
+@click.option(
+    "--python",
+    "python_from",
+    type=click.Choice(["debian", "host"]),
+    help="Python inside: Debian packages, or (simulator only) the host's [default: debian, unless a simulator project names no sources.apt].",
+)
+def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str | None, python_from: str | None) -> int:
     """Write glasscase.lock, or with --check compare it."""
     from glasscase.bundle.locking import LockRequest, check_lock, make_lock
     from glasscase.cli.pinned import input_cache, runtime_named
@@ -34,6 +40,7 @@ def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str |
         wheel=wheel,
         runtime_named=runtime_named,
         say=out.say,
+        python_from=python_from,
     )
     path = os.path.join(directory, FILE)
     if check:
@@ -41,8 +48,9 @@ def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str |
         out.result({"lock": path, "stale": stale}, "\n".join(f"stale  {line}" for line in stale) or "the lock is fresh")
         return exitcodes.DIFFERS if stale else exitcodes.OK
     made, changes = make_lock(request, now=int(time.time()), update=update)
+    packages = 0 if made.debian is None else len(made.debian.packages)
     lines = [
-        f"locked    {len(made.wheels)} wheels, runtime {made.runtime.name} {made.runtime.version}",
+        f"locked    {len(made.wheels)} wheels, {packages} Debian packages, runtime {made.runtime.name} {made.runtime.version}",
         *changes,
         f"wrote     {path}",
     ]

@@ -43,22 +43,22 @@ def export(out: Output, bundle: str, *, tar: str | None, oci: str | None, tag: s
 def import_(out: Output, source: str, *, output: str | None, reference: str | None) -> int:
     """Import, and say what it is."""
     from glasscase.bundle.transport import import_oci, import_tar
+    from glasscase.cli.pinned import trusted_pins
     from glasscase.fs.atomic import storage_error
-    from glasscase.gramine.pins import known_pins
 
     name = os.path.basename(os.path.abspath(source)).removesuffix(".tar").removesuffix(".oci")
     target = output or (name if name.endswith(".bundle") else f"{name}.bundle")
     digest = None
     if os.path.isdir(source):
-        checked, digest = import_oci(source, target, reference=reference, runtimes=known_pins())
+        checked, digest = import_oci(source, target, reference=reference, runtimes=trusted_pins())
     elif reference is not None:
         raise UsageError("cli.usage.wrong", "--reference is for OCI layouts", hint="a tar holds one bundle")
     elif source == "-":
-        checked = import_tar(sys.stdin.buffer, target, runtimes=known_pins())
+        checked = import_tar(sys.stdin.buffer, target, runtimes=trusted_pins())
     else:
         try:
             with open(source, "rb") as file:
-                checked = import_tar(file, target, runtimes=known_pins())
+                checked = import_tar(file, target, runtimes=trusted_pins())
         except OSError as error:
             raise storage_error(error, source) from None
     value = {

@@ -65,4 +65,12 @@ REASONS: tuple[Reason, ...] = (
     Reason("bundle.oci.reference", "usage", "the reference does not name exactly one manifest of the layout", _FORMAT,
            "name a digest or tag with --reference"),
     Reason("bundle.oci.tag", "usage", "the tag is not one that registries take", _FORMAT, "letters, digits, _, . and -"),
+    Reason("bundle.deb.malformed", "format", "a Debian package is not sound", _FORMAT, "get it again"),
+    Reason("bundle.deb.unreadable", "storage", "only dpkg-deb can read the package", _FORMAT, "install dpkg"),
+    Reason("bundle.library.missing", "format", "an ELF file of rootfs needs a library that is not there", _FORMAT,
+           "leave out the wheel that needs it, or use one that brings its libraries"),
+    Reason("bundle.python.missing", "usage", "only the simulator can use the host's Python", _FORMAT,
+           "lock Debian packages: glasscase lock --python debian"),
+    Reason("gramine.elf.malformed", "format", "a file is not a sound ELF file for x86-64", "ELF-64 object file format",
+           "use another version of the package that brings it"),
 )  # fmt: skip
