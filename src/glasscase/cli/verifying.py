@@ -101,8 +101,9 @@ class _Arguments:
         content = read_argument(file, max_bytes=_INPUT_MAX, what="evidence or quote")
         if options["bundle"] is not None:
             from glasscase.bundle.check import check_bundle
+            from glasscase.cli.pinned import trusted_pins
 
-            common["measurement"] = check_bundle(options["bundle"])
+            common["measurement"] = check_bundle(options["bundle"], runtimes=trusted_pins())
         if is_evidence(content):
             return self._evidence(content, common)
         return self._quote(content, common)
@@ -202,10 +203,11 @@ def _nonce(text: str | None) -> bytes | None:
 def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  # noqa: FBT001
     """Check the bundle, then write what names it."""
     from glasscase.bundle.check import check_bundle
+    from glasscase.cli.pinned import trusted_pins
     from glasscase.fs.atomic import write_file
     from glasscase.verify.policyfile import policy_text
 
-    checked = check_bundle(bundle).require_sound()
+    checked = check_bundle(bundle, runtimes=trusted_pins()).require_sound()
     text = policy_text(checked)
     value = {
         "bundle_id": checked.bundle.id.hex(),

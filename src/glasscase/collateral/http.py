@@ -110,9 +110,11 @@ class Client:
                 decode_content=False,
                 timeout=timeout,
             )
-        except urllib3.exceptions.TimeoutError:
-            raise _Again(self._slow(url)) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # a refused connection counts as a time-out in urllib3
+            late = isinstance(error, urllib3.exceptions.TimeoutError)
+            if late and not isinstance(error, urllib3.exceptions.NewConnectionError):
+                raise _Again(self._slow(url)) from None
             raise _Again(
                 CannotVerify("collateral.source.unreachable", f"{url}: {_cause(error)}", hint=_OFFLINE)
             ) from None
