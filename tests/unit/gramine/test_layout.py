@@ -81,7 +81,7 @@ def test_the_limits_themselves_are_taken():
     """4096 threads, 65535 numbers and 256 RPC threads are fine."""
     fields = {"max_threads": 4096, "isvprodid": 65535, "isvsvn": 65535, "enclave_size": "2G"}
 
-    assert 4096 == measure(manifest(**fields), PLAIN).max_threads
+    assert 4096 == layout(manifest(**fields), PLAIN).options.max_threads
     measure(manifest(insecure__rpc_thread_num=256), PLAIN)
 
 
