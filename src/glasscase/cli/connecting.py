@@ -1,0 +1,231 @@
+"""The data user's verbs: get and proxy. Both verify the enclave inside the TLS handshake, before anything is sent."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from glasscase.cli import exitcodes
+from glasscase.cli.output import Output, escape, verb
+from glasscase.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    import http.client
+
+    from glasscase.ratls.client import LivePeer, RatlsContext
+
+CHUNK = 64 << 10  # bytes
+JSON_BODY_MAX = 64 << 20  # bytes of a body that is put into one JSON object
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Url:
+    """Where to go. host without brackets; target: path and query as sent."""
+
+    host: str
+    port: int
+    target: str
+
+
+def _trust_options(function: Any) -> Any:
+    """Add the options that say which enclave may be talked to."""
+    for option in (
+        click.option("--collateral-source", metavar="S", help="intel, a URL of a PCCS, or a file [default: intel]."),
+        click.option("--insecure-anchor", metavar="PEM", type=click.Path(), help="Trust this root instead of Intel's."),
+        click.option(
+            "--bundle", metavar="B", type=click.Path(), help="The bundle that must run there; it is recomputed."
+        ),
+        click.option(
+            "--policy", metavar="POLICY", type=click.Path(), required=True, help="Which enclave may have the data."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@verb("get", help="Fetch a URL from an enclave, after it was verified. The answer goes to stdout or -o FILE.")
+@click.argument("url")
+@_trust_options
+@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write the answer there, whole or not at all.")
+@click.option("-X", "--request", "method", metavar="METHOD", help="[default: GET, or POST with --data].")
+@click.option("-d", "--data", metavar="TEXT", help="Body to send; @FILE reads it, @- from standard input.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="Header to send; repeatable.")
+@click.option(
+    "--timeout", type=click.IntRange(1), default=TIMEOUT_S, show_default=True, help="Seconds without any byte."
+)
+def get(out: Output, url: str, *, output: str | None, method: str | None, data: str | None, headers: tuple[str, ...],
+        timeout: int, **trust: Any) -> int:  # fmt: skip
+    """Verify, ask, write."""
+    import http.client
+
+    from glasscase.ratls.client import live_peer
+
+    where = _split(url)
+    fields = dict(_header(text) for text in headers)
+    body = _body(data)
+    context = _context(trust)
+    connection = http.client.HTTPSConnection(where.host, where.port, timeout=timeout, context=context)
+    try:
+        connection.connect()
+        peer = live_peer(connection.sock)
+        out.say(f"verified  MRENCLAVE {peer.enclave.mrenclave.hex()}{'  SIMULATED' if peer.enclave.simulated else ''}")
+        connection.request(method or ("GET" if body is None else "POST"), where.target, body=body, headers=fields)
+        return _answer(out, connection.getresponse(), peer, output)
+    except http.client.HTTPException as error:
+        raise StorageError("client.enclave.unreachable", f"the answer is not HTTP: {type(error).__name__}") from None
+    except OSError as error:
+        raise _unreachable(where, error) from None
+    finally:
+        connection.close()
+
+
+@verb("proxy", help="Listen on a local port and carry each connection to an enclave, once that was verified in it.")
+@click.argument("url")
+@_trust_options
+@click.option(
+    "--listen", required=True, metavar="127.0.0.1:PORT", help="Where to listen; port 0 lets the system choose."
+)
+def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
+    """Serve until a signal comes."""
+    import asyncio
+
+    from glasscase.ratls.proxy import Proxy, Target, require_loopback
+
+    where = _split(url)
+    if where.target != "/":
+        raise UsageError(
+            "client.url.malformed", "proxy takes the address of an enclave, without a path", hint="https://HOST:PORT/"
+        )
+    host, port = _listen(listen)
+    require_loopback(host)
+    context = _context(trust)
+
+    def started(port: int) -> None:
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        out.result({"listen": address, "target": url, "pid": os.getpid()}, f"listening on {address}, verified {url}")
+
+    asyncio.run(Proxy(Target(where.host, where.port), context, time.time, _talk(out)).serve(host, port, started))
+    return exitcodes.OK
+
+
+def _talk(out: Output) -> Any:
+    return lambda text: out.say(f"proxy     {escape(text)}")
+
+
+def _context(trust: dict[str, Any]) -> "RatlsContext":
+    """Return the verifying context of the options."""
+    from glasscase.bundle.check import check_bundle
+    from glasscase.cli.fetching import client_collateral
+    from glasscase.cli.reading import read_argument
+    from glasscase.cli.verifying import anchor_argument
+    from glasscase.ratls.client import context
+    from glasscase.verify.policy import POLICY_MAX, parse_policy
+
+    policy = parse_policy(read_argument(trust["policy"], max_bytes=POLICY_MAX, what="policy"))
+    anchor = anchor_argument(trust["insecure_anchor"])
+    measurement = None if trust["bundle"] is None else check_bundle(trust["bundle"]).require_sound()
+    source = trust["collateral_source"]
+    return context(
+        policy, anchor, measurement,
+        lambda quote: client_collateral(quote, anchor=anchor, source=source, now=int(time.time())),
+    )  # fmt: skip
+
+
+def _answer(out: Output, response: "http.client.HTTPResponse", peer: "LivePeer", output: str | None) -> int:
+    from glasscase.fs.atomic import atomic_file
+
+    size = 0
+    value: dict[str, Any] = {
+        "status": response.status,
+        "mrenclave": peer.enclave.mrenclave.hex(),
+        "simulated": peer.enclave.simulated,
+        "valid_until": peer.valid_until,
+        "headers": {name.lower(): text for name, text in response.getheaders()},
+    }
+    if output is not None:
+        with atomic_file(output) as file:
+            while chunk := response.read(CHUNK):
+                size += file.write(chunk)
+        out.result({**value, "output": output, "bytes": size}, "")
+    elif out.json:
+        body = response.read(JSON_BODY_MAX + 1)
+        if len(body) > JSON_BODY_MAX:
+            raise UsageError("client.response.oversize", "the answer is too long for one JSON object", hint="-o FILE")
+        out.result({**value, "bytes": len(body), **_text_or_base64(body)}, "")
+    else:
+        while chunk := response.read(CHUNK):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    if response.status >= 400:
+        out.warn(f"the application answered {response.status} {escape(response.reason)} [client.response.refused]")
+        return exitcodes.IO
+    return exitcodes.OK
+
+
+def _text_or_base64(body: bytes) -> dict[str, Any]:
+    import base64
+
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"body": None, "body_base64": base64.b64encode(body).decode("ascii")}
+    try:
+        return {"body": text, "body_json": json.loads(text)}
+    except ValueError:
+        return {"body": text}
+
+
+def _split(url: str) -> Url:
+    """Return host, port and target; raises UsageError("client.url.malformed") for anything but a plain https URL."""
+    hint = "https://HOST:PORT/PATH"
+    try:
+        parts = urlsplit(url)
+        port = parts.port if parts.port is not None else 443
+    except ValueError:
+        raise UsageError("client.url.malformed", f"{url!r} is not a URL", hint=hint) from None
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or not url.isprintable() or " " in url:
+        raise UsageError("client.url.malformed", f"{url!r} is not an https URL of a host", hint=hint)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Url(parts.hostname, port, target)
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
+        raise UsageError("cli.usage.wrong", f"--listen {text!r} is not ADDRESS:PORT", hint="--listen 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not text.isprintable():
+        raise UsageError(
+            "cli.usage.wrong", f"-H {text!r} is not NAME: VALUE", hint='-H "Content-Type: application/json"'
+        )
+    return name.strip(), value.strip()
+
+
+def _body(data: str | None) -> bytes | None:
+    from glasscase.cli.reading import read_argument
+
+    if data is None:
+        return None
+    if data.startswith("@"):
+        return read_argument(data[1:], max_bytes=1 << 30, what="body")
+    return data.encode("utf-8")
+
+
+def _unreachable(where: Url, error: OSError) -> Exception:
+    """Return the error of a connection that failed; our own refusals pass unchanged."""
+    from glasscase.errors import Error
+
+    if isinstance(error, Error):
+        return error
+    why = (error.strerror or str(error) or type(error).__name__).lower()
+    return StorageError("client.enclave.unreachable", f"{where.host} port {where.port} does not answer: {why[:200]}")

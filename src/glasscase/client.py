@@ -1,0 +1,37 @@
+"""For the data user: connections that reach only a verified enclave.
+
+`context()` gives one ssl.SSLContext for http.client, urllib, urllib3, httpx and aiohttp; `requests_adapter()` carries it
+into requests. `live_peer()` says whom an open connection was verified to reach.
+"""
+
+import importlib
+from typing import Any
+
+from glasscase.ratls.client import LivePeer, PeerRefused, RatlsContext, context, live_peer
+
+__all__ = ["LivePeer", "PeerRefused", "RatlsContext", "context", "live_peer", "requests_adapter"]
+
+
+def requests_adapter(ratls_context: RatlsContext) -> Any:
+    """Return an adapter for requests: session.mount("https://", requests_adapter(context)).
+
+    Raises ModuleNotFoundError if requests is not installed. No setting of the session (verify=False, cert, trust_env) can
+    put another context in its place.
+    """
+    adapters = importlib.import_module("requests.adapters")
+
+    class _Adapter(adapters.HTTPAdapter):  # type: ignore[misc, name-defined]
+        def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+            super().init_poolmanager(*arguments, **{**named, "ssl_context": ratls_context})
+
+        def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
+            return super().proxy_manager_for(proxy, **{**named, "ssl_context": ratls_context})
+
+        def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+            host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+            return host, {**pool, "ssl_context": ratls_context, "cert_reqs": "CERT_REQUIRED"}
+
+        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+            """Leave the connection's context alone: there is no CA bundle to load."""
+
+    return _Adapter()

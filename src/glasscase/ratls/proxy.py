@@ -1,0 +1,169 @@
+"""A local port that carries bytes to one verified enclave, for clients in any language.
+
+Invariants: a local connection is joined to the enclave only after the enclave was verified in that connection's own
+handshake; a connection is cut when its verification lapses; a refused one is told so and no byte of it is passed on.
+Bytes are not looked at, so streaming and WebSocket pass.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from glasscase.errors import Error, StorageError, UsageError
+from glasscase.ratls.client import RatlsContext, live_peer
+
+CHUNK = 64 * 1024  # bytes
+CONNECTIONS_MAX = 512
+CONNECT_TIMEOUT_S = 30.0
+AFTER_EOF_S = 30.0  # how long an answer may still come after the local side has sent all it has
+LAPSE_TICK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """The enclave to reach. host: a name or an address without brackets."""
+
+    host: str
+    port: int
+
+
+@dataclass
+class Proxy:
+    """One listening port. clock: unix seconds. report(text): one line for the person who runs it."""
+
+    target: Target
+    context: RatlsContext
+    clock: Callable[[], float]
+    report: Callable[[str], None]
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, host: str, port: int, started: Callable[[int], None]) -> None:
+        """Listen until cancelled; started(port) is called once with the port in use.
+
+        Raises UsageError("client.listen.exposed") for an address other machines can reach, PeerRefused if the enclave does
+        not pass at the start, StorageError if it cannot be reached or the port is taken.
+        """
+        require_loopback(host)
+        _reader, writer = await self._connect()
+        await _close(writer)
+        try:
+            server = await asyncio.start_server(self._accept, host, port)
+        except OSError as error:
+            raise StorageError(
+                "client.listen.failed",
+                f"{host}:{port}: {(error.strerror or 'cannot listen').lower()}",
+                errno=error.errno,
+            ) from None
+        started(server.sockets[0].getsockname()[1])
+        try:
+            async with server:
+                await server.serve_forever()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._tasks) >= CONNECTIONS_MAX:
+            await _refuse(reader, writer, "too many connections [client.proxy.busy]")
+            return
+        self._tasks.add(task)
+        try:
+            await self._join(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # one side went away: both are closed below
+        finally:
+            self._tasks.discard(task)
+            await _close(writer)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream_reader, upstream_writer = await self._connect()
+        except Error as error:
+            self.report(f"refused: {error}")
+            await _refuse(reader, writer, str(error))
+            return
+        lapse = live_peer(upstream_writer.get_extra_info("ssl_object")).valid_until
+        up = asyncio.create_task(_pump(reader, upstream_writer))
+        down = asyncio.create_task(_pump(upstream_reader, writer))
+        watch = asyncio.create_task(self._lapsed(lapse))
+        try:
+            await asyncio.wait({up, down, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if up.done() and not down.done() and not watch.done() and up.exception() is None:
+                await asyncio.wait({down, watch}, timeout=AFTER_EOF_S, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done() and not watch.cancelled():
+                self.report("cut: the verification of a connection has lapsed")
+        finally:
+            for task in (up, down, watch):
+                task.cancel()
+            await asyncio.gather(up, down, watch, return_exceptions=True)
+            upstream_writer.transport.abort()
+
+    async def _lapsed(self, valid_until: int) -> None:
+        while self.clock() < valid_until:
+            await asyncio.sleep(LAPSE_TICK_S)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host = self.target.host
+        try:
+            opening = asyncio.open_connection(
+                host, self.target.port, ssl=self.context, server_hostname=host, limit=CHUNK
+            )
+            return await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+        except Error:
+            raise
+        except TimeoutError:
+            raise _unreachable(self.target, "no answer") from None
+        except (OSError, ssl.SSLError) as error:
+            raise _unreachable(self.target, (error.strerror or str(error) or "failed").lower()[:200]) from None
+
+
+def require_loopback(host: str) -> None:
+    """Raise UsageError("client.listen.exposed") unless `host` is an address of this machine alone."""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        raise UsageError(
+            "client.listen.exposed",
+            f"{host!r} can be reached by other machines, and the local side of the proxy is not encrypted",
+            hint="--listen 127.0.0.1:PORT",
+        )
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(CHUNK):
+        writer.write(chunk)
+        await writer.drain()
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: str) -> None:
+    """Answer in HTTP that nothing was passed on, and read the request away so that the answer arrives."""
+    text = f"glasscase: the enclave was not verified, nothing was sent: {why}\n".encode()
+    head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+    with contextlib.suppress(OSError, TimeoutError):
+        writer.write(head.encode("ascii") + text)
+        await writer.drain()
+        writer.write_eof()
+        async with asyncio.timeout(2):
+            while await reader.read(CHUNK):
+                pass
+    await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, TimeoutError):
+        writer.close()
+        async with asyncio.timeout(2):
+            await writer.wait_closed()
+
+
+def _unreachable(target: Target, why: str) -> StorageError:
+    return StorageError(
+        "client.enclave.unreachable", f"{target.host} port {target.port} cannot be reached: {why}", path=target.host
+    )

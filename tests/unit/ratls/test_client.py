@@ -1,0 +1,359 @@
+"""No byte of a request reaches a server that is not the enclave of the policy, whatever HTTP client is used."""
+
+import asyncio
+import http.client
+import socket
+import ssl
+import time
+import urllib.request
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from glasscase import client
+from glasscase.errors import CannotVerify, UsageError
+from glasscase.ratls.client import PeerRefused, live_peer
+
+SECRET = "x-secret-word"
+
+
+def by_http_client(url, context):
+    connection = http.client.HTTPSConnection(*host_port(url), context=context, timeout=10)
+    try:
+        connection.request("GET", "/", headers={SECRET: "1"})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def by_urllib(url, context):
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+    with opener.open(urllib.request.Request(url, headers={SECRET: "1"}), timeout=10) as answer:
+        return answer.read()
+
+
+def by_urllib3(url, context):
+    import urllib3
+
+    with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
+        return pool.request("GET", url, headers={SECRET: "1"}, timeout=10).data
+
+
+def by_requests(url, context):
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("https://", client.requests_adapter(context))
+        return session.get(url, headers={SECRET: "1"}, timeout=10).content
+
+
+def by_httpx(url, context):
+    import httpx
+
+    with httpx.Client(verify=context, trust_env=False) as session:
+        return session.get(url, headers={SECRET: "1"}).content
+
+
+def by_httpx_async(url, context):
+    import httpx
+
+    async def ask():
+        async with httpx.AsyncClient(verify=context, trust_env=False) as session:
+            return (await session.get(url, headers={SECRET: "1"})).content
+
+    return asyncio.run(ask())
+
+
+def by_aiohttp(url, context):
+    import aiohttp
+
+    async def ask():
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=context, headers={SECRET: "1"}) as answer:
+            return await answer.read()
+
+    return asyncio.run(ask())
+
+
+STACKS = [by_http_client, by_urllib, by_urllib3, by_requests, by_httpx, by_httpx_async, by_aiohttp]
+
+
+def wait_for(condition, seconds):
+    """Wait until the condition holds, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def host_port(url):
+    host, _, port = url.removeprefix("https://").rstrip("/").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def refusal(error):
+    """Return our refusal among the causes of a client's own exception."""
+    seen = []
+    queue = [error]
+    while queue:
+        item = queue.pop()
+        if item is None or item in seen or not isinstance(item, BaseException):
+            continue
+        seen.append(item)
+        if isinstance(item, PeerRefused):
+            return item
+        queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+        queue += [getattr(item, "certificate_error", None), getattr(item, "os_error", None)]
+    raise AssertionError(f"no refusal in {error!r}")
+
+
+@pytest.fixture
+def context(policy, anchor, collateral):
+    """Return the context of the right policy."""
+    return client.context(policy, anchor, collateral_source=collateral)
+
+
+@pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
+def test_the_right_enclave_is_reached(ask, serve, identity, context):
+    """Every client gets the answer from the enclave that the policy names."""
+    server = serve(identity())
+
+    assert b"hello" == ask(server.url, context)
+    assert SECRET.encode() in server.received.lower()
+
+
+BAD = {
+    "wrong": ("policy.mrenclave.unlisted", lambda make, other: make(mrenclave=bytes(32))),
+    "stale": (None, lambda make, other: make(nbf=int(time.time()) - 7200, exp=int(time.time()) - 3600)),
+    "early": (None, lambda make, other: make(nbf=int(time.time()) + 3600, exp=int(time.time()) + 7200)),
+    "debug": (None, lambda make, other: make(flags=7)),
+    "relayed": (
+        "evidence.certificate.unbound",
+        lambda make, other: make(quote_key=ec.generate_private_key(ec.SECP256R1())),
+    ),
+    "forged": (None, lambda make, other: make(platform=other)),
+    "renamed": ("client.name.mismatch", lambda make, other: make(san=("elsewhere.example",))),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+@pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
+def test_a_bad_server_receives_no_byte(ask, fault, serve, identity, platforms, context):  # noqa: PLR0917
+    """Another enclave, an expired or early session, debug, relayed evidence, a forged root, another name: all refused."""
+    reason, make = BAD[fault]
+    server = serve(make(identity, platforms[1]))
+    with pytest.raises(Exception) as caught:
+        ask(server.url, context)
+    found = refusal(caught.value)
+
+    assert b"" == server.received
+    assert reason in (None, found.reason)
+    assert 2 == found.exit_code
+    assert isinstance(found, ssl.SSLCertVerificationError)
+
+
+@pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
+def test_an_ordinary_certificate_is_refused(ask, serve, identity, context):
+    """A server without any evidence in its certificate gets nothing."""
+    plain = identity()
+    plain.certificate = without_evidence(plain.key)
+    server = serve(plain)
+    with pytest.raises(Exception) as caught:
+        ask(server.url, context)
+
+    assert b"" == server.received
+    assert "evidence.certificate.malformed" == refusal(caught.value).reason
+
+
+def without_evidence(key):
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    return builder.add_extension(names, critical=False).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_tls_12_is_refused(serve, identity, context):
+    """The handshake itself fails below TLS 1.3."""
+    server = serve(identity(), version=ssl.TLSVersion.TLSv1_2)
+    with pytest.raises(ssl.SSLError):
+        by_http_client(server.url, context)
+
+    assert b"" == server.received
+
+
+def test_stale_collateral_is_no_verdict(serve, identity, policy, anchor, collateral_at):
+    """Collateral older than the policy allows: refused as undetermined, exit 3, nothing sent."""
+    server = serve(identity())
+    context = client.context(policy, anchor, collateral_source=collateral_at(int(time.time()) - 20 * 86400))
+    with pytest.raises(PeerRefused) as caught:
+        by_http_client(server.url, context)
+
+    assert 3 == caught.value.exit_code
+    assert caught.value.verdict is not None
+    assert b"" == server.received
+
+
+def test_collateral_that_cannot_be_had_is_no_verdict(serve, identity, policy, anchor, tmp_path):
+    """A source that fails refuses the peer with exit 3."""
+
+    def nothing(_quote):
+        raise CannotVerify("collateral.source.unreachable", "the collateral server cannot be reached")
+
+    server = serve(identity())
+    for source in (nothing, tmp_path / "absent.json"):
+        with pytest.raises(PeerRefused) as caught:
+            by_http_client(server.url, client.context(policy, anchor, collateral_source=source))
+        assert 3 == caught.value.exit_code
+    assert b"" == server.received
+
+
+def test_collateral_is_fetched_once(serve, identity, policy, anchor, collateral):
+    """Three connections, one fetch, three verifications."""
+    calls = []
+    context = client.context(policy, anchor, collateral_source=lambda quote: calls.append(quote) or collateral)
+    server = serve(identity())
+    for _ in range(3):
+        by_http_client(server.url, context)
+
+    assert 1 == len(calls)
+    assert 3 == server.connections
+
+
+def test_a_kept_connection_is_verified_once_and_a_new_one_again(serve, identity, context, tmp_path):
+    """Rotation: the next handshake shows the new certificate and is judged by it; a bad one is refused then."""
+    server = serve(identity())
+    connection = http.client.HTTPSConnection(*host_port(server.url), context=context, timeout=10)
+    connection.request("GET", "/")
+    assert b"hello" == connection.getresponse().read()
+    first = live_peer(connection.sock)
+    server.use(identity(), tmp_path)
+    connection.request("GET", "/")
+    assert b"hello" == connection.getresponse().read()
+    assert first is live_peer(connection.sock)
+    connection.close()
+    assert b"hello" == by_http_client(server.url, context)
+    server.use(identity(mrenclave=bytes(32)), tmp_path)
+    before = server.received
+    with pytest.raises(PeerRefused):
+        by_http_client(server.url, context)
+    assert before == server.received
+
+
+def test_no_order_of_calls_sends_first(serve, identity, context):
+    """Writing on a socket whose handshake was not called runs it, and a bad peer still gets nothing."""
+    for bad in (False, True):
+        server = serve(identity(mrenclave=bytes(32)) if bad else identity())
+        plain = socket.create_connection(host_port(server.url), timeout=10)
+        wrapped = context.wrap_socket(plain, server_hostname="127.0.0.1", do_handshake_on_connect=False)
+        try:
+            for send in (wrapped.send, wrapped.sendall, wrapped.write):
+                if bad:
+                    with pytest.raises(PeerRefused):
+                        send(b"early")
+                else:
+                    send(b"early")
+            if bad:
+                with pytest.raises(PeerRefused):
+                    wrapped.recv(10)
+            wait_for(lambda s=server: len(s.received) >= 15, 0.2 if bad else 10)
+        finally:
+            wrapped.close()
+        assert (b"" if bad else b"early" * 3) == server.received
+
+
+def test_memory_objects_send_nothing_first(serve, identity, context):
+    """The same for ssl.SSLObject, with the bytes moved by hand."""
+    server = serve(identity(mrenclave=bytes(32)))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    wrapped = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with socket.create_connection(host_port(server.url), timeout=10) as plain:
+        with pytest.raises(PeerRefused):
+            while True:
+                try:
+                    wrapped.write(b"early")
+                    break
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    incoming.write(plain.recv(65536))
+        with pytest.raises(PeerRefused):
+            wrapped.write(b"late")
+        with pytest.raises(PeerRefused):
+            wrapped.read()
+        plain.sendall(outgoing.read())
+    wait_for(lambda: server.received, 0.2)
+    assert b"" == server.received
+
+
+def test_nobody_can_switch_it_off(serve, identity, context):
+    """Clients that set verify_mode, check_hostname or another context change nothing."""
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    assert (ssl.CERT_REQUIRED, True) == (context.verify_mode, context.check_hostname)
+    server = serve(identity(mrenclave=bytes(32)))
+    with pytest.raises(PeerRefused):
+        by_http_client(server.url, context)
+    plain = socket.create_connection(host_port(server.url), timeout=10)
+    wrapped = context.wrap_socket(plain, server_hostname="127.0.0.1", do_handshake_on_connect=False)
+    with pytest.raises((UsageError, TypeError, ValueError)):
+        wrapped.context = ssl.create_default_context()
+        wrapped.sendall(b"early")
+    wrapped.close()
+    assert b"" == server.received
+
+
+@pytest.mark.parametrize(
+    ("host", "called", "good"),
+    [
+        ("127.0.0.1", "localhost", True),
+        ("127.0.0.1", "LOCALHOST.", True),
+        ("127.0.0.1", "enclave.example", True),
+        ("127.0.0.1", "other.example", False),
+        ("::1", "::1", True),
+        ("::1", "0:0:0:0:0:0:0:1", True),
+    ],
+)
+def test_names_and_addresses(host, called, good, serve, identity, context):  # noqa: PLR0917
+    """DNS names are compared without case, addresses by value, IPv6 too."""
+    server = serve(identity(), host=host)
+    with socket.create_connection((host, server.port), timeout=10) as plain:
+        if good:
+            with context.wrap_socket(plain, server_hostname=called) as wrapped:
+                assert live_peer(wrapped).enclave.simulated
+        else:
+            with pytest.raises(PeerRefused) as caught:
+                context.wrap_socket(plain, server_hostname=called)
+            assert "client.name.mismatch" == caught.value.reason
+
+
+def test_a_name_is_needed(serve, identity, context):
+    """Without a server name nothing is compared, so nothing is connected."""
+    server = serve(identity())
+    with socket.create_connection((server.host, server.port), timeout=10) as plain:
+        with pytest.raises(ValueError, match="server_hostname"):
+            context.wrap_socket(plain)
+
+
+def test_ipv6_urls(serve, identity, context):
+    """A URL with an IPv6 address works with the clients."""
+    server = serve(identity(), host="::1")
+    for ask in (by_http_client, by_urllib, by_urllib3, by_httpx):
+        assert b"hello" == ask(server.url, context)
+
+
+def test_intel_is_the_default_anchor(serve, identity, policy, collateral):
+    """Without an anchor the simulator's enclave is refused, for its root is not Intel's."""
+    server = serve(identity())
+    with pytest.raises(PeerRefused) as caught:
+        by_http_client(server.url, client.context(policy, collateral_source=collateral))
+
+    assert 2 == caught.value.exit_code
+    assert b"" == server.received

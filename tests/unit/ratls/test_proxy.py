@@ -1,0 +1,159 @@
+"""The local proxy passes bytes both ways to a verified enclave only, and cuts what has lapsed."""
+
+import asyncio
+import contextlib
+import http.client
+import time
+
+import pytest
+
+from glasscase import client
+from glasscase.errors import StorageError, UsageError
+from glasscase.ratls import proxy as ratls_proxy
+from glasscase.ratls.client import PeerRefused
+from glasscase.ratls.proxy import Proxy, Target, require_loopback
+
+
+@pytest.fixture
+def context(policy, anchor, collateral):
+    """Return the context of the right policy."""
+    return client.context(policy, anchor, collateral_source=collateral)
+
+
+@contextlib.asynccontextmanager
+async def running(server, context, *, clock=time.time, said=None):
+    """Run a proxy to a server; give its port."""
+    lines = said if said is not None else []
+    port = asyncio.get_running_loop().create_future()
+    proxy = Proxy(Target(server.host, server.port), context, clock, lines.append)
+    task = asyncio.create_task(proxy.serve("127.0.0.1", 0, port.set_result))
+    try:
+        done, _ = await asyncio.wait({task, port}, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            await task
+        yield await port
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def ask(port):
+    """Return the status and body that a plain HTTP client gets from the proxy."""
+
+    def call():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        try:
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(call)
+
+
+def test_a_plain_client_reaches_the_enclave(serve, identity, context):
+    """Any HTTP client gets the answer, more than once."""
+
+    async def go():
+        async with running(serve(identity()), context) as port:
+            assert (200, b"hello") == await ask(port)
+            assert (200, b"hello") == await ask(port)
+
+    asyncio.run(go())
+
+
+def test_bytes_stream_both_ways(serve, identity, context):
+    """Bytes pass as they come, in any order and amount, as WebSocket needs them."""
+    server = serve(identity(), answer=b"x" * 300_000)
+
+    async def go():
+        async with running(server, context) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x81\x05first")
+            await writer.drain()
+            for _ in range(100):
+                if server.received:
+                    break
+                await asyncio.sleep(0.02)
+            assert b"\x81\x05first" == server.received
+            writer.write(b"\r\n\r\n")
+            assert b"x" * 300_000 == await reader.readexactly(300_000)
+            writer.write(b"more\r\n\r\n")
+            assert b"x" * 300_000 == await reader.readexactly(300_000)
+            writer.close()
+
+    asyncio.run(go())
+
+
+def test_a_wrong_enclave_at_the_start_ends_the_proxy(serve, identity, context):
+    """Nothing listens if the enclave does not pass."""
+    server = serve(identity(mrenclave=bytes(32)))
+
+    async def go():
+        with pytest.raises(PeerRefused):
+            async with running(server, context):
+                pass
+
+    asyncio.run(go())
+    assert b"" == server.received
+
+
+def test_an_enclave_that_changes_is_refused_with_502(serve, identity, context, tmp_path):
+    """When another enclave answers later, the local client is told and no byte of its request arrives."""
+    server, said = serve(identity()), []
+
+    async def go():
+        async with running(server, context, said=said) as port:
+            assert (200, b"hello") == await ask(port)
+            before = server.received
+            server.use(identity(mrenclave=bytes(32)), tmp_path)
+            status, body = await ask(port)
+            assert 502 == status
+            assert b"policy.mrenclave.unlisted" in body
+            assert before == server.received
+
+    asyncio.run(go())
+    assert any("refused" in line for line in said)
+
+
+def test_a_connection_is_cut_when_its_verification_lapses(serve, identity, context, monkeypatch):
+    """After the end of the session nothing more passes on the old connection, although both sides would go on."""
+    monkeypatch.setattr(ratls_proxy, "LAPSE_TICK_S", 0.02)
+    shift = [0.0]
+    server = serve(identity())
+
+    async def go():
+        async with running(server, context, clock=lambda: time.time() + shift[0]) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+            shift[0] = 7200.0
+            assert b"" == await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+
+    asyncio.run(go())
+
+
+def test_only_this_machine_may_connect():
+    """An address that others reach is refused before anything is opened."""
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(UsageError) as caught:
+            require_loopback(host)
+        assert "client.listen.exposed" == caught.value.reason
+    for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
+        require_loopback(host)
+
+
+def test_nothing_there_is_a_storage_error(serve, identity, context):
+    """A port where nothing listens ends the start with a clear error."""
+    server = serve(identity())
+    server.close()
+
+    async def go():
+        with pytest.raises(StorageError) as caught:
+            async with running(server, context):
+                pass
+        assert "client.enclave.unreachable" == caught.value.reason
+
+    asyncio.run(go())
