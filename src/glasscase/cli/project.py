@@ -1,9 +1,14 @@
 """The verbs `init` and `test`: a new project, and its own tests against its enclave."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +16,17 @@ from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, verb
 from glasscase.errors import UsageError
 
+if TYPE_CHECKING:
+    from glasscase.cli.flow import Flow
+
 KINDS = {"fastapi": "asgi", "flask": "wsgi", "django": "wsgi"}
 ENTRY = "app.main:app"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 SUFFIX = ".tmpl"
+TEST_NAME = "test"
+PROXY_S = 60
+# the bundle that was just built, on the simulated platform: what the project's own policy says is for real ones
+TEST_POLICY = 'version = 1\n[measurement]\nbundle = true\n[platform]\nplatforms = ["any-intel"]\n'
 
 
 @verb(
@@ -52,6 +64,85 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
     text = f"wrote     {directory} ({kind}, {len(files)} files)\nnext      cd {directory}; see README.md"
     out.result({"project": path, "name": chosen, "kind": kind, "files": sorted(files)}, text)
     return exitcodes.OK
+
+
+@verb("test", help="Build, run, verify and provision the project on the simulator, then run its tests against it.")
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path())
+@click.option(
+    "--tests", metavar="DIR", default="tests", show_default=True, help="Where the tests are, inside the project."
+)
+@click.option("--secrets", metavar="FILE", type=click.Path(), help="Secrets to seal, as for seal [default: none].")
+def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int:
+    """Run the flow and then the tests; the exit code is that of the tests."""
+    from glasscase.cli.flow import temporary_flow
+    from glasscase.fs.atomic import read_file, write_file
+
+    project = Path(os.path.abspath(directory))
+    wanted = b"{}" if secrets is None else read_file(secrets, max_bytes=1 << 20, what="secrets")
+    with temporary_flow(out) as flow:
+        write_file(flow.directory / "secrets.json", wanted, mode=0o600)
+        url, mrenclave = _serve(flow, project)
+        proxy = flow.start(("proxy", url, *_TRUST, "--listen", "127.0.0.1:0"))
+        try:
+            listening = json.loads(_until_brace(proxy))["listen"]
+            code, runner = _run_tests(out, project, tests, listening)
+        finally:
+            proxy.terminate()
+            proxy.communicate(timeout=PROXY_S)
+        steps = [step.to_json() for step in flow.steps]
+    value = {"exit": code, "runner": runner, "mrenclave": mrenclave, "steps": steps, "notice": "SIMULATED"}
+    out.result(value, f"tests     {'passed' if code == 0 else f'ended with {code}'}, SIMULATED")
+    return code
+
+
+_TRUST = ("--policy", "policy.toml", "--bundle", "app.bundle", "--insecure-anchor", "root.pem")
+
+
+def _serve(flow: "Flow", project: Path) -> tuple[str, str]:
+    """Bring the project's application up on the simulator with keys made for this run; return URL and MRENCLAVE."""
+    (flow.directory / "policy.toml").write_text(TEST_POLICY, encoding="ascii")
+    flow.run(
+        "keygen",
+        ("keygen", "--kind", "package", "-o", "package.key"),
+        ("keygen", "--kind", "owner", "-o", "owner"),
+        ("keygen", "--kind", "enclave", "-o", "enclave.pem"),
+    )
+    built = flow.run(
+        "build", ("build", str(project), "-o", "app.bundle", "--package-key", "package.key", "--owner", "owner.pub")
+    )
+    flow.run("sign", ("sign", "app.bundle", "--key", "enclave.pem"))
+    started = flow.run("run", ("run", "app.bundle", "--backend", "simulator", "--name", TEST_NAME))
+    (flow.directory / "root.pem").write_text(started["insecure_anchor"], encoding="ascii")
+    flow.run("evidence", ("evidence", TEST_NAME, "-o", "evidence.json"))
+    flow.run("seal", ("seal", "secrets.json", "--evidence", "evidence.json", *_TRUST, "--owner-key", "owner",
+                      "--package-key", "package.key", "-o", "secrets.sealed"))  # fmt: skip
+    flow.run("provision", ("provision", TEST_NAME, "secrets.sealed"))
+    return started["url"], built["mrenclave"]
+
+
+def _run_tests(out: Output, project: Path, tests: str, url: str) -> tuple[int, str]:
+    """Return the exit code of the project's tests and who ran them: pytest if it is installed, else unittest."""
+    from importlib.util import find_spec
+
+    runner = "pytest" if find_spec("pytest") is not None else "unittest"
+    argv = ["pytest", tests] if runner == "pytest" else ["unittest", "discover", "-s", tests]
+    environment = {**os.environ, "GLASSCASE_TEST_URL": url}
+    # what the tests say is talk; our own result is the only thing on stdout with --json
+    done = subprocess.run(
+        [sys.executable, "-m", *argv], cwd=project, env=environment, stdin=subprocess.DEVNULL,
+        stdout=sys.stderr if out.json else None, check=False,
+    )  # fmt: skip
+    return done.returncode, runner
+
+
+def _until_brace(proxy: "subprocess.Popen[str]") -> str:
+    """Return the one JSON object that a running command writes at its start; empty if it ends before."""
+    text = ""
+    while proxy.stdout is not None and (line := proxy.stdout.readline()):
+        text += line
+        if line.startswith("}"):
+            return text
+    raise UsageError("cli.step.failed", "the proxy to the enclave did not start", hint="the lines above say why")
 
 
 def project_files(kind: str, name: str) -> dict[str, bytes]:

@@ -12,6 +12,8 @@ REASONS: tuple[Reason, ...] = (
            "leave the option away or use a newer version"),
     Reason("cli.project.name", "usage", "the project's name is not one that an enclave can have", "docs/bundle-format.md, project",
            "init --name NAME"),
+    Reason("cli.step.failed", "storage", "a command of the demo or of the test flow did not end as it had to", "README.md, demo",
+           "the lines above the error say why"),
     Reason("cli.signal.received", "interrupted", "a signal or Ctrl-C ended the command", _RULE,
            "run it again; nothing half-written is left"),
     Reason("cli.id.unknown", "usage", "the id is not in the table", "docs/checks.md", "docs/checks.md lists all ids"),

@@ -1,0 +1,163 @@
+"""A row of glasscase commands in a directory of its own, each a process as a person would start it.
+
+Invariants: what the commands write stays below one temporary directory, but for the cache of fetched inputs; when the block
+ends, however it ends, no process and no file of it is left.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glasscase.cli.output import Output
+from glasscase.errors import Error, StorageError
+
+STEP_S = 900  # seconds after which a command counts as hanging
+STOP_S = 10
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command that was run: what it is called, how long it took, whether it did what it had to."""
+
+    name: str
+    seconds: float
+    ok: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `demo --json` shows."""
+        return {"name": self.name, "seconds": round(self.seconds, 3), "ok": self.ok}
+
+
+class StepFailed(Error):  # noqa: N818 - what happened, in the words of the flow
+    """A command did not end as it had to. exit_code: that of the command."""
+
+    def __init__(self, name: str, code: int, text: str) -> None:
+        super().__init__(
+            "cli.step.failed", f"the step {name} ended with {code}: {text}", hint="the lines above say why"
+        )
+        self.exit_code = code or 4
+
+
+@dataclass
+class Flow:
+    """The commands of one flow. directory: where all files are. steps: what was run so far."""
+
+    directory: Path
+    out: Output
+    environment: dict[str, str]
+    steps: list[Step] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def run(self, name: str, *commands: tuple[str, ...], expect: int = 0, note: str = "") -> dict[str, Any]:
+        """Return the JSON of the last of the commands, all of which must end with `expect`; one step.
+
+        note: a key of that JSON to show, or words. Raises StepFailed.
+        """
+        started = time.monotonic()
+        value: dict[str, Any] = {}
+        for command in commands:
+            done = self._call(command)
+            value = self._json(done.stdout)
+            if done.returncode != expect:
+                self._finish(name, started, ok=False)
+                sys.stderr.write(done.stderr)
+                message = (
+                    value.get("error", {}).get("message", "no message") if isinstance(value.get("error"), dict) else ""
+                )
+                raise StepFailed(name, done.returncode, message)
+        shown = str(value.get(note, note))
+        if expect:
+            shown = f"refused, exit {expect} [{reason_of(value)}]"
+        self._finish(name, started, ok=True, note=shown)
+        return value
+
+    def start(self, command: tuple[str, ...]) -> "subprocess.Popen[str]":
+        """Return a command that keeps running, its standard output a pipe; the caller ends it."""
+        return subprocess.Popen(
+            self._argv(command), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, text=True, encoding="utf-8",
+        )  # fmt: skip
+
+    def _argv(self, command: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-I", "-m", "glasscase", *command, "--json"]
+
+    def _call(self, command: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+        if command[0] == "run":
+            self.names.append(command[command.index("--name") + 1])
+        try:
+            return subprocess.run(
+                self._argv(command), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, encoding="utf-8", errors="backslashreplace", timeout=STEP_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise StepFailed(command[0], 4, f"no end after {STEP_S} seconds") from None
+
+    @staticmethod
+    def _json(text: str) -> dict[str, Any]:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _finish(self, name: str, started: float, *, ok: bool, note: str = "") -> None:
+        step = Step(name, time.monotonic() - started, ok)
+        self.steps.append(step)
+        mark = self.out.paint("ok  ", "green") if ok else self.out.paint("FAIL", "red")
+        self.out.say(f"{mark}  {name:<26} {step.seconds:6.1f} s  {note}".rstrip())
+
+    def stop_all(self) -> None:
+        """Stop every instance that was started, whatever became of it."""
+        for name in reversed(self.names):
+            with contextlib.suppress(Error):
+                self._call(("stop", name, "--timeout", str(STOP_S), "--remove"))
+        self.names.clear()
+
+
+def reason_of(value: dict[str, Any]) -> str:
+    """Return the id that an answer gives for a refusal: of its error, or the first failed check."""
+    if isinstance(value.get("error"), dict):
+        return str(value["error"].get("id", ""))
+    failed = value.get("failed")
+    return str(failed[0]) if isinstance(failed, list) and failed else "no reason given"
+
+
+@contextlib.contextmanager
+def temporary_flow(out: Output) -> Iterator[Flow]:
+    """Give a flow in a new temporary directory, which is removed with everything in it; its instances are stopped."""
+    from glasscase.cli.places import cache_dir
+
+    try:
+        base = Path(tempfile.mkdtemp(prefix="glasscase-"))
+    except OSError as error:
+        raise StorageError(
+            "fs.file.failed", f"no temporary directory: {error.strerror or error}", errno=error.errno
+        ) from None
+    try:
+        work = base / "work"
+        work.mkdir()
+        environment = {
+            **os.environ,
+            "GLASSCASE_STATE": str(base / "state"),
+            "GLASSCASE_DATA": str(base / "data"),
+        }
+        try:
+            environment["GLASSCASE_CACHE"] = str(cache_dir())
+        except Error:
+            environment["GLASSCASE_CACHE"] = str(base / "cache")
+        flow = Flow(work, out, environment)
+        try:
+            yield flow
+        finally:
+            flow.stop_all()
+    finally:
+        shutil.rmtree(base, ignore_errors=True)

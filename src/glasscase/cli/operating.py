@@ -1,0 +1,385 @@
+"""The operator's verbs: run, evidence, provision, status, logs, stop, restart."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glasscase.cli import exitcodes
+from glasscase.cli.output import Output, escape, verb
+from glasscase.errors import Error, UsageError
+
+if TYPE_CHECKING:
+    from glasscase.collateral.model import Collateral
+    from glasscase.hosting.starting import Started
+    from glasscase.hosting.state import Place
+
+READY_S = 60
+STOP_S = 45
+SERVING_S = 60
+ENVELOPE_MAX = 1 << 20  # bytes
+SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by the simulator and protect nothing"
+
+
+@verb("run", help="Start the enclave of a bundle and return when it answers. Its files are checked first.")
+@click.argument("bundle", type=click.Path())
+@click.option("--name", required=True, metavar="NAME", help="How this instance is called from now on.")
+@click.option(
+    "--backend",
+    type=click.Choice(["gramine-sgx", "gramine-direct", "simulator"]),
+    help="[default: gramine-sgx if this machine has it]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 lets the system choose.")
+@click.option("--san", multiple=True, metavar="NAME", help="Name or address for the certificate; repeatable.")
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 30 * 86400),
+    default=3600,
+    show_default=True,
+    help="Seconds to wait for secrets.",
+)
+@click.option("--user", metavar="U", help="Account of the enclave process; required as root with Gramine.")
+@click.option(
+    "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
+)
+@click.option(
+    "--wait", type=click.IntRange(1), default=READY_S, show_default=True, help="Seconds to wait for an answer."
+)
+@click.option("--detach", is_flag=True, help="Return when it answers; the default, so that scripts can say it.")
+@click.option("--foreground", is_flag=True, help="Stay, show the log, and stop the enclave on SIGTERM or Ctrl-C.")
+def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str, wait: int, **options: Any) -> int:
+    """Check, launch, wait."""
+    from glasscase.cli.places import data_dir, state_dir
+    from glasscase.hosting import backends, starting
+    from glasscase.hosting.launch import LaunchRequest
+
+    if detach and foreground:
+        raise UsageError("cli.usage.wrong", "--detach and --foreground exclude each other", hint="leave one away")
+    backend = backends.choose(options["backend"])
+    path = Path(os.path.abspath(bundle))
+    out.say(f"check     {bundle}")
+    checked = starting.check(path, full=check == "full")
+    request = LaunchRequest(
+        options["name"], path, backend, _address(options["host"]), options["port"], options["san"], options["timeout"],
+        options["user"],
+    )  # fmt: skip
+    out.say(f"start     {backend}, as {request.name}")
+    started = starting.start(state_dir(), data_dir(), request, checked, now=int(time.time()), wait_s=wait)
+    _show_started(out, started)
+    return _stay(out, started) if foreground else exitcodes.OK
+
+
+@verb("restart", help="Stop an instance and start it again with the same bundle, address and account.")
+@click.argument("name")
+@click.option(
+    "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
+)
+@click.option(
+    "--wait", type=click.IntRange(1), default=READY_S, show_default=True, help="Seconds to wait for an answer."
+)
+@click.option("--timeout", type=click.IntRange(0), default=STOP_S, show_default=True, help="Seconds before SIGKILL.")
+def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> int:
+    """Stop, check, launch, wait."""
+    from glasscase.cli.places import data_dir, state_dir
+    from glasscase.hosting import starting
+
+    started = starting.restart(
+        state_dir(), data_dir(), name, now=int(time.time()), wait_s=wait, stop_s=timeout, full=check == "full"
+    )
+    _show_started(out, started)
+    return exitcodes.OK
+
+
+@verb("evidence", help="Write quote, claims and collateral of a running instance into one file, for a verifier.")
+@click.argument("name")
+@click.option(
+    "-o", "--output", required=True, metavar="E", help="FILE.cbor writes CBOR, any other name JSON; - is stdout."
+)
+@click.option("--nonce", metavar="HEX", help="32 bytes of the verifier: a new quote over them is made.")
+@click.option(
+    "--collateral-source",
+    metavar="S",
+    help="intel, a URL of a PCCS, a file, or none [default: intel, or the simulator's].",
+)
+def evidence(out: Output, name: str, *, output: str, nonce: str | None, collateral_source: str | None) -> int:
+    """Ask the enclave, add collateral, write."""
+    from glasscase.cli.places import state_dir
+    from glasscase.codec.hexid import from_hex
+    from glasscase.evidence.format import to_json
+    from glasscase.hosting import collect, state
+
+    now = int(time.time())
+    asked = None if nonce is None else from_hex(nonce, 32, "--nonce")
+    place = state.place_of(state_dir(), name)
+    record, _port = collect.require_running(place)
+    collateral = _collateral(place, record.backend, collateral_source, now)
+    found = collect.collect(
+        place, collateral=collateral, nonce=asked, insecure=_insecure(record.bundle, record.backend), now=now
+    )
+    _write(out, output, found.to_cbor() if output.endswith(".cbor") else to_json(found))
+    value = {
+        **_view(place),
+        "evidence": output,
+        "evidence_id": found.evidence_id.hex(),
+        "nonce": nonce,
+        "collateral": None if collateral is None else collateral.source,
+    }
+    text = f"wrote     {output}\nevidence  {found.evidence_id.hex()}"
+    _result(out, output, value, text + (f"\n{SIMULATED}" if record.backend != "gramine-sgx" else ""))
+    return exitcodes.OK
+
+
+@verb("provision", help="Hand a sealed envelope to a running instance and wait until it serves.")
+@click.argument("name")
+@click.argument("sealed", metavar="SEALED", type=click.Path())
+@click.option("-o", "--output", metavar="FILE", help="Write the receipt there.")
+@click.option(
+    "--wait", type=click.IntRange(0), default=SERVING_S, show_default=True, help="Seconds to wait for serving."
+)
+def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: int) -> int:
+    """Send, take the receipt, wait."""
+    from glasscase.cli.places import state_dir
+    from glasscase.cli.reading import read_argument
+    from glasscase.codec.hexid import to_base64url
+    from glasscase.hosting import provision as provisioning
+    from glasscase.hosting import state
+
+    place = state.place_of(state_dir(), name)
+    envelope = read_argument(sealed, max_bytes=ENVELOPE_MAX, what="envelope")
+    accepted = provisioning.provision(place, envelope, timeout_s=300)
+    if output is not None:
+        _write(out, output, accepted.receipt)
+    reached = provisioning.wait_serving(place, deadline_s=wait)
+    value = {
+        **_view(place),
+        "receipt": to_base64url(accepted.receipt),
+        "envelope": accepted.facts.envelope.hex(),
+        "owners": [owner.hex() for owner in accepted.facts.owners],
+    }
+    _result(out, output, value, f"accepted  {accepted.facts.envelope.hex()}\nstate     {reached}")
+    return exitcodes.OK
+
+
+@verb("status", help="Show one instance, or all of them.")
+@click.argument("name", required=False)
+def status(out: Output, name: str | None) -> int:
+    """Print what state.json, the process and the enclave's own status say."""
+    from glasscase.cli.places import state_dir
+    from glasscase.hosting import state
+
+    if name is not None:
+        place = state.place_of(state_dir(), name)
+        view = _view(place)
+        rows = [f"{key:<11}{_plain(value)}" for key, value in view.items() if value not in (None, [])]
+        out.result(view, "\n".join(rows + ([SIMULATED] if view["simulated"] else [])))
+        return exitcodes.OK
+    views = []
+    for place in state.places(state_dir()):
+        try:
+            views.append(_view(place))
+        except Error as error:
+            views.append({"name": place.name, "state": "unreadable", "error": error.reason})
+    lines = [
+        f"{view['name']:<20} {view['state']:<13} {view.get('backend', ''):<15} {view.get('url') or ''}"
+        for view in views
+    ]
+    out.result({"instances": views}, "\n".join(lines) if lines else "no instances")
+    return exitcodes.OK
+
+
+@verb("logs", help="Show what an instance wrote to its log.")
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Wait for more until the instance ends.")
+def logs(out: Output, name: str, *, follow: bool) -> int:
+    """Print the lines, escaped."""
+    from glasscase.cli.places import state_dir
+    from glasscase.hosting import logs as hosting_logs
+    from glasscase.hosting import state
+
+    if follow and out.json:
+        raise UsageError("cli.usage.wrong", "--follow and --json exclude each other", hint="--json is one object")
+    place = state.place_of(state_dir(), name)
+    lines = hosting_logs.lines(place, follow=follow)
+    if out.json:
+        out.result({"name": name, "lines": list(lines)}, "")
+        return exitcodes.OK
+    for line in lines:
+        out.result({}, escape(line) or " ")
+    return exitcodes.OK
+
+
+@verb("stop", help="Stop an instance: SIGTERM, then SIGKILL after a deadline. Returns when the process is gone.")
+@click.argument("name")
+@click.option("--timeout", type=click.IntRange(0), default=STOP_S, show_default=True, help="Seconds before SIGKILL.")
+@click.option("--remove", is_flag=True, help="Remove its directory too: log, evidence notes, persisted state.")
+def stop(out: Output, name: str, *, timeout: int, remove: bool) -> int:
+    """End the process."""
+    import shutil
+
+    from glasscase.cli.places import state_dir
+    from glasscase.hosting import launch, state
+
+    place = state.place_of(state_dir(), name)
+    record = place.record()
+    with state.locked(place):
+        how = launch.stop(place, record, deadline_s=timeout)
+        view = {**_view(place), "how": how}
+        if remove:
+            shutil.rmtree(place.path)
+    out.result(view, {"gone": f"{name} did not run"}.get(how, f"{name} {how}"))
+    return exitcodes.OK
+
+
+def _view(place: "Place") -> dict[str, Any]:
+    """Return what `status` says of one instance."""
+    from glasscase.hosting import link, state
+
+    record = place.record()
+    now = state.state_of(place, record)
+    found = place.status()
+    alive = state.is_alive(record.process)
+    url = None
+    if alive and found is not None and found.port:
+        url = link.url(place.facts().host, found.port)
+    receipt = None
+    if url is not None and now == "serving":
+        receipt = _receipt(place)
+    return {
+        "name": record.name,
+        "state": now,
+        "url": url,
+        "mrenclave": record.mrenclave.hex(),
+        "since": found.since if found is not None else record.since,
+        "receipt": receipt,
+        "backend": record.backend,
+        "simulated": record.backend != "gramine-sgx",
+        "bundle": record.bundle,
+        "bundle_id": record.bundle_id.hex(),
+        "pid": record.process.pid if alive else None,
+        "expires": found.exp if alive and found is not None else None,
+        "memory": state.resident_bytes(record.process) if alive else None,
+        "warnings": ["bundle.writable.by_enclave"] if alive and state.can_write_bundle(record) else [],
+    }
+
+
+def _receipt(place: "Place") -> str | None:
+    """Return the stored receipt as the enclave gives it now; None if it cannot be asked."""
+    from glasscase.codec.hexid import to_base64url
+    from glasscase.hosting.collect import fetch_attestation
+
+    with contextlib.suppress(Error):
+        provision = fetch_attestation(place).provision
+        return None if provision is None else to_base64url(provision.receipt)
+    return None
+
+
+def _show_started(out: Output, started: "Started") -> None:
+    from glasscase.cli.places import data_dir
+
+    value: dict[str, Any] = _view(started.place)
+    lines = [
+        f"name      {value['name']}",
+        f"url       {value['url']}",
+        f"MRENCLAVE {value['mrenclave']}",
+        f"state     {value['state']}",
+    ]
+    if started.simulated:
+        from glasscase.sim.platform import SimPlatform
+
+        value["insecure_anchor"] = SimPlatform.open(data_dir() / "simulator").root_pem
+        value["notice"] = "SIMULATED"
+        lines.append(SIMULATED)
+    out.result(value, "\n".join(lines))
+
+
+def _stay(out: Output, started: "Started") -> int:
+    """Show the log until the enclave ends; a signal to us stops it."""
+    from glasscase.hosting import launch, logs, state
+
+    try:
+        for line in logs.lines(started.place, follow=True):
+            out.say(escape(line))
+    finally:
+        with state.locked(started.place, wait_s=60):
+            launch.stop(started.place, started.record)
+    return exitcodes.OK if (found := started.place.status()) is not None and found.state == "stopped" else exitcodes.IO
+
+
+def _collateral(place: "Place", backend: str, source: str | None, now: int) -> "Collateral | None":
+    """Return the collateral to embed: what was named, else what was kept, else fetched anew (or the simulator's)."""
+    from glasscase.cli.fetching import INTEL, fetched_collateral, is_service
+    from glasscase.cli.places import data_dir
+    from glasscase.cli.verifying import collateral_argument
+    from glasscase.hosting import collect
+    from glasscase.verify.anchor import TrustAnchor
+
+    if source == "none":
+        return None
+    if source is not None and not is_service(source):
+        found: Collateral = collateral_argument(source, collect.fetch_attestation(place).quote)
+        return found
+    kept = collect.kept_collateral(place, now=now) if source is None else None
+    if kept is not None:
+        return kept
+    if backend == "gramine-sgx" or source is not None:
+        quote = collect.fetch_attestation(place).quote
+        found = fetched_collateral(quote, anchor=TrustAnchor.intel(), source=source or INTEL, now=now)
+    else:
+        found = collect.simulated_collateral(data_dir(), now=now)
+    collect.keep_collateral(place, found)
+    return found
+
+
+def _insecure(bundle: str, backend: str) -> tuple[str, ...]:
+    """Return the bundle's own list of weakenings, a copy for the reader's eyes only."""
+    from glasscase.bundle.index import open_bundle
+
+    found: set[str] = {"simulated"} if backend != "gramine-sgx" else set()
+    with contextlib.suppress(Error):
+        found |= set(open_bundle(bundle).index.insecure)
+    return tuple(sorted(found))
+
+
+def _write(out: Output, output: str, data: bytes) -> None:
+    from glasscase.fs.atomic import write_file
+
+    if output == "-":
+        if out.json:
+            raise UsageError("cli.usage.wrong", "-o - and --json exclude each other", hint="name a file with -o")
+        import sys
+
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_file(output, data)
+
+
+def _result(out: Output, output: str | None, value: dict[str, Any], text: str) -> None:
+    if output == "-":
+        out.say(text)
+    else:
+        out.result(value, text)
+
+
+def _address(host: str) -> str:
+    """Return an address to listen on; raises UsageError for what is none."""
+    import ipaddress
+
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        raise UsageError(
+            "cli.usage.wrong", f"--host {host!r} is not an address", hint="--host 127.0.0.1, or 0.0.0.0"
+        ) from None
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return escape(str(value))

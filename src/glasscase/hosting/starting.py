@@ -1,0 +1,123 @@
+"""From a bundle to an instance that answers: check, launch, wait; and once more for a restart.
+
+Invariants: the bundle is checked against its index before each start; whatever interrupts a start leaves no process.
+Source: docs/provisioning.md, "Launch".
+"""
+
+import contextlib
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from glasscase.bundle.check import CheckedBundle, check_bundle
+from glasscase.errors import FormatError
+from glasscase.fs import atomic
+from glasscase.hosting import collect, launch, link, state
+from glasscase.hosting.launch import LaunchRequest
+from glasscase.hosting.state import InstanceRecord, Place
+
+
+@dataclass(frozen=True)
+class Started:
+    """An instance that answers. port: where; simulated: whether its quotes are by the simulator."""
+
+    place: Place
+    record: InstanceRecord
+    port: int
+    simulated: bool
+
+
+def check(bundle: Path, *, full: bool) -> CheckedBundle:
+    """Return the bundle if it is sound and signed; raises FormatError otherwise. full: hash the blobs too."""
+    checked = check_bundle(bundle, full=full).require_sound()
+    if checked.sigstruct is None:
+        raise FormatError(
+            "hosting.bundle.unsigned", f"{str(bundle)!r} is not signed, so no enclave can be made of it",
+            hint=f"the code provider: glasscase sign {bundle} --key FILE", what="bundle",
+        )  # fmt: skip
+    return checked
+
+
+def start(
+    state_directory: Path,
+    data_directory: Path,
+    request: LaunchRequest,
+    checked: CheckedBundle,
+    *,
+    now: int,
+    wait_s: float,
+) -> Started:
+    """Return the instance when it answers. Raises what launch() and wait_ready() raise; nothing then runs."""
+    place = state.place_of(state_directory, request.name)
+    try:
+        place.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise atomic.storage_error(error, place.path) from None
+    with state.locked(place):
+        return _start_locked(place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s)
+
+
+def restart(
+    state_directory: Path, data_directory: Path, name: str, *, now: int, wait_s: float, stop_s: float, full: bool
+) -> Started:
+    """Return the instance after it was stopped and started again with the same bundle, address and account.
+
+    A bundle that is no longer sound or signed is refused before anything is stopped.
+    """
+    place = state.place_of(state_directory, name)
+    record, facts = place.record(), place.facts()
+    checked = check(Path(record.bundle), full=full)
+    request = LaunchRequest(
+        name, Path(record.bundle), record.backend, facts.host, facts.port, facts.san, facts.timeout, _account_of(place)
+    )
+    with state.locked(place):
+        launch.stop(place, record, deadline_s=stop_s)
+        return _start_locked(place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s)
+
+
+def _start_locked(
+    place: Place, state_directory: Path, data_directory: Path, request: LaunchRequest, checked: CheckedBundle,
+    *, now: int, wait_s: float,
+) -> Started:  # fmt: skip
+    simulated = request.backend != "gramine-sgx"
+    keep: Callable[[], Any] = lambda: (place.path / collect.COLLATERAL_FILE).unlink(missing_ok=True)  # noqa: E731
+    if simulated:
+        collateral = collect.simulated_collateral(data_directory, now=now)
+        request = replace(request, beacon=collect.beacon_text(collateral))
+        keep = lambda: collect.keep_collateral(place, collateral)  # noqa: E731
+    with _nothing_left(place):
+        record = launch.launch(state_directory, request, checked=checked, data_directory=data_directory, now=now)
+        keep()
+        port = launch.wait_ready(place, record, lambda found: collect.answers(request.host, found), deadline_s=wait_s)
+    return Started(place, record, port, simulated)
+
+
+@contextlib.contextmanager
+def _nothing_left(place: Place) -> Any:
+    """Stop what was started if the block is left by an exception, Ctrl-C included; an instance of before stays."""
+    before = _process_of(place)
+    try:
+        yield
+    except BaseException:
+        after = _process_of(place)
+        if after is not None and after != before:
+            launch.stop(place, place.record(), deadline_s=0)
+        raise
+
+
+def _process_of(place: Place) -> state.ProcessId | None:
+    return place.record().process if (place.path / "state.json").exists() else None
+
+
+def _account_of(place: Place) -> str | None:
+    """Return the account that owns the instance's directory, if that is not our own."""
+    owner = place.instance.stat().st_uid
+    return None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
+
+
+def url(started: Started) -> str:
+    """Return the URL of a started instance."""
+    return link.url(started.place.facts().host, started.port)
