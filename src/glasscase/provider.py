@@ -9,8 +9,9 @@ from glasscase.gramine.elf import PAL_MAX
 from glasscase.gramine.manifest import MANIFEST_MAX
 from glasscase.measure.mrenclave import Measurement
 from glasscase.measure.mrenclave import measure as _measure_bytes
+from glasscase.seal.sealing import SealedSecrets, seal
 
-__all__ = ["Measurement", "decrypt_file", "encrypt_file", "measure", "open_encrypted"]
+__all__ = ["Measurement", "SealedSecrets", "decrypt_file", "encrypt_file", "measure", "open_encrypted", "seal"]
 
 _Source = str | os.PathLike[str] | bytes
 
