@@ -1,8 +1,13 @@
 """Every named fault is refused by the check that it names; no two faults cancel each other."""
 
+from pathlib import Path
+
 import pytest
 
 from glasscase.core import dcap
+from glasscase.sim import fault_table
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Checks that no fault of the kit can make the FIRST failure, with the reason.
 NOT_FIRST = {
@@ -61,3 +66,8 @@ def test_pairs_of_faults_are_refused(core, kit, seed):
 def test_three_thousand_pairs_are_refused(core, kit, seed):
     """3,000 seeded pairs in ten parts."""
     assert [] == [names for names in kit.pairs(300, seed=seed) if core(kit.exhibit(*names)).genuine]
+
+
+def test_fault_table_equals_the_kit():
+    """docs/faults.md is what the kit says."""
+    assert fault_table.document() == (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")

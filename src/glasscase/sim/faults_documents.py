@@ -94,7 +94,7 @@ def _text_faults(name: str, outer: str) -> Iterator[tuple[str, Change]]:
     yield "signature-long", edits(text, lambda made: made[:-2] + b'00"}')
     yield "signature-not-hex", edits(text, lambda made: made[:-3] + b'g"}')
     yield "signature-number", _signature(name, b"", quoted=False)
-    yield "key-twice", edits(inner, swap(b'"version"', b'"tcbEvaluationDataNumber":1,"version"'))
+    yield "key-twice", edits(inner, swap(b'"version"', b'"tcbEvaluationDataNumber":19,' * 2 + b'"version"'))
     yield "escaped-key-twice", edits(inner, swap(b'"version"', b'"\\u0069d":"XX","version"'))
     yield "comment", edits(inner, swap(b'{"id"', b'{/* */"id"'))
     yield "single-quotes", edits(inner, swap(b'"id"', b"'id'"))

@@ -11,6 +11,8 @@ import pytest
 
 from glasscase.sim import faults
 from glasscase.sim.fault_model import Fault
+from glasscase.sim.faults_evidence import claims as honest_claims
+from glasscase.sim.faults_evidence import report_data
 from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import report_body
 from glasscase.sim.scene import Exhibit, Scene
@@ -18,20 +20,38 @@ from glasscase.sim.scene import Exhibit, Scene
 AT = 1764000000  # 2025-11-24T16:00:00Z, when the collateral of the kit is issued
 MRENCLAVE = bytes.fromhex("1c" * 32)
 MRSIGNER = bytes.fromhex("2d" * 32)
+POLICY = f"""version = 1
+[measurement]
+mrenclave = ["{MRENCLAVE.hex()}"]
+mrsigner = "{MRSIGNER.hex()}"
+isv_prod_id = 1
+isv_svn_min = 1
+[freshness]
+evidence_max_age = "off"
+"""
 
 
 @dataclass(frozen=True)
 class Kit:
-    """The faults over one platform. body: the report body (384 bytes) of every quote; at: unix seconds."""
+    """The faults over one platform. at: unix seconds.
+
+    claims: what the honest enclave says; body: the report body (384 bytes) of every quote, which binds them.
+    """
 
     platform: SimPlatform
-    body: bytes
     at: int
+    claims: bytes
+    body: bytes
 
     @property
     def faults(self) -> Mapping[str, Fault]:
-        """Return every fault by name; Fault.check is the id of the first check that must fail."""
+        """Return every fault of quote, collateral and time; Fault.check is the id of the first check that must fail."""
         return faults.all_faults()
+
+    @property
+    def evidence_faults(self) -> Mapping[str, Fault]:
+        """Return every fault behind a genuine quote, for a verifier that is given claims and the policy POLICY."""
+        return faults.evidence_faults()
 
     def scene(self) -> Scene:
         """Return an honest scene to be changed by hand."""
@@ -39,8 +59,8 @@ class Kit:
 
     def exhibit(self, *names: str) -> Exhibit:
         """Return quote, collateral, root and time with the named faults in it; without a name, the honest ones."""
-        chosen = (self.faults[name] for name in names)
-        return faults.exhibit(self.platform, *chosen, body=self.body, at=self.at)
+        chosen = ({**self.faults, **self.evidence_faults}[name] for name in names)
+        return faults.exhibit(self.platform, *chosen, body=self.body, at=self.at, claims=self.claims)
 
     def pairs(self, count: int, *, seed: int) -> Iterator[tuple[str, str]]:
         """Give names of `count` pairs of faults; the same seed gives the same pairs."""
@@ -50,5 +70,8 @@ class Kit:
 @pytest.fixture(scope="session")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     """Return the fault kit over a new simulated platform."""
-    platform = SimPlatform.open(tmp_path_factory.mktemp("simulator"))
-    return Kit(platform, report_body(mrenclave=MRENCLAVE, mrsigner=MRSIGNER, isv_prod_id=1, isv_svn=1), AT)
+    claims = honest_claims(at=AT)
+    body = report_body(
+        mrenclave=MRENCLAVE, mrsigner=MRSIGNER, isv_prod_id=1, isv_svn=1, report_data=report_data(claims)
+    )
+    return Kit(SimPlatform.open(tmp_path_factory.mktemp("simulator")), AT, claims, body)

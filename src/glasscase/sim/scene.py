@@ -35,12 +35,16 @@ class PlatformKeys:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What a verifier gets. collateral: the seven objects as text, CRLs as hex DER; root: the DER of the trust anchor."""
+    """What a verifier gets. collateral: the seven objects as text, CRLs as hex DER; root: the DER of the trust anchor.
+
+    claims: what the enclave is said to have said; its hash is the quote's report data.
+    """
 
     quote: bytes
     collateral: dict[str, str]
     root: bytes
     at: int
+    claims: bytes = b""
 
 
 @dataclass
@@ -67,6 +71,7 @@ class Scene:
     edits: list[tuple[str, Edit]] = field(default_factory=list)
     anchor: bytes = b""
     omitted: set[str] = field(default_factory=set)
+    claims: bytes = b""
 
     def edit(self, stage: str, change: Edit) -> None:
         """Change the bytes of one stage; changes of one stage act in the order in which they were made."""
@@ -114,6 +119,7 @@ class Scene:
             collateral={key: value for key, value in collateral.items() if key not in self.omitted},
             root=self.anchor or self.certificate_der("root"),
             at=self.at,
+            claims=self.claims,
         )
 
     def _crl_hex(self, name: str) -> str:
