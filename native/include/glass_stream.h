@@ -103,8 +103,8 @@ glass_status glass_package_id(const glass_ctx *ctx, uint8_t id[16], const glass_
 /* Three ways to begin writing. The first draws its own salt; `size` may be all ones if it is not known. */
 glass_status glass_stream_create(const glass_ctx *ctx, glass_stream **out, const glass_key *key, uint64_t size,
                                  const uint8_t *context, size_t context_len);
-/* The content must have this digest: GLASS_ERR_CHANGED later if it does not. */
-glass_status glass_stream_create_blob(const glass_ctx *ctx, glass_stream **out, const glass_key *root,
+/* The content must have this digest: GLASS_ERR_CHANGED later if it does not. `key` (may be NULL) gets the blob's key. */
+glass_status glass_stream_create_blob(const glass_ctx *ctx, glass_stream **out, uint8_t *key, const glass_key *root,
                                       const uint8_t digest[32], uint64_t size);
 /* `manifest_digest` is the plain SHA-256 of the manifest, which glass_stream_encrypt checks. */
 glass_status glass_stream_create_manifest(const glass_ctx *ctx, glass_stream **out, const glass_key *key,

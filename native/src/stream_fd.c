@@ -22,6 +22,12 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* A buffer for `cap` bytes, less if the message is smaller: small files need no large memory. */
+static size_t buffer_len(uint64_t need, size_t cap)
+{
+    return need < cap ? (size_t)need + 1 : cap;
+}
+
 static uint64_t piece_count(uint64_t size)
 {
     return size / PIECE + (size % PIECE != 0);
@@ -225,7 +231,8 @@ glass_status glass_stream_encrypt_fd(glass_stream *stream, glass_stream_stat *st
                                    .out_off = out_off + GLASS_STREAM_HEADER, .size = stream->size,
                                    .expect = blob ? (pieces != NULL ? pieces : &nothing) : NULL};
     glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 1,
-                     .in_len = blob ? PIECE : BATCH * CHUNK, .out_len = BATCH * SEALED,
+                     .in_len = buffer_len(stream->size, blob ? PIECE : BATCH * CHUNK),
+                     .out_len = buffer_len(glass_payload_len(stream->size), BATCH * SEALED),
                      .units = stream->size / PIECE + 1, .stat = stat, .unit = encrypt_unit, .work = &work};
     GLASS_TRY(run_on_file(&job, threads, in, in_off, stream->size));
     GLASS_TRY(glass_write_at(stat, out, stream->header, GLASS_STREAM_HEADER, out_off));
@@ -239,8 +246,9 @@ GLASS_MUST_USE static glass_status decrypt_file(glass_stream *stream, glass_stre
 {
     struct file_work work = *base;
     work.pieces = pieces;
-    glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 0, .in_len = BATCH * SEALED,
-                     .out_len = BATCH * CHUNK, .units = work.size / PIECE + 1, .stat = stat, .unit = decrypt_unit,
+    glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 0,
+                     .in_len = buffer_len(glass_payload_len(work.size), BATCH * SEALED),
+                     .out_len = buffer_len(work.size, BATCH * CHUNK), .units = work.size / PIECE + 1, .stat = stat, .unit = decrypt_unit,
                      .work = &work};
     GLASS_TRY(glass_job_run(&job, threads));
     stat->bytes = work.size;
@@ -294,7 +302,7 @@ glass_status glass_content_digest_fd(const glass_ctx *ctx, glass_stream_stat *st
     }
     const struct file_work work = {.in = in, .out = -1, .in_off = offset, .size = size, .pieces = pieces,
                                    .leaves = leaves};
-    glass_job job = {.ctx = ctx, .in_len = PIECE, .units = piece_count(size), .stat = stat, .unit = digest_unit,
+    glass_job job = {.ctx = ctx, .in_len = buffer_len(size, PIECE), .units = piece_count(size), .stat = stat, .unit = digest_unit,
                      .work = &work};
     GLASS_TRY(run_on_file(&job, threads, in, offset, size));
     stat->bytes = size;

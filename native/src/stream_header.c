@@ -62,7 +62,7 @@ glass_status glass_message_secret(const glass_ctx *ctx, uint8_t secret[76], cons
 
 GLASS_MUST_USE static glass_status stream_new(const glass_ctx *ctx, glass_stream **out, int writing)
 {
-    glass_stream *stream = glass_secure_new(sizeof *stream);
+    glass_stream *stream = calloc(1, sizeof *stream);
     if (stream == NULL) {
         return GLASS_ERR_MEMORY;
     }
@@ -85,7 +85,8 @@ void glass_stream_free(glass_stream *stream)
         OPENSSL_cleanse(stream->tail, SEALED);
         free(stream->tail);
     }
-    glass_secure_free(stream, sizeof *stream);
+    OPENSSL_cleanse(stream, sizeof *stream);
+    free(stream);
 }
 
 /* Complete header and secret of a stream that writes, from its prefix and salt. */
@@ -118,11 +119,11 @@ GLASS_MUST_USE static glass_status fill_file(glass_stream *stream, const glass_k
                                              const uint8_t *context, size_t context_len)
 {
     uint8_t id[16];
-    uint8_t blob[16];
+    uint8_t random[16 + SALT_LEN]; /* blob id and salt */
     GLASS_TRY(glass_name_of_key(stream->ctx, id, key->bytes));
-    GLASS_TRY(draw(blob, sizeof blob));
-    GLASS_TRY(draw(stream->header + SALT_OFF, SALT_LEN));
-    glass_prefix_put(stream->header, GLASS_STREAM_FILE, ZERO_ID, blob, size, id);
+    GLASS_TRY(draw(random, sizeof random));
+    glass_prefix_put(stream->header, GLASS_STREAM_FILE, ZERO_ID, random, size, id);
+    memcpy(stream->header + SALT_OFF, random + 16, SALT_LEN);
     stream->kind = GLASS_STREAM_FILE;
     stream->size = size;
     return stream_seal_header(stream, key->bytes, context, context_len);
@@ -188,7 +189,7 @@ GLASS_MUST_USE static glass_status blob_new(const glass_ctx *ctx, glass_stream *
     return GLASS_OK;
 }
 
-glass_status glass_stream_create_blob(const glass_ctx *ctx, glass_stream **out, const glass_key *root,
+glass_status glass_stream_create_blob(const glass_ctx *ctx, glass_stream **out, uint8_t *key, const glass_key *root,
                                       const uint8_t digest[32], uint64_t size)
 {
     uint8_t blob_key[32];
@@ -200,6 +201,9 @@ glass_status glass_stream_create_blob(const glass_ctx *ctx, glass_stream **out, 
         return GLASS_ERR_ARGUMENT;
     }
     glass_status status = blob_new(ctx, out, blob_key, root, digest, size);
+    if (key != NULL && status == GLASS_OK) {
+        memcpy(key, blob_key, sizeof blob_key);
+    }
     OPENSSL_cleanse(blob_key, sizeof blob_key);
     return status;
 }

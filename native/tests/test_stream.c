@@ -163,7 +163,7 @@ static void test_blob(void)
     CHECK(memcmp(digest, same, 32) == 0);
     for (int threads = 1; threads <= 8; threads++) {
         glass_stream *stream = NULL;
-        CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, digest, MAX_PLAIN));
+        CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, digest, MAX_PLAIN));
         CHECK_STATUS(GLASS_OK, glass_stream_encrypt_fd(stream, &stat, in, 0, out, 0, pieces, sizeof pieces, threads));
         glass_stream_free(stream);
         CHECK(pread(out, threads == 1 ? first : sealed, MAX_SEALED, 0) == (ssize_t)MAX_SEALED);
@@ -171,25 +171,25 @@ static void test_blob(void)
     }
     glass_stream *stream = NULL; /* in memory: the same bytes */
     size_t len = 0;
-    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, digest, MAX_PLAIN));
+    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, digest, MAX_PLAIN));
     CHECK_STATUS(GLASS_OK, glass_stream_encrypt(stream, &stat, sealed, sizeof sealed, &len, plain, MAX_PLAIN));
     CHECK(len == MAX_SEALED && memcmp(first, sealed, len) == 0);
     glass_stream_free(stream);
     plain[MAX_PLAIN / 2] ^= 1; /* other content under the same names is refused, in memory and in a file */
     put(in, plain, MAX_PLAIN);
-    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, digest, MAX_PLAIN));
+    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, digest, MAX_PLAIN));
     CHECK_STATUS(GLASS_ERR_CHANGED, glass_stream_encrypt(stream, &stat, sealed, sizeof sealed, &len, plain, MAX_PLAIN));
     CHECK(len == 0);
     glass_stream_free(stream);
-    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, digest, MAX_PLAIN));
+    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, digest, MAX_PLAIN));
     CHECK_STATUS(GLASS_ERR_CHANGED, glass_stream_encrypt_fd(stream, &stat, in, 0, out, 0, pieces, sizeof pieces, 2));
     glass_stream_free(stream);
     plain[MAX_PLAIN / 2] ^= 1;
     pieces[0] ^= 1; /* pieces that are not those of the digest */
-    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, digest, MAX_PLAIN));
+    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, digest, MAX_PLAIN));
     CHECK_STATUS(GLASS_ERR_CHANGED, glass_stream_encrypt_fd(stream, &stat, in, 0, out, 0, pieces, sizeof pieces, 2));
     glass_stream_free(stream);
-    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, digest, MAX_PLAIN)); /* no push for blobs */
+    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, digest, MAX_PLAIN)); /* no push for blobs */
     CHECK_STATUS(GLASS_ERR_STATE, glass_stream_push(stream, &stat, sealed, sizeof sealed, &len, plain, 10));
     glass_stream_free(stream);
     CHECK(close(in) == 0 && close(out) == 0);
@@ -287,7 +287,7 @@ static int blob_file(const uint8_t *data, size_t len, const uint8_t *root_digest
     uint8_t header[128];
     size_t n = 0;
     int fd = temporary();
-    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, key, root_digest, len));
+    CHECK_STATUS(GLASS_OK, glass_stream_create_blob(ctx, &stream, NULL, key, root_digest, len));
     CHECK_STATUS(GLASS_OK, glass_stream_encrypt(stream, &stat, sealed, sizeof sealed, &n, data, len));
     glass_stream_free(stream);
     CHECK_STATUS(GLASS_OK, glass_blob_names(ctx, raw, id, header, key, root_digest, len));

@@ -161,11 +161,38 @@ def package_id(key: Key, package_digest: bytes) -> bytes:
     return bytes(out)
 
 
-def encrypt_blob(data: bytes, root: Key, digest: bytes) -> bytes:
-    """Return the encrypted file of a blob whose content is `data`, which must have this content digest."""
-    out = ffi.new("glass_stream **")
-    status = lib.glass_stream_create_blob(context(), out, root.handle, _exactly(digest, 32), len(data))
-    return _encrypt(own(status, out), data)
+class BlobSeal:
+    """The encryption of one blob, once: the names that its content has under `root`, then its bytes.
+
+    digest, size: of the content, which must have them: FormatError("stream.content.changed") if it has not.
+    """
+
+    def __init__(self, root: Key, digest: bytes, size: int) -> None:
+        out, key = ffi.new("glass_stream **"), ffi.new("uint8_t[32]")
+        status = lib.glass_stream_create_blob(context(), out, key, root.handle, _exactly(digest, 32), size)
+        self._stream = own(status, out)
+        header = facts_of(self._stream).header
+        self.names = BlobNames(bytes(key), header[32:48], header)
+        lib.glass_wipe(key, 32)
+
+    def encrypt(self, data: bytes) -> bytearray:
+        """Return the encrypted file of a content in memory."""
+        return _encrypt(self._stream, data)
+
+    def encrypt_descriptor(
+        self, source: int, target: int, content: ContentDigest, *, threads: int = 1, progress: Progress | None = None
+    ) -> None:
+        """Encrypt a regular file to `target`; each piece is read to private memory, compared and only then encrypted."""
+        stat = ffi.new("glass_stream_stat *")
+        run(
+            lambda: lib.glass_stream_encrypt_fd(
+                self._stream, stat, source, 0, target, 0, content.pieces, len(content.pieces), threads
+            ),
+            stat,
+            size=content.size,
+            what="the file",
+            progress=progress,
+        )
 
 
 def encrypt_manifest(data: bytes, key: Key, *, package_digest: bytes, digest: bytes, app_context: bytes = b"") -> bytes:
@@ -175,7 +202,7 @@ def encrypt_manifest(data: bytes, key: Key, *, package_digest: bytes, digest: by
         context(), out, key.handle, _exactly(package_digest, 32), _exactly(digest, 32), len(data),
         app_context, len(app_context),
     )  # fmt: skip
-    return _encrypt(own(status, out), data)
+    return bytes(_encrypt(own(status, out), data))
 
 
 def manifest_header(key: Key, *, package_digest: bytes, digest: bytes, size: int, app_context: bytes = b"") -> bytes:
@@ -206,36 +233,15 @@ def encrypt_descriptor(
     return facts_of(stream).header
 
 
-def encrypt_blob_descriptor(
-    source: int, target: int, content: ContentDigest, *, root: Key, threads: int = 1, progress: Progress | None = None
-) -> bytes:
-    """Encrypt a regular file that must have this content as a blob to `target`; return the header.
-
-    Each piece is read to private memory, compared and only then encrypted.
-    Raises FormatError("stream.content.changed") if one differs.
-    """
-    out = ffi.new("glass_stream **")
-    stream = own(lib.glass_stream_create_blob(context(), out, root.handle, content.digest, content.size), out)
-    stat = ffi.new("glass_stream_stat *")
-    run(
-        lambda: lib.glass_stream_encrypt_fd(
-            stream, stat, source, 0, target, 0, content.pieces, len(content.pieces), threads
-        ),
-        stat, size=content.size, what="the file", progress=progress,
-    )  # fmt: skip
-    return facts_of(stream).header
-
-
-def decrypt_descriptor(
-    source: int, target: int, header: bytes, *, key: Key, app_context: bytes = b"", threads: int = 1,
-    digest: bool = False, size: int = 0, bare: bool = False, progress: Progress | None = None,
+def decrypt_accepted(
+    stream: Any, source: int, target: int, *, size: int, threads: int = 1, digest: bool = False,
+    progress: Progress | None = None,
 ) -> Message:  # fmt: skip
-    """Decrypt a regular file whose header was read already to `target` (-1: only verify); return what it was.
+    """Decrypt a regular file whose header was accepted to `target` (-1: only verify); return what it was.
 
     size: about how long it is, to choose between a direct call and a helper thread. The caller gives `target` its final
     name only after this has returned. Raises FormatError with the first fault, StorageError if the disk fails.
     """
-    stream = accept(header, key=key, app_context=app_context, bare=bare)
     facts = facts_of(stream)
     stat = ffi.new("glass_stream_stat *")
     out = ffi.new("uint8_t[32]") if digest else ffi.NULL
@@ -355,14 +361,14 @@ def _join(helper: threading.Thread) -> None:
             continue
 
 
-def _encrypt(stream: Any, data: bytes) -> bytes:
+def _encrypt(stream: Any, data: bytes) -> bytearray:
     cap = sealed_size(len(data))
     sealed = bytearray(cap)
     stat = ffi.new("glass_stream_stat *")
     out_len = ffi.new("size_t *")
     with ffi.from_buffer(sealed) as view, ffi.from_buffer(data) as source:
         check(lib.glass_stream_encrypt(stream, stat, view, cap, out_len, source, len(data)), stat, "the content")
-    return bytes(sealed)
+    return sealed
 
 
 def _exactly(value: bytes, size: int) -> bytes:

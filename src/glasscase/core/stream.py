@@ -25,7 +25,7 @@ from glasscase.core.chunks import (
     as_key,
     check_context,
     check_threads,
-    decrypt_descriptor,
+    decrypt_accepted,
     encrypt_descriptor,
     facts_of,
     own,
@@ -34,13 +34,18 @@ from glasscase.core.chunks import (
 from glasscase.core.faults import check, error, stat_of
 from glasscase.core.reader import Reader
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.fs.atomic import atomic_file, storage_error
+from glasscase.fs.atomic import storage_error
+from glasscase.fs.part import PartFile
 
 _PIPE_READ = 1 << 20  # bytes
 
 
 class _Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+class _Target(Protocol):
+    def write(self, data: memoryview, /) -> int: ...
 
 
 def encrypt_file(
@@ -54,17 +59,17 @@ def encrypt_file(
     """
     secret, threads = as_key(key), check_threads(threads)
     check_context(context)
-    with open_source(source) as file, atomic_file(target, mode=0o600) as output:
-        facts = os.fstat(file.fileno())
+    with _Opened(source) as file:
+        facts = os.fstat(file)
         if not stat_module.S_ISREG(facts.st_mode):
-            return pump(Encryptor(secret, context=context), file, output, progress=progress)
+            return _through(Encryptor(secret, context=context), file, target, 0o600, progress)
         total = sealed_size(facts.st_size)
         precheck(target, total)
-        os.ftruncate(output.fileno(), total)
-        header = encrypt_descriptor(
-            file.fileno(), output.fileno(), facts.st_size, key=secret, app_context=context, threads=threads,
-            progress=progress,
-        )  # fmt: skip
+        with PartFile(target) as output:
+            os.ftruncate(output, total)
+            header = encrypt_descriptor(
+                file, output, facts.st_size, key=secret, app_context=context, threads=threads, progress=progress
+            )
         return Message(header, KIND_FILE, facts.st_size, None)
 
 
@@ -78,51 +83,36 @@ def decrypt_file(
     Raises FormatError if the file is not authentic, cut, too long, or made with another key or context.
     """
     secret, threads = as_key(key), check_threads(threads)
-    with open_source(source) as file:
-        if not stat_module.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return _decrypt_pipe(Decryptor(secret, context=context, bare=bare), file, target, mode, progress)
+    with _Opened(source) as file:
+        facts = os.fstat(file)
+        if not stat_module.S_ISREG(facts.st_mode):
+            return _through(Decryptor(secret, context=context, bare=bare), file, target, mode, progress)
         head = 56 if bare else HEADER_SIZE
-        header = os.pread(file.fileno(), head, 0)
+        header = os.pread(file, head, 0)
         if len(header) < head:
             raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), repr(os.fspath(source)))
-        facts = facts_of(accept(header, key=secret, app_context=context, bare=bare))
-        _refuse_parts(facts)
-        size = os.fstat(file.fileno()).st_size
-
-        def work(output: int) -> Message:
-            return decrypt_descriptor(
-                file.fileno(), output, header, key=secret, app_context=context, threads=threads, size=size,
-                progress=progress, bare=bare,
-            )  # fmt: skip
-
+        stream = accept(header, key=secret, app_context=context, bare=bare)
+        stated = facts_of(stream)
+        _refuse_parts(stated)
+        plain = plain_size(facts.st_size - head) if stated.size == SIZE_UNKNOWN else stated.size
         if target is None:
-            return work(-1)
-        plain = facts.size if facts.size != SIZE_UNKNOWN else plain_size(size - head)
-        if size - head < plain + TAG_SIZE * (plain // CHUNK_SIZE + 1):  # before the disk is asked for what is not there
+            return decrypt_accepted(stream, file, -1, size=plain, threads=threads, progress=progress)
+        if facts.st_size - head < plain + TAG_SIZE * (plain // CHUNK_SIZE + 1):  # before the disk is asked for room
             raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), repr(os.fspath(source)))
         precheck(target, plain)
-        with atomic_file(target, mode=mode) as output:
-            os.ftruncate(output.fileno(), plain)
-            return work(output.fileno())
-
-
-def _decrypt_pipe(
-    decryptor: "Decryptor", file: BinaryIO, target: str | os.PathLike[str] | None, mode: int, progress: Progress | None
-) -> Message:
-    if target is None:
-        return pump(decryptor, file, None, progress=progress)
-    with atomic_file(target, mode=mode) as output:
-        return pump(decryptor, file, output, progress=progress)
+        with PartFile(target, mode=mode) as output:
+            os.ftruncate(output, plain)
+            return decrypt_accepted(stream, file, output, size=plain, threads=threads, progress=progress)
 
 
 def open_encrypted(path: str | os.PathLike[str], *, key: bytes | Key, context: bytes = b"", threads: int = 1) -> Reader:
     """Return an encrypted file as a seekable raw stream; `.size` is authentic. See Reader."""
-    with open_source(path) as file:
-        if not stat_module.S_ISREG(os.fstat(file.fileno()).st_mode):
+    with _Opened(path) as file:
+        if not stat_module.S_ISREG(os.fstat(file).st_mode):
             raise UsageError(
                 "stream.source.sequential", f"{os.fspath(path)!r} is not a regular file and cannot be seeked"
             )
-        return Reader(os.dup(file.fileno()), key=as_key(key), context=context, threads=threads, kind=KIND_FILE)
+        return Reader(os.dup(file), key=as_key(key), context=context, threads=threads, kind=KIND_FILE)
 
 
 class Encryptor:
@@ -209,7 +199,7 @@ class Decryptor:
 
 
 def pump(
-    machine: Encryptor | Decryptor, source: _Source, target: BinaryIO | None, *, progress: Progress | None = None
+    machine: Encryptor | Decryptor, source: _Source, target: _Target | None, *, progress: Progress | None = None
 ) -> Message:
     """Send all of a pipe through an encryptor or decryptor; return what it was. Writes verified bytes only."""
     while data := source.read(_PIPE_READ):
@@ -223,16 +213,53 @@ def pump(
     return Message(message.header, message.kind, machine.bytes_done, None)
 
 
+class _Opened:
+    """The descriptor of a file opened for reading, closed at the end of the block."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise storage_error(error, path) from None
+        if stat_module.S_ISDIR(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise UsageError("stream.source.directory", f"{os.fspath(path)!r} is a directory, a file must be given")
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_failure: object) -> None:
+        os.close(self._descriptor)
+
+
+class _Pipe:
+    """A descriptor with the read and write of a raw file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._descriptor, size)
+
+    def write(self, data: memoryview, /) -> int:
+        return os.write(self._descriptor, data)
+
+
 def open_source(path: str | os.PathLike[str]) -> BinaryIO:
-    """Return a file opened for reading without a buffer; StorageError if it is missing or a directory."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise storage_error(error, path) from None
-    if stat_module.S_ISDIR(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UsageError("stream.source.directory", f"{os.fspath(path)!r} is a directory, a file must be given")
-    return os.fdopen(descriptor, "rb", buffering=0)
+    """Return a file opened for reading without a buffer; StorageError if it is missing, UsageError for a directory."""
+    with _Opened(path) as file:
+        return os.fdopen(os.dup(file), "rb", buffering=0)
+
+
+def _through(
+    machine: Encryptor | Decryptor, file: int, target: str | os.PathLike[str] | None, mode: int,
+    progress: Progress | None,
+) -> Message:  # fmt: skip
+    """Read a pipe or device to its end, to a new file or to nowhere."""
+    if target is None:
+        return pump(machine, _Pipe(file), None, progress=progress)
+    with PartFile(target, mode=mode) as output:
+        return pump(machine, _Pipe(file), _Pipe(output), progress=progress)
 
 
 def precheck(target: str | os.PathLike[str], size: int) -> None:
@@ -263,7 +290,7 @@ def _refuse_parts(facts: Message) -> None:
         )  # fmt: skip
 
 
-def _write(target: BinaryIO | None, data: bytes) -> None:
+def _write(target: _Target | None, data: bytes) -> None:
     view = memoryview(data)
     while target is not None and view:
         view = view[target.write(view) :]

@@ -6,10 +6,8 @@ In-enclave code: pread, ftruncate and rename only.
 Source: docs/stream-format.md, "Packages".
 """
 
-import contextlib
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,16 +19,18 @@ from glasscase.core.chunks import (
     KIND_MANIFEST,
     Key,
     Progress,
+    accept,
     blob_names,
+    decrypt_accepted,
     decrypt_bytes,
-    decrypt_descriptor,
     manifest_header,
     package_id,
     sealed_size,
 )
 from glasscase.core.reader import Reader
 from glasscase.errors import Error, FormatError, StorageError
-from glasscase.fs.atomic import PART, storage_error, sync_directory
+from glasscase.fs.atomic import storage_error, sync_directory
+from glasscase.fs.part import PartFile, write_all
 from glasscase.seal.manifest import (
     LAZY,
     MANIFEST_MAX,
@@ -183,27 +183,15 @@ class OpenedPackage:
         sync_directory(target)
 
     def _write(self, entry: Entry, path: str, threads: int, progress: Progress | None, *, durable: bool) -> None:
-        part = os.path.join(os.path.dirname(path), PART + secrets.token_hex(8))
-        output = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
+        with PartFile(path, mode=entry.mode, durable=durable) as output:
             os.ftruncate(output, entry.size)  # a file system in memory is slow when a file grows
             self._decrypt(entry, output, threads, progress)
-            os.fchmod(output, entry.mode)
-            if durable:
-                os.fsync(output)
-            os.rename(part, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-            raise
-        finally:
-            os.close(output)
 
     def _decrypt(self, entry: Entry, output: int, threads: int, progress: Progress | None) -> None:
         if entry.size <= _SMALL:
             content = self._content(entry)
             if output >= 0:
-                _write_all(output, content)
+                write_all(output, content)
             if progress is not None:
                 progress(entry.size)
             return
@@ -211,8 +199,8 @@ class OpenedPackage:
         try:
             header = os.pread(source, HEADER_SIZE, 0)
             _check_header(header, entry.header, entry.path)
-            message = decrypt_descriptor(
-                source, output, header, key=Key(entry.key), threads=threads, digest=True, size=entry.size,
+            message = decrypt_accepted(
+                accept(header, key=Key(entry.key)), source, output, size=entry.size, threads=threads, digest=True,
                 progress=progress,
             )  # fmt: skip
         finally:
@@ -272,12 +260,6 @@ def _read_up_to(descriptor: int, limit: int) -> bytes:
     except OSError as error:
         raise StorageError("stream.io.failed", f"a blob cannot be read: {error.strerror}", errno=error.errno) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _check_manifest(manifest: Manifest, header: bytes, key: Key, digest: bytes, plain: bytes, context: bytes) -> None:  # noqa: PLR0917 - all of them are one fact

@@ -15,25 +15,26 @@ from dataclasses import dataclass
 from glasscase.core.chunks import (
     CHUNK_SIZE,
     HEADER_SIZE,
+    BlobNames,
+    BlobSeal,
     ContentDigest,
     Key,
     Progress,
     as_key,
-    blob_names,
     content_digest,
     digest_descriptor,
-    encrypt_blob,
-    encrypt_blob_descriptor,
     encrypt_manifest,
     package_id,
     sealed_size,
 )
 from glasscase.errors import FormatError, UsageError
 from glasscase.fs import walk as fs_walk
-from glasscase.fs.atomic import PART, storage_error, sync_directory
+from glasscase.fs.atomic import storage_error, sync_directory
+from glasscase.fs.part import PartFile, write_all
 from glasscase.seal import manifest as form
 from glasscase.seal.files import MANIFEST_NAME, Package
 
+_Stored = tuple[bytes, BlobNames, int, bytes | None]  # digest, names, size, leaves
 _READ_ONCE = 8 << 20  # bytes; larger files are read twice: digest, then compare and encrypt
 
 
@@ -114,7 +115,7 @@ def build_package(
     sealed = encrypt_manifest(
         data, root, package_digest=digest, digest=hashlib.sha256(data).digest(), app_context=context
     )
-    writer.write(MANIFEST_NAME, lambda output: _write_all(output, sealed))
+    writer.write(MANIFEST_NAME, sealed)
     if durable:
         sync_directory(out_dir)
     opening = form.opening(root, digest)
@@ -163,14 +164,12 @@ def _file(writer: "_Writer", source: Source, package_key: Key, *, leaf_lists: bo
     root = source.model_key or package_key
     with_leaves = source.lazy and leaf_lists
     if isinstance(source.content, bytes):
-        digest, size, leaves = _from_memory(writer, source.content, root, with_leaves=with_leaves)
+        digest, names, size, leaves = _from_memory(writer, source.content, root, with_leaves=with_leaves)
     elif source.content is not None:
-        digest, size, leaves = _from_disk(writer, source.content, root, with_leaves=with_leaves)
-    names = blob_names(root, digest, size)
+        digest, names, size, leaves = _from_disk(writer, source.content, root, with_leaves=with_leaves)
     leaf_list = None
     if leaves is not None:
-        list_digest = writer.blob(leaves, root)
-        listed = blob_names(root, list_digest, len(leaves))
+        list_digest, listed = writer.blob(leaves, root)
         leaf_list = form.LeafList(listed.id, listed.header, listed.key, list_digest)
     return form.Entry(
         source.path, form.LAZY if source.lazy else form.FILE, source.mode, size, digest, names.id, names.header,
@@ -178,21 +177,21 @@ def _file(writer: "_Writer", source: Source, package_key: Key, *, leaf_lists: bo
     )  # fmt: skip
 
 
-def _from_memory(writer: "_Writer", data: bytes, root: Key, *, with_leaves: bool) -> tuple[bytes, int, bytes | None]:
-    digest = writer.blob(data, root)
+def _from_memory(writer: "_Writer", data: bytes, root: Key, *, with_leaves: bool) -> _Stored:
+    digest, names = writer.blob(data, root)
     writer.advance(len(data))
-    return digest, len(data), _leaves(data) if with_leaves else None
+    return digest, names, len(data), _leaves(data) if with_leaves else None
 
 
-def _from_disk(writer: "_Writer", place: OnDisk, root: Key, *, with_leaves: bool) -> tuple[bytes, int, bytes | None]:
+def _from_disk(writer: "_Writer", place: OnDisk, root: Key, *, with_leaves: bool) -> _Stored:
     with _open(place) as (descriptor, size):
         if size <= _READ_ONCE:
             data = _read_exactly(descriptor, size, place)
             return _from_memory(writer, data, root, with_leaves=with_leaves)
         content = digest_descriptor(descriptor, size, threads=writer.threads, leaves=with_leaves)
-        writer.blob_from(descriptor, content, root)
+        names = writer.blob_from(descriptor, content, root)
         writer.advance(size)
-        return content.digest, size, content.leaves
+        return content.digest, names, size, content.leaves
 
 
 def _leaves(data: bytes) -> bytes:
@@ -243,7 +242,7 @@ class _Writer:
         self._durable = durable
         self._progress = progress
         self._done = 0
-        self._written: set[str] = set()
+        self._written: set[bytes] = set()
 
     def advance(self, size: int) -> None:
         """Count bytes of plaintext that are done."""
@@ -251,59 +250,38 @@ class _Writer:
         if self._progress is not None:
             self._progress(self._done)
 
-    def blob(self, data: bytes, root: Key) -> bytes:
-        """Write the blob of `data`; return its content digest."""
+    def blob(self, data: bytes, root: Key) -> tuple[bytes, BlobNames]:
+        """Write the blob of `data`; return its content digest and names."""
         digest = content_digest(data)
-        name = blob_names(root, digest, len(data)).id.hex()
-        if name not in self._written:
-            sealed = encrypt_blob(data, root, digest)
-            self.write(name, lambda output: _write_all(output, sealed))
-        return digest
+        seal = BlobSeal(root, digest, len(data))
+        if self._new(seal.names):
+            self.write(seal.names.id.hex(), seal.encrypt(data))
+        return digest, seal.names
 
-    def blob_from(self, source: int, content: ContentDigest, root: Key) -> None:
-        """Write the blob of a large file whose digests are known."""
-        name = blob_names(root, content.digest, content.size).id.hex()
-        before = self._done
-        progress = self._progress
+    def blob_from(self, source: int, content: ContentDigest, root: Key) -> BlobNames:
+        """Write the blob of a large file whose digests are known; return its names."""
+        seal = BlobSeal(root, content.digest, content.size)
+        if self._new(seal.names):
+            with PartFile(self._path(seal.names.id.hex()), mode=0o644, durable=self._durable) as output:
+                os.ftruncate(output, sealed_size(content.size))
+                progress = None if self._progress is None else self._report
+                seal.encrypt_descriptor(source, output, content, threads=self.threads, progress=progress)
+        return seal.names
 
-        def report(done: int) -> None:
-            if progress is not None:
-                progress(before + done)
-
-        def work(output: int) -> None:
-            os.ftruncate(output, sealed_size(content.size))
-            encrypt_blob_descriptor(
-                source, output, content, root=root, threads=self.threads,
-                progress=None if progress is None else report,
-            )  # fmt: skip
-
-        if name not in self._written:
-            self.write(name, work)
-
-    def write(self, name: str, work: Callable[[int], None]) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """Make one file, whole or not at all."""
-        final = os.path.join(self._directory, name)
-        part = os.path.join(self._directory, PART + name)
-        try:
-            output = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                work(output)
-                os.fchmod(output, 0o644)
-                if self._durable:
-                    os.fsync(output)
-            finally:
-                os.close(output)
-            os.rename(part, final)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-            if isinstance(error, OSError):
-                raise storage_error(error, final) from None
-            raise
-        self._written.add(name)
+        with PartFile(self._path(name), mode=0o644, durable=self._durable) as output:
+            write_all(output, data)
 
+    def _report(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(self._done + done)
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+    def _new(self, names: BlobNames) -> bool:
+        if names.id in self._written:
+            return False
+        self._written.add(names.id)
+        return True

@@ -1,0 +1,79 @@
+"""A file that is written through its descriptor and appears whole or not at all.
+
+Invariants: until the block ends without an exception there is only a `.part-` name with mode 0600; whatever fails removes
+it. Nothing but open, write, fsync and rename is needed, so it works inside an enclave.
+"""
+
+import contextlib
+import os
+import secrets
+from types import TracebackType
+
+from glasscase.fs.atomic import PART, storage_error, sync_directory
+
+
+class PartFile:
+    """The descriptor of a new file that takes the place of `path` at the end of the block.
+
+    mode: of the file then. durable: wait until the disk has the content and the name.
+    Raises StorageError if the disk fails; what had the name before stays.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, mode: int = 0o600, durable: bool = True) -> None:
+        self._path = os.fspath(path)
+        self._folder, name = os.path.split(self._path)
+        if not name or name in (".", ".."):
+            raise storage_error(IsADirectoryError(21, "is a directory"), self._path)
+        self._part = os.path.join(self._folder, PART + secrets.token_hex(8))
+        self._mode = mode
+        self._durable = durable
+        self._descriptor = -1
+
+    def __enter__(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._descriptor = os.open(self._part, flags, 0o600)
+        except OSError as error:
+            raise storage_error(error, self._path) from None
+        return self._descriptor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            try:
+                if error is None:
+                    self._finish()
+            finally:
+                os.close(self._descriptor)
+            if error is None:
+                os.rename(self._part, self._path)
+                if self._durable:
+                    sync_directory(self._folder or ".")
+                return
+        except OSError as failure:
+            self._remove()
+            raise storage_error(failure, self._path) from None
+        except BaseException:
+            self._remove()
+            raise
+        self._remove()
+        if isinstance(error, OSError):
+            raise storage_error(error, self._path) from None
+
+    def _finish(self) -> None:
+        if self._mode != 0o600:
+            os.fchmod(self._descriptor, self._mode)
+        if self._durable:
+            os.fsync(self._descriptor)
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._part)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data` to a descriptor. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
