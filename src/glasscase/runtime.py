@@ -10,8 +10,12 @@ Invariants: outside a provisioned enclave everything here raises UsageError("enc
 
 import io
 import os
+from typing import TYPE_CHECKING
 
 from glasscase.enclave.handover import Secrets, handed
+
+if TYPE_CHECKING:
+    from glasscase.seal.tensors import TensorFile
 
 secrets = Secrets()
 
@@ -31,3 +35,13 @@ def open_encrypted(path: str | os.PathLike[str]) -> io.RawIOBase:
     file, FormatError if the host has changed it.
     """
     return handed().open_file(os.fspath(path))
+
+
+def open_tensors(path: str | os.PathLike[str]) -> "TensorFile":
+    """Return the tensors of a safetensors or GGUF file of the package, read straight into NumPy or torch memory.
+
+    `.numpy(name)`, `.torch(name)`, `.load()`; as for open_encrypted, every byte is authenticated before it is used.
+    """
+    from glasscase.seal import tensors
+
+    return tensors.open_tensors(open_encrypted(path))

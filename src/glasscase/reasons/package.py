@@ -3,6 +3,7 @@
 from glasscase.reasons.model import Reason
 
 _RULE = "docs/stream-format.md, packages"
+_MODELS = "docs/stream-format.md, models"
 _AGAIN = "get the package again from who made it"
 _HOLDER = "a holder of the key has made other content: do not use it"
 
@@ -22,8 +23,6 @@ REASONS: tuple[Reason, ...] = (
     Reason("package.path.unknown", "format", "the package has no file of this name", _RULE,
            "check the path; it is relative and uses /"),
     Reason("package.path.duplicate", "usage", "two sources have the same path", _RULE, "leave one of them away"),
-    Reason("package.path.root", "usage", "the package to write to is in the way of the sources", _RULE,
-           "write it outside the source directory"),
     Reason("package.mode.refused", "usage", "a mode other than 644 and 755", _RULE, "give one of the two"),
     Reason("package.key.missing", "format", "a model key is needed that was not given", _RULE,
            "give every model key: --model-key FILE"),
@@ -36,5 +35,16 @@ REASONS: tuple[Reason, ...] = (
            "build the package again; models = \"key\" in the project does without, and says so in every verdict"),
     Reason("package.entry.eager", "state", "a file that is unpacked at start cannot be read lazily", _RULE,
            "read the unpacked file"),
-    Reason("package.context.unsupported", "usage", "this file carries no context", _RULE, "leave --context away"),
+    Reason("package.tensor.malformed", "format", "the model file is neither safetensors nor GGUF as the formats demand",
+           _MODELS, "convert the model again"),
+    Reason("package.tensor.layout", "format", "tensors overlap, leave gaps or do not fit their shapes", _MODELS,
+           "convert the model again"),
+    Reason("package.tensor.unsupported", "format", "a type or version that is not known", _MODELS,
+           "convert the model to a type that is listed"),
+    Reason("package.tensor.unavailable", "usage", "the installed torch has no such type", _MODELS,
+           "use a newer torch, or NumPy, which gives the bits"),
+    Reason("package.tensor.unknown", "usage", "the model has no tensor of this name", _MODELS,
+           "see .tensors for the names"),
+    Reason("package.tensor.buffer", "usage", "the array that shall be filled has another size", _MODELS,
+           "give a contiguous array of the tensor's size"),
 )  # fmt: skip
