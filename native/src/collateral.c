@@ -104,13 +104,18 @@ static glass_slice item_of(const glass_collateral *c, glass_item item)
     return (glass_slice){c->item[item], c->item_len[item]};
 }
 
-/* The signature of the certificate under the anchor's key; `known` is one whose signature has been checked before. */
-static bool under_anchor(const glass_ctx *ctx, const glass_anchor *anchor, const glass_cert *cert, const glass_issuer *known)
+/* Signature under the anchor's key and own key of the signer; both from `known` where it is the same certificate. */
+static void check_signer(const glass_ctx *ctx, glass_issuer *issuer, const glass_anchor *anchor, const glass_issuer *known)
 {
-    if (known != NULL && known->signer != NULL && known->is_signed && glass_slice_equal(known->signer->der, cert->der)) {
-        return true;
+    const glass_cert *signer = issuer->signer;
+    if (known != NULL && known->key != NULL && glass_slice_equal(known->signer->der, signer->der) &&
+        EVP_PKEY_up_ref(known->key) == 1) {
+        issuer->is_signed = known->is_signed;
+        issuer->key = known->key;
+        return;
     }
-    return glass_point_verifies(ctx, anchor->pkey, cert->tbs, cert->signature);
+    issuer->is_signed = glass_point_verifies(ctx, anchor->pkey, signer->tbs, signer->signature);
+    issuer->key = glass_point_new(ctx, signer->key);
 }
 
 GLASS_MUST_USE static glass_status prepare_issuer(const glass_ctx *ctx, glass_collateral *c, const glass_anchor *anchor, const issuer_checks *ids, glass_issuer *out, const glass_issuer *known)
@@ -139,9 +144,8 @@ GLASS_MUST_USE static glass_status prepare_issuer(const glass_ctx *ctx, glass_co
         return GLASS_OK;
     }
     judge_text(&c->findings, ids->untrusted, glass_anchor_accepts(anchor, out->root), "another certificate", "a root of the anchor");
-    out->is_signed = under_anchor(ctx, anchor, out->signer, known);
+    check_signer(ctx, out, anchor, known);
     glass_judge_signer(&c->findings, ids->signer, out->signer, &anchor->certs[0], out->is_signed);
-    out->key = glass_point_new(ctx, out->signer->key);
     return GLASS_OK;
 }
 

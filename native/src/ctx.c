@@ -11,8 +11,9 @@ GLASS_MUST_USE static glass_status fetch_algorithms(glass_ctx *ctx)
     ctx->sha512 = EVP_MD_fetch(ctx->lib, "SHA2-512", NULL);
     ctx->aes_256_gcm = EVP_CIPHER_fetch(ctx->lib, "AES-256-GCM", NULL);
     ctx->hmac = EVP_MAC_fetch(ctx->lib, "HMAC", NULL);
+    ctx->p256 = glass_p256_template(ctx->lib);
     if (ctx->sha256 == NULL || ctx->sha384 == NULL || ctx->sha512 == NULL || ctx->aes_256_gcm == NULL ||
-        ctx->hmac == NULL) {
+        ctx->hmac == NULL || ctx->p256 == NULL) {
         return GLASS_ERR_LIBCRYPTO;
     }
     return GLASS_OK;
@@ -47,6 +48,7 @@ void glass_ctx_free(glass_ctx *ctx)
     if (ctx == NULL) {
         return;
     }
+    EVP_PKEY_free(ctx->p256);
     EVP_MAC_free(ctx->hmac);
     EVP_CIPHER_free(ctx->aes_256_gcm);
     EVP_MD_free(ctx->sha512);

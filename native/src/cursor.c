@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "internal.h"
 #include "parse.h"
 
@@ -12,22 +10,6 @@ glass_cursor glass_cursor_of(const uint8_t *data, size_t len)
         cur.end = data + len;
     }
     return cur;
-}
-
-size_t glass_cursor_left(const glass_cursor *cur)
-{
-    return (size_t)(cur->end - cur->at);
-}
-
-glass_status glass_cursor_take(glass_cursor *cur, const uint8_t **out, size_t len)
-{
-    *out = NULL;
-    if (len > glass_cursor_left(cur)) {
-        return GLASS_ERR_TRUNCATED;
-    }
-    *out = cur->at;
-    cur->at += len;
-    return GLASS_OK;
 }
 
 glass_status glass_cursor_u16le(glass_cursor *cur, uint16_t *out)
@@ -46,17 +28,6 @@ glass_status glass_cursor_u32le(glass_cursor *cur, uint32_t *out)
     GLASS_TRY(glass_cursor_take(cur, &bytes, 4));
     *out = bytes[0] | ((uint32_t)bytes[1] << 8) | ((uint32_t)bytes[2] << 16) | ((uint32_t)bytes[3] << 24);
     return GLASS_OK;
-}
-
-bool glass_slice_equal(glass_slice a, glass_slice b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
-
-bool glass_slice_is(glass_slice slice, const char *text)
-{
-    size_t len = strlen(text);
-    return slice.len == len && (len == 0 || memcmp(slice.at, text, len) == 0);
 }
 
 bool glass_all_zero(const uint8_t *data, size_t len)

@@ -15,7 +15,11 @@ struct glass_ctx {
     EVP_MD *sha512;
     EVP_CIPHER *aes_256_gcm;
     EVP_MAC *hmac;
+    EVP_PKEY *p256; /* the template that glass_point_new copies */
 };
+
+/* glass_p256_template returns a new key on P-256, or NULL. */
+EVP_PKEY *glass_p256_template(OSSL_LIB_CTX *lib);
 
 /* Leave the function at once with the status of `call` if it is not GLASS_OK. */
 #define GLASS_TRY(call)                       \

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "glass_status.h"
 
@@ -20,15 +21,39 @@ typedef struct glass_cursor {
 } glass_cursor;
 
 glass_cursor glass_cursor_of(const uint8_t *data, size_t len);
-size_t glass_cursor_left(const glass_cursor *cur);
+
+static inline size_t glass_cursor_left(const glass_cursor *cur)
+{
+    return (size_t)(cur->end - cur->at);
+}
+
 /* glass_cursor_take sets `*out` to the next `len` bytes and moves on, or fails with GLASS_ERR_TRUNCATED and does not move. */
-GLASS_MUST_USE glass_status glass_cursor_take(glass_cursor *cur, const uint8_t **out, size_t len);
+GLASS_MUST_USE static inline glass_status glass_cursor_take(glass_cursor *cur, const uint8_t **out, size_t len)
+{
+    *out = NULL;
+    if (len > glass_cursor_left(cur)) {
+        return GLASS_ERR_TRUNCATED;
+    }
+    *out = cur->at;
+    cur->at += len;
+    return GLASS_OK;
+}
+
 GLASS_MUST_USE glass_status glass_cursor_u16le(glass_cursor *cur, uint16_t *out);
 GLASS_MUST_USE glass_status glass_cursor_u32le(glass_cursor *cur, uint32_t *out);
 
-bool glass_slice_equal(glass_slice a, glass_slice b);
+static inline bool glass_slice_equal(glass_slice a, glass_slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
 /* glass_slice_is returns whether the slice is exactly the characters of `text`. */
-bool glass_slice_is(glass_slice slice, const char *text);
+static inline bool glass_slice_is(glass_slice slice, const char *text)
+{
+    size_t len = strlen(text);
+    return slice.len == len && (len == 0 || memcmp(slice.at, text, len) == 0);
+}
+
 bool glass_all_zero(const uint8_t *data, size_t len);
 
 /* DER: single-byte tags, definite minimal lengths below 16 MiB. */
