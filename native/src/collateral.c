@@ -121,8 +121,8 @@ static void check_signer(const glass_ctx *ctx, glass_issuer *issuer, const glass
 GLASS_MUST_USE static glass_status prepare_issuer(const glass_ctx *ctx, glass_collateral *c, const glass_anchor *anchor, const issuer_checks *ids, glass_issuer *out, const glass_issuer *known)
 {
     glass_slice pem = item_of(c, ids->item);
-    judge_text(&c->findings, ids->missing, pem.at != NULL, "absent", "present");
-    if (pem.at == NULL) {
+    judge_text(&c->findings, ids->missing, pem.len != 0, "absent", "present");
+    if (pem.len == 0) {
         return GLASS_OK;
     }
     glass_status status = glass_chain_read(&out->chain, pem, 2, false);
@@ -182,8 +182,8 @@ GLASS_MUST_USE static glass_status prepare_crl(const glass_ctx *ctx, glass_colla
 {
     glass_slice item = item_of(c, ids->item);
     size_t len = 0;
-    judge_text(&c->findings, ids->missing, item.at != NULL, "absent", "present");
-    if (item.at == NULL) {
+    judge_text(&c->findings, ids->missing, item.len != 0, "absent", "present");
+    if (item.len == 0) {
         return GLASS_OK;
     }
     glass_status status = decode_crl(der, &len, item);
@@ -217,8 +217,8 @@ static void prepare_document(const glass_ctx *ctx, glass_collateral *c, const do
 {
     glass_slice item = item_of(c, ids->item);
     memset(object, 0, sizeof *object);
-    judge_text(&c->findings, ids->missing, item.at != NULL, "absent", "present");
-    if (item.at == NULL) {
+    judge_text(&c->findings, ids->missing, item.len != 0, "absent", "present");
+    if (item.len == 0) {
         return;
     }
     glass_status status = glass_signed_object_read(object, item, ids->name);

@@ -29,23 +29,18 @@ static bool oid_is(glass_slice oid, const uint8_t expected[3])
 }
 
 /* Entry extensions: a reason code and nothing else. */
-GLASS_MUST_USE static glass_status entry_extensions(glass_cursor *entry, bool *bad)
+GLASS_MUST_USE static glass_status entry_extensions(glass_cursor *entry)
 {
     glass_cursor list;
-    unsigned seen = 0;
+    glass_extension extension;
+    uint32_t reason = 0;
     GLASS_TRY(glass_der_next(entry, GLASS_DER_SEQUENCE, &list));
-    while (!glass_der_done(&list)) {
-        glass_extension extension;
-        uint32_t reason = 0;
-        GLASS_TRY(glass_x509_extension(&list, &extension));
-        glass_cursor value = glass_cursor_of(extension.value.at, extension.value.len);
-        bool good = oid_is(extension.oid, OID_REASON) && !extension.critical && seen == 0 &&
-                    glass_der_small(&value, GLASS_DER_ENUMERATED, REASON_LAST, &reason) == GLASS_OK &&
-                    glass_der_done(&value) && reason != REASON_REMOVE;
-        *bad = *bad || !good;
-        seen++;
-    }
-    return seen != 0 ? GLASS_OK : GLASS_ERR_FORMAT;
+    GLASS_TRY(glass_x509_extension(&list, &extension));
+    glass_cursor value = glass_cursor_of(extension.value.at, extension.value.len);
+    GLASS_TRY(glass_der_small(&value, GLASS_DER_ENUMERATED, REASON_LAST, &reason));
+    bool good = oid_is(extension.oid, OID_REASON) && !extension.critical && reason != REASON_REMOVE &&
+                glass_der_done(&value) && glass_der_done(&list);
+    return good ? GLASS_OK : GLASS_ERR_FORMAT;
 }
 
 GLASS_MUST_USE static glass_status revoked_entry(glass_crl *crl, glass_cursor *list)
@@ -62,7 +57,7 @@ GLASS_MUST_USE static glass_status revoked_entry(glass_crl *crl, glass_cursor *l
     crl->revoked_count++;
     GLASS_TRY(glass_der_time(&entry, &date));
     if (!glass_der_done(&entry)) {
-        GLASS_TRY(entry_extensions(&entry, &crl->bad_extension));
+        GLASS_TRY(entry_extensions(&entry));
     }
     return glass_der_done(&entry) ? GLASS_OK : GLASS_ERR_FORMAT;
 }

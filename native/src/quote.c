@@ -60,6 +60,22 @@ static bool number32(reader *r, glass_cursor *cur, uint32_t *out)
     return true;
 }
 
+/* Version 3 has four reserved bytes where later ones say the TEE; later ones have four where it says the SVNs of QE and PCE. */
+static bool judge_tee(reader *r)
+{
+    const glass_quote_layout *l = r->layout;
+    uint64_t reserved = l->version == 3 ? l->tee : (uint64_t)l->pce_svn << 16 | l->qe_svn;
+    judge(r, GLASS_CHECK_QUOTE_HEADER_RESERVED, reserved == 0, reserved, 0);
+    bool tee = l->version == 3 || l->tee == GLASS_TEE_SGX || l->tee == GLASS_TEE_TDX;
+    judge(r, GLASS_CHECK_QUOTE_TEE_UNKNOWN, tee, l->tee, GLASS_TEE_SGX);
+    if (tee) {
+        bool sgx = l->version == 3 || l->tee == GLASS_TEE_SGX;
+        glass_judge(r->findings, GLASS_CHECK_QUOTE_TEE_UNSUPPORTED, sgx, glass_value_text(sgx ? "SGX" : "TDX"),
+                    glass_value_text("SGX"));
+    }
+    return tee && !(l->version == 3 && l->tee != 0);
+}
+
 static bool header(reader *r)
 {
     glass_quote_layout *l = r->layout;
@@ -71,18 +87,7 @@ static bool header(reader *r)
     bool known = l->version >= 3 && l->version <= 5;
     judge(r, GLASS_CHECK_QUOTE_VERSION_UNSUPPORTED, known, l->version, 3);
     judge(r, GLASS_CHECK_QUOTE_KEY_TYPE_UNSUPPORTED, l->key_type == KEY_TYPE_P256, l->key_type, KEY_TYPE_P256);
-    bool tee = l->tee == GLASS_TEE_SGX || (l->tee == GLASS_TEE_TDX && l->version != 3);
-    judge(r, GLASS_CHECK_QUOTE_TEE_UNKNOWN, tee, l->tee, GLASS_TEE_SGX);
-    if (tee) {
-        glass_judge(r->findings, GLASS_CHECK_QUOTE_TEE_UNSUPPORTED, l->tee == GLASS_TEE_SGX,
-                    glass_value_text(l->tee == GLASS_TEE_SGX ? "SGX" : "TDX"), glass_value_text("SGX"));
-    }
-    if (l->version == 3) { /* these four bytes are the SVNs of QE and PCE there */
-        glass_judge_not_applicable(r->findings, GLASS_CHECK_QUOTE_HEADER_RESERVED);
-    } else {
-        judge(r, GLASS_CHECK_QUOTE_HEADER_RESERVED, l->qe_svn == 0 && l->pce_svn == 0,
-              (uint64_t)l->pce_svn << 16 | l->qe_svn, 0);
-    }
+    bool tee = judge_tee(r);
     const uint8_t *vendor = r->start + l->vendor_id.offset;
     glass_judge(r->findings, GLASS_CHECK_QUOTE_VENDOR_UNKNOWN, memcmp(vendor, INTEL_VENDOR, 16) == 0,
                 glass_value_hex(r->findings, vendor, 16), glass_value_hex(r->findings, INTEL_VENDOR, 16));
@@ -154,7 +159,7 @@ static bool qe_part(reader *r, glass_cursor *cur)
         return false;
     }
     judge(r, GLASS_CHECK_QUOTE_QE_AUTH_OVERSIZE, auth_len <= GLASS_QE_AUTH_MAX, auth_len, GLASS_QE_AUTH_MAX);
-    if (!part(r, cur, &l->qe_auth, auth_len) || !number16(r, cur, &l->certification_type) ||
+    if (auth_len > GLASS_QE_AUTH_MAX || !part(r, cur, &l->qe_auth, auth_len) || !number16(r, cur, &l->certification_type) ||
         !number32(r, cur, &data_len) || !part(r, cur, &l->certification, data_len)) {
         return false;
     }

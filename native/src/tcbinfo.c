@@ -99,7 +99,7 @@ GLASS_MUST_USE static glass_status level_tcb(glass_tcb_level *level, glass_json 
         GLASS_TRY(glass_json_key(json, &key, &more));
     }
     bool complete = info->version == 2 ? numbered == COMPONENTS : listed;
-    return complete && pcesvn && tdx == (info->id == GLASS_ID_TDX) ? GLASS_OK : GLASS_ERR_FORMAT;
+    return complete && pcesvn && !(tdx && info->id == GLASS_ID_SGX) ? GLASS_OK : GLASS_ERR_FORMAT;
 }
 
 GLASS_MUST_USE static glass_status one_level(glass_tcb_info *info, glass_json *json)
@@ -214,7 +214,7 @@ glass_status glass_tcb_info_read(glass_tcb_info *info, glass_slice object)
     }
     GLASS_TRY(glass_json_close(&json));
     bool identified = (has & HAS_ID) != 0;
-    if ((has & HAS_ALL_V2) != HAS_ALL_V2 || (info->version == 2 && identified) || (info->version == 3 && !identified)) {
+    if ((has & HAS_ALL_V2) != HAS_ALL_V2 || (info->version == 3 && !identified)) {
         return GLASS_ERR_FORMAT;
     }
     if (info->version == 2 || glass_slice_is(info->id_text, "SGX")) {
