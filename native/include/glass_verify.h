@@ -37,7 +37,7 @@ typedef struct glass_window {
 typedef struct glass_level {
     uint8_t component_svn[16];
     uint16_t pcesvn;
-    int32_t status;   /* glass_tcb_status; GLASS_TCB_UNKNOWN: there is no such level */
+    glass_tcb_status status; /* GLASS_TCB_UNKNOWN: there is no such level */
     int64_t date;     /* tcbDate */
 } glass_level;
 
@@ -50,9 +50,9 @@ enum glass_dated {
 };
 
 typedef struct glass_facts {
-    int32_t tcb_status;            /* the converged status: table 1.6 */
-    int32_t platform_status;       /* of the matched TCB level alone */
-    int32_t qe_status;             /* UP_TO_DATE, OUT_OF_DATE, REVOKED or UNKNOWN */
+    glass_tcb_status tcb_status;            /* the converged status: table 1.6 */
+    glass_tcb_status platform_status;       /* of the matched TCB level alone */
+    glass_tcb_status qe_status;             /* UP_TO_DATE, OUT_OF_DATE, REVOKED or UNKNOWN */
     uint32_t advisory_count;       /* glass_verdict_advisory: platform level first, then QE level, each once */
     glass_pck_facts pck;
     glass_level matched;           /* the TCB level that holds for this platform */
@@ -86,7 +86,7 @@ typedef struct glass_job {
 /* glass_check_name returns the id of check `index`, or NULL from glass_check_count() on. */
 const char *glass_check_name(uint32_t index);
 uint32_t glass_check_count(void);
-const char *glass_tcb_status_name(int32_t status);
+const char *glass_tcb_status_name(glass_tcb_status status);
 
 /* glass_cache_new sets `*out` to a cache of signature results that may be shared between threads: which PCK chains (by
  * SHA-256 of their bytes and of the root key) have good signatures. It never holds a verdict. 1 to 4096 entries. */

@@ -1,6 +1,6 @@
 /* TCB info and QE identity: the signed JSON objects of Intel, read from their verbatim bytes.
- * Invariants: what is parsed is exactly what the signature covers; levels are sorted from the highest down, so the order in
- * the document decides nothing. */
+ * Invariants: what is parsed is exactly what the signature covers; TCB levels are sorted from the highest down, so their order
+ * in the document decides nothing; QE levels must stand in that order already. */
 #ifndef GLASS_DOCUMENTS_H
 #define GLASS_DOCUMENTS_H
 

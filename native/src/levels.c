@@ -27,10 +27,10 @@ glass_tcb_status glass_tcb_status_of(glass_slice name)
     return GLASS_TCB_UNKNOWN;
 }
 
-const char *glass_tcb_status_name(int32_t status)
+const char *glass_tcb_status_name(glass_tcb_status status)
 {
     for (size_t i = 0; i < sizeof STATUSES / sizeof STATUSES[0]; i++) {
-        if ((int32_t)STATUSES[i].status == status) {
+        if (STATUSES[i].status == status) {
             return STATUSES[i].name;
         }
     }

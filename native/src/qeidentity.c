@@ -83,7 +83,15 @@ GLASS_MUST_USE static glass_status all_levels(glass_levels *levels, glass_slice 
         GLASS_TRY(glass_json_element(&json, &more));
     }
     GLASS_TRY(glass_json_close(&json));
-    return glass_levels_sort(levels);
+    if (levels->count == 0) {
+        return GLASS_ERR_FORMAT;
+    }
+    for (size_t i = 1; i < levels->count; i++) { /* Intel takes the first that fits: only this order leaves no choice */
+        if (levels->level[i - 1].svn <= levels->level[i].svn) {
+            return GLASS_ERR_FORMAT;
+        }
+    }
+    return GLASS_OK;
 }
 
 /* One member that is not plain hexadecimal. `*seen` counts those that must be there. */

@@ -297,7 +297,7 @@ GLASS_MUST_USE static glass_status judge_platform(task *t)
         const glass_levels *levels = &t->collateral->qe_identity.levels;
         GLASS_TRY(glass_verdict_add_advisories(t->verdict, levels, glass_qe_level(levels, facts->qe_isvsvn)));
     }
-    facts->tcb_status = glass_converge(level->status, (glass_tcb_status)facts->qe_status);
+    facts->tcb_status = glass_converge(level->status, facts->qe_status);
     glass_judge(t->f, GLASS_CHECK_PLATFORM_TCB_REVOKED, level->status != GLASS_TCB_REVOKED,
                 glass_value_text(glass_tcb_status_name(level->status)), glass_value_text("not Revoked"));
     return GLASS_OK;

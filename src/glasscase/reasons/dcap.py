@@ -143,7 +143,7 @@ REASONS: tuple[Reason, ...] = (
     *_document("qe.document", "QE identity", _QE),
     *_rows(_QE, _COLLATERAL,
         ("qe.version.unsupported", "basis", "the QE identity is not version 2"),
-        ("qe.levels.malformed", "basis", "the levels of the QE identity are empty, repeated or of unknown status"),
+        ("qe.levels.malformed", "basis", "the levels of the QE identity are empty, not strictly descending or of unknown status"),
         ("qe.id.mismatch", "basis", "the identity is for another enclave than the quoting enclave of this quote"),
     ),
     *_rows(_QUOTE, _EVIDENCE,

@@ -20,8 +20,21 @@ failed too. `format` errors end with exit code 2, `undetermined` with 3, `usage`
 def stricter() -> str:
     """Return the section on what Intel's library accepts and these checks do not."""
     rows = [f"| {e.what} | `{e.check}` | {e.why} |" for e in EXCEPTIONS]
+    forms = (
+        "In signed documents, strings are printable ASCII without escapes, numbers are integers of 53 bits, no key comes "
+        "twice and nothing is nested deeper than 8; QE levels are listed strictly descending."
+    )
     return "\n".join(
-        ["## Stricter than Intel on real evidence", "", "| what | check | why |", "| --- | --- | --- |", *rows, ""]
+        [
+            "## Stricter than Intel on real evidence",
+            "",
+            "| what | check | why |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+            forms,
+            "",
+        ]
     )
 
 
