@@ -186,11 +186,6 @@ GLASS_MUST_USE static glass_status skip_scalar(glass_json *json, uint8_t first)
     if (first == '"') {
         return glass_json_string(json, &text);
     }
-    if (first == '-') { /* an integer too, though none of the members that are read may be negative */
-        json->cur.at++;
-        bool digit = json->cur.at < json->cur.end && json->cur.at[0] >= '1' && json->cur.at[0] <= '9';
-        return digit ? glass_json_uint(json, JSON_MAX_UINT, &number) : GLASS_ERR_FORMAT;
-    }
     if (first >= '0' && first <= '9') {
         return glass_json_uint(json, JSON_MAX_UINT, &number);
     }

@@ -63,7 +63,7 @@ static bool number32(reader *r, glass_cursor *cur, uint32_t *out)
 /* Version 3 has four reserved bytes where later ones say the TEE; later ones have four where it says the SVNs of QE and PCE. */
 static bool judge_tee(reader *r)
 {
-    const glass_quote_layout *l = r->layout;
+    glass_quote_layout *l = r->layout;
     uint64_t reserved = l->version == 3 ? l->tee : (uint64_t)l->pce_svn << 16 | l->qe_svn;
     judge(r, GLASS_CHECK_QUOTE_HEADER_RESERVED, reserved == 0, reserved, 0);
     bool tee = l->version == 3 || l->tee == GLASS_TEE_SGX || l->tee == GLASS_TEE_TDX;
@@ -73,7 +73,11 @@ static bool judge_tee(reader *r)
         glass_judge(r->findings, GLASS_CHECK_QUOTE_TEE_UNSUPPORTED, sgx, glass_value_text(sgx ? "SGX" : "TDX"),
                     glass_value_text("SGX"));
     }
-    return tee && !(l->version == 3 && l->tee != 0);
+    bool stop = l->version == 3 && l->tee != 0;
+    if (l->version == 3) {
+        l->tee = GLASS_TEE_SGX;
+    }
+    return tee && !stop;
 }
 
 static bool header(reader *r)

@@ -231,8 +231,9 @@ def _of_copy(label: str, area: str, old: str, chain_name: str) -> Iterator[Fault
 
 def _of_pem(stage: str, check: str) -> Iterator[Fault]:
     end = b"-----END CERTIFICATE-----\n"
+    nothing = check if stage == "quote" else check.replace("malformed", "missing")
+    yield Fault(f"{stage.replace('_', '-')}-pem-empty", nothing, edits(f"pem.{stage}", become(b"")))
     for what, change in (
-        ("empty", become(b"")),
         ("crlf", lambda text: text.replace(b"\n", b"\r\n")),
         ("text-before", lambda text: b"hello\n" + text),
         ("text-between", swap(end, end + b"hello\n")),

@@ -45,7 +45,7 @@ def _of_crl(name: str, area: str, item: str) -> Iterator[Fault]:
         return Fault(f"{name.replace('_', '-')}-{what}", f"{area}.{check}", change)
 
     yield fault("missing", "missing", omit(item))
-    yield fault("empty", "malformed", edits(f"hex.{name}", become(b"")))
+    yield fault("empty", "missing", edits(f"hex.{name}", become(b"")))
     yield from (fault(what, "malformed", change) for what, change in _encoding_faults(name))
     for what, oid in (("number", pki.OID_CRL_NUMBER), ("authority-key", pki.OID_AUTHORITY_KEY)):
         yield fault(f"without-{what}", "bad_extension", _without(name, oid))
@@ -59,7 +59,7 @@ def _of_crl(name: str, area: str, item: str) -> Iterator[Fault]:
     yield fault("without-extensions", "bad_extension", _crl(name, lambda crl: replace(crl, extensions=())))
     unknown_critical = Extension("1.3.6.1.4.1.99999.1", der.sequence(), critical=True)
     odd = der.sequence(der.integer(9), der.time(1700000000), der.sequence(unknown_critical.encode()))
-    yield fault("entry-with-critical-extension", "bad_extension", _odd_entry(name, odd))
+    yield fault("entry-with-critical-extension", "malformed", _odd_entry(name, odd))
     yield fault("other-issuer", "bad_issuer", lambda scene: scene.crl(name, issuer=pki.name("Intel SGX Root CB")))
     yield fault("other-key-id", "bad_key_id", _with(
         name, pki.OID_AUTHORITY_KEY, content=pki.authority_key(bytes(20)).content))  # fmt: skip

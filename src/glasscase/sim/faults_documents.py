@@ -45,7 +45,7 @@ def _of_document(name: str) -> Iterator[Fault]:
         return Fault(f"{name.replace('_', '-')}-{what}", f"{area}.{check}", change)
 
     yield fault("missing", "document.missing", omit(name))
-    yield fault("empty", "document.malformed", edits(f"text.{name}", become(b"")))
+    yield fault("empty", "document.missing", edits(f"text.{name}", become(b"")))
     for what, change in _text_faults(name, outer):
         yield fault(what, "document.malformed", change)
     for what, text in _DATES:
@@ -121,7 +121,7 @@ def _of_tcb_info() -> Iterator[Fault]:
     yield fault("version-4", "tcbinfo.version.unsupported", _set("tcb_info", version=4))
     yield fault("type-1", "tcbinfo.type.unsupported", _set("tcb_info", tcbType=1))
     yield fault("of-tdx", "tcbinfo.id.mismatch", _of_tdx)
-    yield fault("says-tdx-has-sgx-levels", levels, _set("tcb_info", id="TDX"))
+    yield fault("says-tdx-has-sgx-levels", "tcbinfo.id.mismatch", _set("tcb_info", id="TDX"))
     yield fault("says-sgx-has-tdx-module", malformed, _tdx_module)
     yield fault("of-other-fmspc", "tcbinfo.fmspc.mismatch", _set("tcb_info", fmspc="00906ed50000"))
     yield fault("of-other-pceid", "tcbinfo.pceid.mismatch", _set("tcb_info", pceId="0001"))

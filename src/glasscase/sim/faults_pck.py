@@ -19,7 +19,7 @@ def faults() -> Iterator[Fault]:
     yield from (Fault(f"sgx-{what}", "pck.sgx.malformed", _entries(change)) for what, change in _entry_faults())
     yield from (Fault(f"sgx-{what}", "pck.sgx.malformed", _tcb(change)) for what, change in _tcb_faults())
     for what, change in _der_faults():
-        yield Fault(f"sgx-{what}", "pck.leaf.bad_extension", change)
+        yield Fault(f"sgx-{what}", "pck.sgx.malformed", change)
     yield Fault("sgx-missing", "pck.sgx.missing", _without)
     yield Fault("sgx-type-unknown", "pck.sgx.bad_type", _entries(lambda e: _put(e, 4, entry("5", der.enumerated(3)))))
     yield Fault("sgx-five-entries-of-platform-ca", "pck.sgx.ca_mismatch", _processor_entries)

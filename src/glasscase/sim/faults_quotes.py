@@ -52,7 +52,7 @@ def _of_length() -> Iterator[Fault]:
     yield Fault("quote-certification-size-huge", truncated, _certification_size(lambda _: 0xFFFFFFFF))
     yield Fault("quote-certification-size-one-more", truncated, _certification_size(lambda size: size + 1))
     yield Fault("quote-certification-size-one-less", "quote.auth.trailing", _certification_size(lambda size: size - 1))
-    yield Fault("quote-qe-auth-size-huge", truncated, _bytes(_u16(QE_AUTH_START, 0xFFFF)))
+    yield Fault("quote-qe-auth-size-huge", "quote.qe_auth.oversize", _bytes(_u16(QE_AUTH_START, 0xFFFF)))
     yield Fault("quote-qe-auth-1025", "quote.qe_auth.oversize", lambda scene: scene.set_quote(qe_auth=bytes(1025)))
     yield Fault("quote-random-bytes", "quote.version.unsupported", _bytes(lambda quote: b"\xa5" * len(quote)))
 
@@ -64,8 +64,8 @@ def _of_header() -> Iterator[Fault]:
         yield Fault(f"quote-key-type-{kind}", "quote.key_type.unsupported", _header(key_type=kind))
     yield Fault("quote-vendor-zero", "quote.vendor.unknown", _header(vendor_id=bytes(16)))
     yield Fault("quote-vendor-bit", "quote.vendor.unknown", edits("quote.signed", flip(12)))
-    yield Fault("quote-header-reserved", "quote.tee.unknown", _header(reserved=1))
-    yield Fault("quote-header-tdx", "quote.tee.unknown", _header(reserved=0x81))
+    yield Fault("quote-header-reserved", "quote.header.reserved", _header(reserved=1))
+    yield Fault("quote-header-tdx", "quote.header.reserved", _header(reserved=0x81))
     for what, position in (("qe-svn", 8), ("pce-svn", 10), ("user-data", 28)):
         yield Fault(f"quote-{what}-after-signing", "quote.body.bad_signature", _bytes(flip(position)))
 
