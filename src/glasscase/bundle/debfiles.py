@@ -7,12 +7,12 @@ Source: deb(5); docs/bundle-format.md, "Debian packages".
 
 import io
 import re
-import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from glasscase.errors import FormatError, StorageError
+from glasscase.errors import FormatError
+from glasscase.fs.deb import data_tar
 from glasscase.fs.walk import check_path
 from glasscase.gramine.dynamic import MAGIC, read_dynamic
 from glasscase.lock.cache import InputCache
@@ -38,7 +38,6 @@ GENERATED = {
     "etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     "etc/passwd": b"root:x:0:0:root:/tmp:/nonexistent\n",
 }
-_AR_MAGIC = b"!<arch>\n"
 _STDLIB = re.compile(r"usr/lib/python3\.\d+/(?P<rest>.+)")
 _INTERPRETER = re.compile(r"usr/bin/python3\.\d+")
 _LIBRARY = re.compile(rf"{LIBRARIES}/[^/]+\.so(\.[^/]+)?")
@@ -124,7 +123,7 @@ def _members(deb: bytes, name: str) -> Iterator[tuple[str, bytes, bool]]:
     """Yield path, content and executable bit of the regular files of a package; links and directories are left out."""
     total = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(_data_tar(deb, name)), mode="r:*") as archive:
+        with tarfile.open(fileobj=io.BytesIO(data_tar(deb)), mode="r:") as archive:
             for member in archive:
                 if not member.isreg():
                     continue
@@ -136,46 +135,8 @@ def _members(deb: bytes, name: str) -> Iterator[tuple[str, bytes, bool]]:
                     yield member.name.removeprefix("./"), file.read(), bool(member.mode & 0o111)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise _malformed(name, str(error)) from None
-
-
-def _data_tar(deb: bytes, name: str) -> bytes:
-    """Return data.tar of a package, compressed in a way that Python reads."""
-    for member, content in _ar_members(deb, name):
-        if member in ("data.tar", "data.tar.xz", "data.tar.gz", "data.tar.bz2"):
-            return content
-        if member.startswith("data.tar."):
-            return _with_dpkg(deb, name)
-    raise _malformed(name, "it has no data.tar")
-
-
-def _with_dpkg(deb: bytes, name: str) -> bytes:
-    try:
-        done = subprocess.run(
-            ["dpkg-deb", "--fsys-tarfile", "/dev/stdin"], input=deb, capture_output=True, check=False, env={}
-        )
-    except FileNotFoundError:
-        raise StorageError(
-            "bundle.deb.unreadable", f"{name} is compressed in a way that only dpkg-deb reads", hint="install dpkg"
-        ) from None
-    if done.returncode:
-        raise _malformed(name, "dpkg-deb cannot read it")
-    return done.stdout
-
-
-def _ar_members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    if not data.startswith(_AR_MAGIC):
-        raise _malformed(name, "it is not an ar archive")
-    at = len(_AR_MAGIC)
-    while at < len(data):
-        head = data[at : at + 60]
-        digits = head[48:58].strip()
-        if len(head) != 60 or head[58:] != b"`\n" or not digits.isdigit():
-            raise _malformed(name, "a header of the ar archive is broken")
-        size = int(digits)
-        if at + 60 + size > len(data):
-            raise _malformed(name, "it ends too early")
-        yield head[:16].decode("ascii", "replace").strip().rstrip("/"), data[at + 60 : at + 60 + size]
-        at += 60 + size + size % 2
+    except FormatError as error:
+        raise _malformed(name, error.message) if error.reason == "fs.deb.malformed" else error from None
 
 
 def _malformed(name: str, why: str) -> FormatError:

@@ -1,26 +1,29 @@
 """Where each file of a bundle comes from: a wheel, a Debian package, Gramine, the application, or glasscase itself.
 
-Invariants: an origin is derived from the bundle's own bytes (RECORD of the wheels, digests of the runtime) and from lists of
-Debian packages that the caller has; what nothing explains is `unexplained`, never guessed.
+Invariants: an origin is derived from the bundle's own bytes (RECORD of the wheels, digests of the runtime) and from the locked
+Debian packages, as far as the cache holds them; what nothing explains is `unexplained`, never guessed.
 Source: docs/bundle-format.md, "Origins".
 """
 
 import csv
+import dataclasses
+import hashlib
 import io
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from glasscase.bundle.debfiles import debian_files
 from glasscase.bundle.index import CONFIG, IMPORTS, MANIFEST, ROOTFS, RUNTIME, Bundle, FileEntry
 from glasscase.bundle.rootfs import MAIN, SITE
 from glasscase.errors import FormatError
 from glasscase.fs.atomic import read_file
+from glasscase.lock.cache import InputCache
 
 RECORD_MAX = 64 << 20  # bytes of one RECORD
 KINDS = ("deb", "wheel", "gramine", "app", "generated", "unexplained")
 _DIST_INFO = re.compile(re.escape(SITE) + r"([^/]+)-([^/-]+)\.dist-info/RECORD")
-_MERGED = f"{ROOTFS}etc/ssl/certs/ca-certificates.crt"  # made from the single certificates of ca-certificates
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,13 @@ class FileOrigin:
         return " ".join(part for part in (self.kind, self.package, self.version) if part)
 
 
-def origins(bundle: Bundle, *, debian_files: Mapping[str, Iterable[str]] | None = None) -> tuple[FileOrigin, ...]:
+def origins(bundle: Bundle, *, cache: InputCache | None = None) -> tuple[FileOrigin, ...]:
     """Return the origin of every file that the enclave trusts: rootfs/ and runtime/, in the order of the index.
 
-    debian_files: package name -> absolute paths that it holds, for the packages whose .deb the caller has.
+    cache: where the locked Debian packages may lie; without it their files stay unexplained.
     """
     wheels = _wheel_files(bundle)
-    packages = _debian_files(bundle, debian_files or {})
+    packages = {} if cache is None else _debian_files(bundle, cache)
     runtime = {file.sha256 for file in bundle.lock.runtime.files}
     found = []
     for file in bundle.index.files:
@@ -69,7 +72,7 @@ def _origin(
     bundle: Bundle,
     file: FileEntry,
     wheels: Mapping[str, tuple[str, str]],
-    packages: Mapping[str, tuple[str, str]],
+    packages: Mapping[str, tuple[bytes, str, str]],
     runtime: set[bytes],
 ) -> tuple[str, str, str]:
     if file.path in (CONFIG, IMPORTS, MANIFEST):
@@ -85,10 +88,9 @@ def _origin(
         return "wheel", *wheels[file.path]
     if file.path.startswith(f"{ROOTFS}app/"):
         return "app", "", ""
-    if file.path in packages:
-        return "deb", *packages[file.path]
-    if file.path == _MERGED and bundle.lock.debian is not None:
-        return "generated", "", ""
+    known = packages.get(file.path.removeprefix(ROOTFS))
+    if known is not None and known[0] == file.sha256:
+        return ("deb", *known[1:]) if known[1] else ("generated", "", "")
     return "unexplained", "", ""
 
 
@@ -112,15 +114,20 @@ def _wheel_files(bundle: Bundle) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _debian_files(bundle: Bundle, lists: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, str]]:
-    """Return path -> (package, version); libraries were flattened, so a library is found by its name too."""
-    if bundle.lock.debian is None:
+def _debian_files(bundle: Bundle, cache: InputCache) -> dict[str, tuple[bytes, str, str]]:
+    """Return path in rootfs -> (SHA-256, package, version) of what the locked packages in the cache give.
+
+    Files that are made beside the packages (etc/hosts and the like) have an empty package.
+    """
+    debian = bundle.lock.debian
+    if debian is None:
         return {}
-    found: dict[str, tuple[str, str]] = {}
-    for package in bundle.lock.debian.packages:
-        for path in lists.get(package.name, ()):
-            found.setdefault(ROOTFS + path.lstrip("/"), (package.name, package.version))
-            name = path.rpartition("/")[2]
-            if ".so" in name:
-                found.setdefault(f"{ROOTFS}usr/lib/x86_64-linux-gnu/{name}", (package.name, package.version))
-    return found
+    here = tuple(package for package in debian.packages if os.path.exists(cache.path(package.sha256)))
+    versions = {package.name: package.version for package in here}
+    made = debian_files(dataclasses.replace(debian, packages=here), cache)
+    return {
+        path: (hashlib.sha256(file.content).digest(), file.origin, versions[file.origin])
+        if file.origin in versions
+        else (hashlib.sha256(file.content).digest(), "", "")
+        for path, file in made.items()
+    }

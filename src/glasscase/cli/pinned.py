@@ -6,9 +6,8 @@ from glasscase.bundle.index import Bundle
 from glasscase.bundle.origin import FileOrigin, origins
 from glasscase.bundle.runtime import SIMULATOR, RuntimeFiles
 from glasscase.cli.places import cache_dir, data_dir
-from glasscase.errors import StorageError, UsageError
+from glasscase.errors import UsageError
 from glasscase.fs.atomic import read_file
-from glasscase.fs.deb import read_deb
 from glasscase.gramine.importing import FILE_MAX
 from glasscase.gramine.pins import PIN_MAX, RuntimePin, known_pins, parse_pin
 from glasscase.lock.cache import InputCache
@@ -40,21 +39,8 @@ def imported_pins() -> tuple[RuntimePin, ...]:
 
 
 def origins_of(bundle: Bundle) -> tuple[FileOrigin, ...]:
-    """Return the origins of a bundle's trusted files, with the lists of those Debian packages that are in the cache."""
-    return origins(bundle, debian_files=_debian_files(bundle))
-
-
-def _debian_files(bundle: Bundle) -> dict[str, tuple[str, ...]]:
-    """Return the file lists of those locked Debian packages that the cache holds."""
-    lists: dict[str, tuple[str, ...]] = {}
-    packages = () if bundle.lock.debian is None else bundle.lock.debian.packages
-    for package in packages:
-        try:
-            content = input_cache().read(package.sha256, package.size, package.file)
-        except StorageError:
-            continue  # not in the cache: its files stay unexplained
-        lists[package.name] = read_deb(content, choose=lambda _: False, file_max=0).names
-    return lists
+    """Return the origins of a bundle's trusted files, with those Debian packages that are in the cache."""
+    return origins(bundle, cache=input_cache())
 
 
 def runtime_named(name: str) -> RuntimeFiles:

@@ -1,13 +1,13 @@
 """Reading files out of a .deb without unpacking it to disk.
 
 Invariants: nothing is written; sizes are limited before they are read; names are only compared, never used as paths.
-Source: deb(5), ar(5). Compression: none, gzip, xz; zstd through the program `zstd` of the host.
+Source: deb(5), ar(5). Compression: none, gzip, bzip2, xz; another one through the host's dpkg-deb.
 """
 
+import bz2
 import gzip
 import io
 import lzma
-import shutil
 import subprocess
 import tarfile
 import zlib
@@ -45,24 +45,33 @@ def read_deb(data: bytes, *, choose: Callable[[str], bool], file_max: int) -> De
 
     file_max: bytes of one chosen file. Raises FormatError("fs.deb.malformed").
     """
-    members = _members(data)
-    control = next((body for name, body in members.items() if name.startswith("control.tar")), None)
-    body_name = next((name for name in members if name.startswith("data.tar")), None)
-    if members.get("debian-binary", b"")[:2] != b"2." or control is None or body_name is None:
-        raise _malformed("it has no debian-binary, control.tar and data.tar")
-    control_name = next(name for name in members if name.startswith("control.tar"))
+    name, control = _member(data, "control.tar")
     fields: dict[str, str] = {}
-    for member, content in _entries(_unpack(control_name, control), lambda path: path == "/control", 1 << 20):
+    for member, content in _entries(_unpack(data, name, control), lambda path: path == "/control", 1 << 20):
         if member == "/control" and isinstance(content, bytes):
             fields = _fields(content)
     files, links, names = [], {}, []
-    for member, item in _entries(_unpack(body_name, members[body_name]), choose, file_max):
+    for member, item in _entries(data_tar(data), choose, file_max):
         names.append(member)
         if isinstance(item, bytes):
             files.append(DebFile(member, item))
         elif isinstance(item, str):
             links[member] = item
     return Deb(fields, tuple(files), links, tuple(names))
+
+
+def data_tar(deb: bytes) -> bytes:
+    """Return the archive of what a package installs, not compressed; raises FormatError("fs.deb.malformed")."""
+    name, body = _member(deb, "data.tar")
+    return _unpack(deb, name, body)
+
+
+def _member(deb: bytes, prefix: str) -> tuple[str, bytes]:
+    members = _members(deb)
+    found = next(((name, body) for name, body in members.items() if name.startswith(prefix)), None)
+    if members.get("debian-binary", b"")[:2] != b"2." or found is None:
+        raise _malformed(f"it has no debian-binary or no {prefix}")
+    return found
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -84,34 +93,35 @@ def _members(data: bytes) -> dict[str, bytes]:
     return found
 
 
-def _unpack(name: str, body: bytes) -> bytes:
+def _unpack(deb: bytes, name: str, body: bytes) -> bytes:
+    limit = UNPACKED_MAX + 1
     try:
         if name.endswith(".tar"):
             return body
         if name.endswith(".gz"):
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as archive:
-                return _limited(archive.read(UNPACKED_MAX + 1))
+                return _limited(archive.read(limit))
+        if name.endswith(".bz2"):
+            return _limited(bz2.BZ2Decompressor().decompress(body, limit))
         if name.endswith(".xz"):
-            return _limited(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(body, UNPACKED_MAX + 1))
-        if name.endswith(".zst"):
-            return _limited(_zstd(body))
+            return _limited(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(body, limit))
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise _malformed(f"{name} cannot be unpacked: {error}") from None
-    raise _malformed(f"{name} has a compression that is not known")
+    return _with_dpkg(deb, "--ctrl-tarfile" if name.startswith("control") else "--fsys-tarfile")
 
 
-def _zstd(body: bytes) -> bytes:
-    program = shutil.which("zstd")
-    if program is None:
-        raise FormatError(
-            "fs.deb.zstd",
-            "the package is compressed with zstd and there is no program zstd",
-            hint="apt-get install zstd",
+def _with_dpkg(deb: bytes, part: str) -> bytes:
+    try:
+        done = subprocess.run(
+            ["dpkg-deb", part, "/dev/stdin"], input=deb, capture_output=True, check=False, env={}, timeout=600
         )
-    done = subprocess.run([program, "-dcq", "-M256MB"], input=body, capture_output=True, check=False, timeout=300)
+    except FileNotFoundError:
+        raise FormatError(
+            "fs.deb.compression", "the package is compressed in a way that only dpkg-deb reads", hint="install dpkg"
+        ) from None
     if done.returncode:
-        raise _malformed("zstd cannot unpack it")
-    return done.stdout
+        raise _malformed("dpkg-deb cannot read it")
+    return _limited(done.stdout)
 
 
 def _limited(data: bytes) -> bytes:

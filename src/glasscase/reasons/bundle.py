@@ -66,7 +66,6 @@ REASONS: tuple[Reason, ...] = (
            "name a digest or tag with --reference"),
     Reason("bundle.oci.tag", "usage", "the tag is not one that registries take", _FORMAT, "letters, digits, _, . and -"),
     Reason("bundle.deb.malformed", "format", "a Debian package is not sound", _FORMAT, "get it again"),
-    Reason("bundle.deb.unreadable", "storage", "only dpkg-deb can read the package", _FORMAT, "install dpkg"),
     Reason("bundle.library.missing", "format", "an ELF file of rootfs needs a library that is not there", _FORMAT,
            "leave out the wheel that needs it, or use one that brings its libraries"),
     Reason("bundle.python.missing", "usage", "only the simulator can use the host's Python", _FORMAT,

@@ -30,6 +30,6 @@ REASONS: tuple[Reason, ...] = (
     Reason("fs.key.exposed", "usage", "a key file can be read by others than its owner", _RULE, "chmod 600 FILE"),
     Reason("fs.deb.malformed", "format", "the file is not a Debian package that can be read", "deb(5)",
            "download it again"),
-    Reason("fs.deb.zstd", "format", "the Debian package is compressed with zstd, which needs the program zstd", "deb(5)",
-           "apt-get install zstd"),
+    Reason("fs.deb.compression", "format", "the Debian package is compressed in a way that only dpkg-deb reads", "deb(5)",
+           "install dpkg"),
 )  # fmt: skip
