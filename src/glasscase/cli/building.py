@@ -32,6 +32,7 @@ def build(
     from glasscase.bundle.build import build as build_bundle
     from glasscase.bundle.project import load_project
     from glasscase.cli.pinned import input_cache, runtime_named
+    from glasscase.cli.releases import record_release
 
     project = load_project(directory)
     if output is None:
@@ -46,6 +47,12 @@ def build(
             tool=__version__, size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say
         ),
         overwrite=True,
+    )
+    record_release(
+        directory,
+        bundle_id=result.bundle_id,
+        mrenclave=result.measurement.mrenclave,
+        isv_svn=project.enclave.isv_svn,
     )
     value = {
         "bundle": output,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _SECRETS_MAX = 1024 * 1024  # bytes of SECRETS.json, a request or an envelope
 _EVIDENCE_MAX = 48 * 1024 * 1024
 _KEY_MAX = 64 * 1024
-_LEDGER_MAX = 64 * 1024 * 1024
 _NEXT_TO_POLICY = ""  # --pin-platform without a file name
 
 
@@ -94,6 +93,7 @@ class _Act:
 
         from glasscase.bundle.check import check_bundle
         from glasscase.cli.pinned import trusted_pins
+        from glasscase.cli.releases import known_measurements
         from glasscase.seal import sealing
 
         options = self._options
@@ -280,29 +280,6 @@ def read_raw_key(path: str) -> bytes:
 
     read_package_key(path)
     return read_private(path, max_bytes=_KEY_MAX, what="key")
-
-
-def known_measurements() -> frozenset[bytes]:
-    """Return the measurements of the user's own ledger that have not been retired."""
-    from glasscase.cli.places import data_dir
-    from glasscase.codec import strictjson
-    from glasscase.codec.hexid import from_hex
-    from glasscase.fs.atomic import read_file
-
-    path = data_dir() / "measurements.jsonl"
-    if not path.exists():
-        return frozenset()
-    known: set[bytes] = set()
-    for line in read_file(path, max_bytes=_LEDGER_MAX, what="ledger").splitlines():
-        entry = strictjson.parse(line, max_bytes=_KEY_MAX, what="ledger line")
-        if not isinstance(entry, dict) or not isinstance(entry.get("mrenclave"), str):
-            raise FormatError("seal.ledger.malformed", f"{str(path)!r} has a line that is not one of a ledger")
-        mrenclave = from_hex(entry["mrenclave"], 32, "mrenclave")
-        if entry.get("kind") == "release":
-            known.add(mrenclave)
-        else:
-            known.discard(mrenclave)
-    return frozenset(known)
 
 
 def _json(sealed: "SealedSecrets", extra: dict[str, bytes], output: str) -> dict[str, Any]:

@@ -75,8 +75,6 @@ REASONS: tuple[Reason, ...] = (
            "name the other signers: --cosign OWNER.pub"),
     Reason("seal.owner.malformed", "usage", "an owner key file is not an Ed25519 key in PEM", _SEALING,
            "make one: glasscase keygen --kind owner -o FILE"),
-    Reason("seal.ledger.malformed", "format", "the user's own ledger of builds cannot be read", _SEALING,
-           "move measurements.jsonl in the data directory away and build again"),
     Reason("seal.cosign.malformed", "format", "the bytes are not a co-signing request for this owner", _SEALING,
            "ask the first signer for the request again"),
     Reason("seal.cosign.mismatch", "format", "request, envelope or payload do not belong together", _SEALING,

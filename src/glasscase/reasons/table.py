@@ -10,7 +10,7 @@ from glasscase.reasons.model import Reason
 
 AREAS = (
     "dcap", "verify", "collateral", "evidence", "measure", "gramine", "sgx", "stream", "package", "seal", "lock",
-    "bundle", "enclave", "hosting", "client", "statements", "sim", "codec", "fs", "core", "cli",
+    "bundle", "enclave", "hosting", "client", "statements", "ledger", "sim", "codec", "fs", "core", "cli",
 )  # fmt: skip
 
 

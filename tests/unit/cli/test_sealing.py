@@ -12,6 +12,7 @@ from glasscase.cli.main import run
 from glasscase.cli.sealing import parse_secrets, pinned_policy
 from glasscase.errors import FormatError
 from glasscase.evidence.format import to_json
+from glasscase.statements.ledger import NO_KEY, next_line
 from glasscase.verify.policy import parse_policy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "seal"))
@@ -125,12 +126,15 @@ def test_the_ledger_says_whose_bundle(desk, capsys):
     code, value, _ = seal(capsys)
     assert (1, "seal.identity.unproven") == (code, value["error"]["id"])
 
-    line = {"n": 0, "kind": "release", "mrenclave": desk.bundle.measurement.mrenclave.hex()}
-    ledger = Path("data/measurements.jsonl")
-    ledger.write_text(json.dumps(line) + "\n")
-    assert 0 == seal(capsys)[0]
-    ledger.write_text(json.dumps(line) + "\n" + json.dumps({**line, "n": 1, "kind": "retire"}) + "\n")
-    assert 1 == seal(capsys, output="two.sealed")[0]
+    lines = ()
+    for kind in ("release", "retire"):
+        facts = {"bundle_id": seal_bench.BUNDLE_ID, "mrenclave": seal_bench.MRENCLAVE, "isv_svn": 3, "time": 1}
+        lines = (*lines, next_line(lines, public_key=NO_KEY, kind=kind, **facts))
+        Path("data/measurements.jsonl").write_bytes(b"".join(line.to_bytes() for line in lines))
+        assert (0 if kind == "release" else 1) == seal(capsys, output=f"{kind}.sealed")[0]
+    Path("data/measurements.jsonl").write_bytes(lines[1].to_bytes())
+    code, value, _ = seal(capsys)
+    assert (2, "ledger.chain.broken") == (code, value["error"]["id"])
 
 
 def test_pin_platform(desk, capsys):
