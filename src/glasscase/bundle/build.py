@@ -64,7 +64,6 @@ class BuildOptions:
     jobs: threads for encryption, 0 = as many as there are processors. say: takes one line of progress.
     """
 
-    tool: str
     size: str | None = None
     jobs: int = 0
     package_key: str | None = None
@@ -73,22 +72,20 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
-class _Sealed:
-    """What encryption leaves to be measured: the header of the package manifest and the code commitment."""
+class Sealed:
+    """What encryption leaves to be measured: header of the package manifest and code commitment; None without it."""
 
     header: bytes | None
     commitment: bytes | None
 
 
+# puts the application's files into the tree, in clear or as blobs, and says what is to be measured of them
+Placer = Callable[[TreeWriter, Project, tuple[AppFile, ...]], Sealed]
+
+
 def build(
-    project_dir: str,
-    out: str,
-    *,
-    runtime: RuntimeFiles,
-    cache: InputCache,
-    options: BuildOptions,
-    overwrite: bool = False,
-) -> BuildResult:
+    project_dir: str, out: str, *, runtime: RuntimeFiles, cache: InputCache, options: BuildOptions, overwrite: bool = False
+) -> BuildResult:  # fmt: skip
     """Write the bundle `out` and return what it is.
 
     overwrite: a bundle of that name is replaced once the new one is complete; anything else of that name is refused.
@@ -97,38 +94,51 @@ def build(
     """
     project = load_project(project_dir)
     lock = _fresh_lock(project_dir, project, runtime)
-    owners = read_owner_keys(project_dir, project, options.owners)
+
+    def place(tree: TreeWriter, project: Project, files: tuple[AppFile, ...]) -> Sealed:
+        return place_application(tree, project, files, directory=project_dir, options=options)
+
     with atomic_directory(out, overwrite=overwrite and os.path.isfile(os.path.join(out, INDEX))) as folder:
         tree = TreeWriter(folder)
-        add_runtime(tree, runtime)
-        packages = 0 if lock.debian is None else len(lock.debian.packages)
-        options.say(f"unpack    {len(lock.wheels)} wheels, {packages} Debian packages")
-        add_wheels(tree, lock, cache)
-        if lock.debian is not None:
-            add_debian(tree, lock.debian, cache)
-            check_closure(tree, simulated=runtime.simulated)
-        code = source_files(project_dir, project)
-        names = module_names(import_table(entry.path for entry in tree.entries()))
-        check_shadowing(code, names)
-        if project.app.encrypt:
-            models = model_files(project_dir, project.models)
-            sealed = _encrypt(tree, (*code, *models), project, project_dir, options)
-        else:
-            add_clear_application(tree, code)
-            sealed = _Sealed(None, None)
-        config = _configuration(project, lock, sealed, tree, directory=project_dir, owners=owners, size=options.size)
-        tree.add(CONFIG, config.to_bytes())
-        tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
-        index, measurement = _describe(tree, config, lock, runtime, tool=options.tool)
+        add_inputs(tree, lock, runtime, cache, say=options.say)
+        config = configure(tree, project, lock, project_dir, options=options, place=place)
+        index, measurement = describe(tree, config, lock, runtime)
         tree.add(INDEX, index.to_bytes())
         tree.finish()
     total = sum(file.size for file in index.files)
     return BuildResult(os.path.abspath(out), index.id, index, measurement, len(index.files), total)
 
 
-def _describe(
-    tree: TreeWriter, config: EnclaveConfig, lock: Lock, runtime: RuntimeFiles, *, tool: str
+def add_inputs(
+    tree: TreeWriter, lock: Lock, runtime: RuntimeFiles, cache: InputCache, *, say: Callable[[str], None]
+) -> None:
+    """Put everything into the tree that the lock pins: Gramine, wheels, Debian packages."""
+    packages = 0 if lock.debian is None else len(lock.debian.packages)
+    say(f"unpack    {len(lock.wheels)} wheels, {packages} Debian packages")
+    add_runtime(tree, runtime)
+    add_wheels(tree, lock, cache)
+    if lock.debian is not None:
+        add_debian(tree, lock.debian, cache)
+        check_closure(tree, simulated=runtime.simulated)
+
+
+def configure(
+    tree: TreeWriter, project: Project, lock: Lock, directory: str, *, options: BuildOptions, place: Placer
+) -> EnclaveConfig:
+    """Put the application into the tree, which holds the inputs; return the measured configuration."""
+    code = source_files(directory, project)
+    check_shadowing(code, module_names(import_table(entry.path for entry in tree.entries())))
+    owners = read_owner_keys(directory, project, options.owners)
+    sealed = place(tree, project, (*code, *model_files(directory, project.models)))
+    return _configuration(project, lock, sealed, tree, directory=directory, owners=owners, size=options.size)
+
+
+def describe(
+    tree: TreeWriter, config: EnclaveConfig, lock: Lock, runtime: RuntimeFiles
 ) -> tuple[BundleIndex, Measurement]:
+    """Write what follows from the rest: configuration, import table, manifest, lock, SBOM, provenance; return the index."""
+    tree.add(CONFIG, config.to_bytes())
+    tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
     manifest = manifest_of(config, tree.entries())
     tree.add(MANIFEST, manifest)
     measurement = measure(manifest, runtime.files["libpal.so"])
@@ -136,7 +146,17 @@ def _describe(
     tree.add(BOM, bill_of_materials(lock, name=config.name, mrenclave=measurement.mrenclave))
     tree.add(PROVENANCE, provenance(lock, name=config.name, mrenclave=measurement.mrenclave))
     pin = (runtime.pin.name, runtime.pin.version)
-    return index_of(config, tree.entries(), tool=tool, runtime=pin, measurement=measurement), measurement
+    return index_of(config, tree.entries(), tool=lock.tool, runtime=pin, measurement=measurement), measurement
+
+
+def place_application(
+    tree: TreeWriter, project: Project, files: tuple[AppFile, ...], *, directory: str, options: BuildOptions
+) -> Sealed:
+    """Write the application in clear, or encrypted with the package key, as the project says."""
+    if project.app.encrypt:
+        return _encrypt(tree, files, project, directory, options)
+    add_clear_application(tree, files)
+    return Sealed(None, None)
 
 
 def _fresh_lock(directory: str, project: Project, runtime: RuntimeFiles) -> Lock:
@@ -148,7 +168,7 @@ def _fresh_lock(directory: str, project: Project, runtime: RuntimeFiles) -> Lock
 
 
 def _configuration(
-    project: Project, lock: Lock, sealed: _Sealed, tree: TreeWriter, *, directory: str, owners: tuple[bytes, ...], size: str | None
+    project: Project, lock: Lock, sealed: Sealed, tree: TreeWriter, *, directory: str, owners: tuple[bytes, ...], size: str | None
 ) -> EnclaveConfig:  # fmt: skip
     own = next(wheel.sha256 for wheel in lock.wheels if wheel.name == OWN)
     enclave, server = project.enclave, project.server
@@ -214,7 +234,7 @@ def _configuration(
 
 def _encrypt(
     tree: TreeWriter, files: tuple[AppFile, ...], project: Project, directory: str, options: BuildOptions
-) -> _Sealed:
+) -> Sealed:
     """Write blobs/, the encrypted package of the application and its models."""
     key = _read_key(options.package_key or os.path.join(directory, project.keys.package))
     paths = {file.key for file in files if file.key is not None}
@@ -231,7 +251,7 @@ def _encrypt(
     digests = digest_files([os.path.join(blobs, name) for name in names], threads=threads)
     for name, digest in zip(names, digests, strict=True):
         tree.adopt(BLOBS + name, size=digest.size, sha256=digest.sha256)
-    return _Sealed(package.header, package.commitment)
+    return Sealed(package.header, package.commitment)
 
 
 def _read_key(path: str) -> bytes:

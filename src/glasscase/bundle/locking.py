@@ -27,7 +27,7 @@ from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_
 class LockRequest:
     """What `lock` works with. environment: proxies and CA files; python: of this host; wheel: glasscase's own, or None.
 
-    python_from: "debian" or "host", None = packages of Debian but for a simulator project that names no sources.
+    python_from: "debian" or "host", None = as before; Debian for Gramine and where the project names sources.
     """
 
     directory: str
@@ -100,7 +100,7 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     uv_cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
     resolver = find_resolver(request.environment, index=project.sources.index, cache=uv_cache)
     own = _own_wheel(request, old)
-    debian = wants_debian(request.python_from, project, runtime)
+    debian = wants_debian(request.python_from, project, runtime, old)
     kept = old is not None and not update and (old.debian is not None) == debian
     if kept and old is not None and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
         request.say(f"lock      {old.inputs()} inputs are pinned already; fetching what the cache lacks")
@@ -127,13 +127,40 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     return new, _changes(old, new)
 
 
-def wants_debian(chosen: str | None, project: Project, runtime: RuntimeFiles) -> bool:
-    """Return whether the Python inside comes from Debian packages; raises UsageError for a Gramine without it."""
+def fetch_inputs(request: LockRequest, lock: Lock, runtime: RuntimeFiles, *, has_project: bool) -> None:
+    """Put every input of a lock that the cache lacks there, to rebuild a bundle of somebody else.
+
+    has_project: request.directory has a glasscase.toml whose [sources] are used, else the host's sources and index are.
+    """
+    own = _own(lock)
+    if own is not None and not request.cache.holds(own.sha256, own.size):
+        take_own_wheel(request.wheel, request.cache)
+    packages = () if lock.debian is None else lock.debian.packages
+    pinned = [(item.sha256, item.size) for item in packages] + [(item.sha256, item.size) for item in lock.wheels]
+    if all(request.cache.holds(sha256, size) for sha256, size in pinned):
+        return
+    project = load_project(request.directory) if has_project else None
+    uv_cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
+    index = None if project is None else project.sources.index
+    resolver = find_resolver(request.environment, index=index, cache=uv_cache)
+    fetch_wheels(lock.wheels, _target(request, lock.debian, runtime), resolver=resolver, cache=request.cache)
+    if packages:
+        sources, _ = host_sources() if project is None else _apt_sources(request.directory, project)
+        fetch_packages(packages, bases(sources), cache=request.cache, environment=request.environment)
+
+
+def wants_debian(chosen: str | None, project: Project, runtime: RuntimeFiles, old: Lock | None) -> bool:
+    """Return whether the Python inside comes from Debian packages, as chosen or as before.
+
+    Raises UsageError("bundle.python.missing") for a Gramine without it.
+    """
     if chosen == "host" and not runtime.simulated:
         raise UsageError(
             "bundle.python.missing", "only the simulator can use the host's Python", hint="leave --python host away"
         )
-    return chosen == "debian" or (chosen is None and (not runtime.simulated or bool(project.sources.apt)))
+    if chosen is not None:
+        return chosen == "debian"
+    return not runtime.simulated or bool(project.sources.apt) or (old is not None and old.debian is not None)
 
 
 def _resolve_debian(request: LockRequest, project: Project, old: Lock | None, *, update: bool) -> Resolved:

@@ -57,6 +57,10 @@ class TreeWriter:
             folder = folder.rpartition("/")[0]
         return self._record(path, size, sha256, executable=False)
 
+    def include(self, entry: FileEntry) -> None:
+        """List a file of another tree without writing it, for a comparison."""
+        self._entries[entry.path] = entry
+
     def entry(self, path: str) -> FileEntry | None:
         """Return the entry of a file that was written, or None."""
         return self._entries.get(path)

@@ -4,7 +4,6 @@ import os
 
 import click
 
-from glasscase import __version__
 from glasscase.cli.output import Output, verb
 
 
@@ -43,9 +42,7 @@ def build(
         output,
         runtime=runtime_named(runtime_name or project.enclave.runtime),
         cache=input_cache(),
-        options=BuildOptions(
-            tool=__version__, size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say
-        ),
+        options=BuildOptions(size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say),
         overwrite=True,
     )
     record_release(

@@ -20,7 +20,7 @@ from glasscase.cli.output import Output, verb
     "--python",
     "python_from",
     type=click.Choice(["debian", "host"]),
-    help="Python inside: Debian packages, or (simulator only) the host's [default: debian, unless a simulator project names no sources.apt].",
+    help="Python inside: Debian packages, or (simulator only) the host's [default: as before; debian for Gramine].",
 )
 def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str | None, python_from: str | None) -> int:
     """Write glasscase.lock, or with --check compare it."""

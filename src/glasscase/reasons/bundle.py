@@ -72,4 +72,7 @@ REASONS: tuple[Reason, ...] = (
            "lock Debian packages: glasscase lock --python debian"),
     Reason("gramine.elf.malformed", "format", "a file is not a sound ELF file for x86-64", "ELF-64 object file format",
            "use another version of the package that brings it"),
+    Reason("bundle.reproduce.arguments", "usage", "the arguments of reproduce do not go together", _FORMAT,
+           "--source DIR with --opening O (auditor) or --key K (provider)"),
+    Reason("bundle.opening.malformed", "format", "the file is not an opening", _FORMAT, "glasscase disclose writes it"),
 )  # fmt: skip

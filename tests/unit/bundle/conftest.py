@@ -122,7 +122,7 @@ class Workshop:
 
     def build(self, out="out.bundle", *, overwrite=False, **options):
         """Build and return the result."""
-        made = BuildOptions(tool="0.1.0", **options)
+        made = BuildOptions(**options)
         return build(
             str(self.project),
             str(self.root / out),
