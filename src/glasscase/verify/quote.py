@@ -77,6 +77,8 @@ def question(
         raise _wrong("at is before 1970")
     if nonce is not None and (not isinstance(nonce, bytes) or len(nonce) != NONCE_SIZE):
         raise _wrong(f"nonce is {NONCE_SIZE} bytes")
+    if nonce is not None and not any(nonce):
+        raise _wrong("nonce is all zero, which empty report data would answer")
     return Question(
         anchor=anchor,
         policy=policy,

@@ -44,9 +44,9 @@ def test_intel_never_accepts_the_simulator(lab):
 def test_report_data_must_be_the_hash_of_the_claims(lab):
     """Claims that the quote does not bind are not believed, not even for their nonce."""
     good = lab.evidence()
-    other = lab.claims(nonce=bytes(32)).to_bytes()
+    other = lab.claims(nonce=b"n" * 32).to_bytes()
     swapped = replace(good, attestation=replace(good.attestation, claims=other, certificate=None))
-    verdict = lab.judge(swapped, nonce=bytes(32))
+    verdict = lab.judge(swapped, nonce=b"n" * 32)
 
     assert FAILED is verdict.status
     assert {"binding.report_data.mismatch", "freshness.nonce.mismatch", "freshness.unproven"} == set(
@@ -238,7 +238,7 @@ def test_wrong_use_raises(lab):
     good = {"anchor": lab.anchor, "policy": lab.named(), "at": lab.time_at(lab.at)}
     wrong = [
         {"anchor": None}, {"policy": "policy.toml"}, {"at": lab.time_at(lab.at).replace(tzinfo=None)}, {"at": lab.at},
-        {"engine": "fast"}, {"nonce": b"short"}, {"nonce": "00" * 32}, {"measurement": 7},
+        {"engine": "fast"}, {"nonce": b"short"}, {"nonce": bytes(32)}, {"nonce": "00" * 32}, {"measurement": 7},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(UsageError) as caught:
