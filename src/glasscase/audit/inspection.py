@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from glasscase.audit import certificates, messages, quotes
+from glasscase.audit.untrusted import length, table
 from glasscase.codec import strictjson
 from glasscase.errors import FormatError
 
@@ -37,7 +38,7 @@ def _reader(content: bytes) -> Callable[[bytes], dict[str, Any]]:
         return _encrypted
     if len(content) == _SIGSTRUCT_SIZE and content.startswith(_MAGIC_SIGSTRUCT):
         return _sigstruct
-    if b"-----BEGIN " in content[:4096]:
+    if content.lstrip(b" \t\r\n").startswith(b"-----BEGIN "):
         return certificates.describe_pem
     if begin == b"{":
         return _json
@@ -132,7 +133,7 @@ def _json(content: bytes) -> dict[str, Any]:
     if "payloadType" in value:
         return messages.describe_statement(content)
     if value.get("bomFormat") == "CycloneDX":
-        return {"kind": "bom", "components": len(value.get("components", []))}
+        return {"kind": "bom", "components": length(value.get("components"))}
     if value.get("_type") == "https://in-toto.io/Statement/v1":
         return {
             "kind": "statement",
@@ -170,7 +171,8 @@ def _toml(content: bytes) -> dict[str, Any]:
             "packages": len(lock.debian.packages) if lock.debian else 0,
         }
     if "app" in value and "version" in value:
-        return {"kind": "project", "name": value["app"].get("name"), "entry": value["app"].get("entry")}
+        app = table(value, "app")
+        return {"kind": "project", "name": app.get("name"), "entry": app.get("entry")}
     raise _unknown(content)
 
 

@@ -7,6 +7,7 @@ Source: docs/evidence-format.md, docs/provisioning.md, docs/bundle-format.md.
 from typing import Any
 
 from glasscase.audit.quotes import describe_quote
+from glasscase.audit.untrusted import length, table
 from glasscase.codec import cbor
 from glasscase.codec.version import require_version
 from glasscase.collateral.model import Collateral, parse_collateral
@@ -84,10 +85,10 @@ def describe_collateral(content: bytes) -> dict[str, Any]:
 def describe_signed_document(value: dict[str, Any]) -> dict[str, Any]:
     """Return what a served TCB info or enclave identity says."""
     name = "tcbInfo" if "tcbInfo" in value else "enclaveIdentity"
-    body = value[name] if isinstance(value[name], dict) else {}
+    body = table(value, name)
     wanted = ("id", "version", "issueDate", "nextUpdate", "fmspc", "pceId", "tcbEvaluationDataNumber", "isvprodid")
     kind = "tcb-info" if name == "tcbInfo" else "enclave-identity"
-    return {"kind": kind, **{key: body[key] for key in wanted if key in body}, "levels": len(body.get("tcbLevels", []))}
+    return {"kind": kind, **{key: body[key] for key in wanted if key in body}, "levels": length(body.get("tcbLevels"))}
 
 
 def describe_statement(content: bytes) -> dict[str, Any]:
@@ -130,15 +131,15 @@ def describe_policy(policy: Any) -> dict[str, Any]:
 
 
 def describe_manifest(content: bytes) -> dict[str, Any]:
-    """Return what a Gramine manifest says and what the lint finds in it."""
+    """Return what a Gramine manifest says."""
     from glasscase.gramine.manifest import parse_manifest
 
     value = parse_manifest(content)
-    sgx = value.get("sgx", {})
-    trusted, allowed = sgx.get("trusted_files", []), sgx.get("allowed_files", [])
+    sgx = table(value, "sgx")
+    allowed = sgx.get("allowed_files")
     return {
         "kind": "manifest",
-        "entrypoint": value.get("libos", {}).get("entrypoint") or value.get("loader", {}).get("entrypoint"),
+        "entrypoint": table(value, "libos").get("entrypoint") or table(value, "loader").get("entrypoint"),
         "enclave_size": sgx.get("enclave_size"),
         "max_threads": sgx.get("max_threads"),
         "debug": sgx.get("debug", False),
@@ -146,8 +147,8 @@ def describe_manifest(content: bytes) -> dict[str, Any]:
         "remote_attestation": sgx.get("remote_attestation"),
         "isv_prod_id": sgx.get("isvprodid"),
         "isv_svn": sgx.get("isvsvn"),
-        "trusted_files": len(trusted),
-        "allowed_files": [str(uri) for uri in allowed],
+        "trusted_files": length(sgx.get("trusted_files")),
+        "allowed_files": [str(uri) for uri in allowed] if isinstance(allowed, list) else None,
     }
 
 
