@@ -175,3 +175,13 @@ def test_anchors_are_named_and_fixed(lab):
         auditor.TrustAnchor.intel().name = "mine"
     assert ("intel", False) == (auditor.TrustAnchor.intel().name, auditor.TrustAnchor.intel().simulated)
     assert lab.anchor.name.startswith("insecure-root:") and lab.anchor.simulated
+
+
+@pytest.mark.parametrize("spelling", ["\n{}", "{}\n\n", "  {}  ", "crlf"])
+def test_the_callers_root_may_have_blank_space_around_it(lab, spelling):
+    """The anchor is the caller's own file: line ends and blank lines do not matter, a second certificate does."""
+    pem = lab.platform.root_pem
+    text = pem.replace("\n", "\r\n") if spelling == "crlf" else spelling.format(pem)
+    anchor = auditor.TrustAnchor.insecure_root(text.encode())
+
+    assert auditor.TrustAnchor.insecure_root(pem.encode()).certificates == anchor.certificates
