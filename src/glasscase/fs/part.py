@@ -49,7 +49,7 @@ class PartFile:
             if error is None:
                 os.rename(self._part, self._path)
                 if self._durable:
-                    sync_directory(self._folder or ".")
+                    self._settle()
                 return
         except OSError as failure:
             self._remove()
@@ -66,6 +66,13 @@ class PartFile:
             os.fchmod(self._descriptor, self._mode)
         if self._durable:
             os.fsync(self._descriptor)
+
+    def _settle(self) -> None:
+        try:
+            sync_directory(self._folder or ".")
+        except OSError:
+            os.unlink(self._path)  # what may be gone after a crash is not left as if it were done
+            raise
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):
