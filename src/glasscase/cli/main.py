@@ -3,9 +3,11 @@
 Invariants: no traceback for a foreseeable cause; every error is one line with its id, and a hint if there is a next step.
 """
 
+import contextlib
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -141,9 +143,19 @@ def _terminate(number: int, _frame: Any) -> None:
     raise Interrupted("cli.signal.received", f"stopped by {signal.Signals(number).name}")
 
 
+def _no_core_dumps() -> None:
+    """Keys are in memory, so this process and its children leave no core file.
+
+    A limit of one byte, unlike zero, also stops the kernel from piping the core to a crash reporter.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
 def run(arguments: list[str]) -> int:
     """Return the exit code of one command line; never raises for a foreseeable cause."""
     as_json = "--json" in arguments
+    _no_core_dumps()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         cli.main(args=arguments, prog_name="glasscase", standalone_mode=False)
