@@ -122,6 +122,7 @@ def _context(trust: dict[str, Any]) -> "RatlsContext":
     """Return the verifying context of the options."""
     from glasscase.bundle.check import check_bundle
     from glasscase.cli.fetching import client_collateral
+    from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.reading import read_argument
     from glasscase.cli.verifying import anchor_argument
     from glasscase.ratls.client import context
@@ -129,7 +130,9 @@ def _context(trust: dict[str, Any]) -> "RatlsContext":
 
     policy = parse_policy(read_argument(trust["policy"], max_bytes=POLICY_MAX, what="policy"))
     anchor = anchor_argument(trust["insecure_anchor"])
-    measurement = None if trust["bundle"] is None else check_bundle(trust["bundle"]).require_sound()
+    measurement = (
+        None if trust["bundle"] is None else check_bundle(trust["bundle"], runtimes=trusted_pins()).require_sound()
+    )
     source = trust["collateral_source"]
     return context(
         policy, anchor, measurement,

@@ -53,6 +53,7 @@ SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by th
 @click.option("--foreground", is_flag=True, help="Stay, show the log, and stop the enclave on SIGTERM or Ctrl-C.")
 def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str, wait: int, **options: Any) -> int:
     """Check, launch, wait."""
+    from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.places import data_dir, state_dir
     from glasscase.hosting import backends, starting
     from glasscase.hosting.launch import LaunchRequest
@@ -62,7 +63,7 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     backend = backends.choose(options["backend"])
     path = Path(os.path.abspath(bundle))
     out.say(f"check     {bundle}")
-    checked = starting.check(path, full=check == "full")
+    checked = starting.check(path, full=check == "full", runtimes=trusted_pins())
     request = LaunchRequest(
         options["name"], path, backend, _address(options["host"]), options["port"], options["san"], options["timeout"],
         options["user"],
@@ -84,12 +85,14 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
 @click.option("--timeout", type=click.IntRange(0), default=STOP_S, show_default=True, help="Seconds before SIGKILL.")
 def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> int:
     """Stop, check, launch, wait."""
+    from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.places import data_dir, state_dir
     from glasscase.hosting import starting
 
     started = starting.restart(
-        state_dir(), data_dir(), name, now=int(time.time()), wait_s=wait, stop_s=timeout, full=check == "full"
-    )
+        state_dir(), data_dir(), name, now=int(time.time()), wait_s=wait, stop_s=timeout, full=check == "full",
+        runtimes=trusted_pins(),
+    )  # fmt: skip
     _show_started(out, started)
     return exitcodes.OK
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from glasscase.errors import UsageError
+from glasscase.errors import FormatError
 from glasscase.fs.atomic import read_file, read_stream
 
 
@@ -15,11 +15,12 @@ def read_argument(path: str, *, max_bytes: int, what: str) -> bytes:
 
 
 def bundle_files(bundle: str) -> tuple[str, str]:
-    """Return the paths of manifest.sgx and libpal.so of a bundle; raises UsageError if it is no directory."""
+    """Return the paths of manifest.sgx and libpal.so of a bundle; raises FormatError if it is no directory."""
     if os.path.exists(bundle) and not os.path.isdir(bundle):
-        raise UsageError(
-            "cli.usage.wrong",
+        raise FormatError(
+            "measure.bundle.wrong",
             f"{bundle!r} is not the directory of a bundle",
             hint="for a manifest.sgx give --manifest M.sgx --libpal PAL",
+            what="bundle",
         )
     return os.path.join(bundle, "app.manifest.sgx"), os.path.join(bundle, "runtime", "libpal.so")

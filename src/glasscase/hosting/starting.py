@@ -7,7 +7,7 @@ Source: docs/provisioning.md, "Launch".
 import contextlib
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError
 from glasscase.fs import atomic
+from glasscase.gramine.pins import RuntimePin
 from glasscase.hosting import collect, launch, link, state
 from glasscase.hosting.launch import LaunchRequest
 from glasscase.hosting.state import InstanceRecord, Place
@@ -30,9 +31,12 @@ class Started:
     simulated: bool
 
 
-def check(bundle: Path, *, full: bool) -> CheckedBundle:
-    """Return the bundle if it is sound and signed; raises FormatError otherwise. full: hash the blobs too."""
-    checked = check_bundle(bundle, full=full).require_sound()
+def check(bundle: Path, *, full: bool, runtimes: Iterable[RuntimePin]) -> CheckedBundle:
+    """Return the bundle if it is sound and signed; raises FormatError otherwise.
+
+    full: hash the blobs too. runtimes: the pins that the operator trusts.
+    """
+    checked = check_bundle(bundle, full=full, runtimes=runtimes).require_sound()
     if checked.sigstruct is None:
         raise FormatError(
             "hosting.bundle.unsigned", f"{str(bundle)!r} is not signed, so no enclave can be made of it",
@@ -61,15 +65,16 @@ def start(
 
 
 def restart(
-    state_directory: Path, data_directory: Path, name: str, *, now: int, wait_s: float, stop_s: float, full: bool
-) -> Started:
+    state_directory: Path, data_directory: Path, name: str, *, now: int, wait_s: float, stop_s: float, full: bool,
+    runtimes: Iterable[RuntimePin],
+) -> Started:  # fmt: skip
     """Return the instance after it was stopped and started again with the same bundle, address and account.
 
     A bundle that is no longer sound or signed is refused before anything is stopped.
     """
     place = state.place_of(state_directory, name)
     record, facts = place.record(), place.facts()
-    checked = check(Path(record.bundle), full=full)
+    checked = check(Path(record.bundle), full=full, runtimes=runtimes)
     request = LaunchRequest(
         name, Path(record.bundle), record.backend, facts.host, facts.port, facts.san, facts.timeout, _account_of(place)
     )

@@ -123,7 +123,7 @@ def test_request_and_attach_give_what_the_key_gives(work):
     "arguments",
     [
         [], ["sign"], ["sign", "-m", "m"], ["sign", "-m", "m", "-l", "pal.so", "-o", "x"], ["measure"],
-        ["measure", "--manifest", "m"], ["measure", "b", "--manifest", "m"], ["measure", "m"], ["sign", "m", "-k", "key.pem"],
+        ["measure", "--manifest", "m"], ["measure", "b", "--manifest", "m"],
         ["sign", ".", "-k", "key.pem", "-m", "m"], ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "-k", "key.pem"],
         ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x.sig", "-s", "x.sig"],
         ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x", "--date", "today"],
@@ -154,3 +154,14 @@ def test_measure_reads_standard_input(work):
     named = glasscase("measure", "--manifest", "m", "--libpal", "pal.so", "--json", cwd=work)
 
     assert named.stdout == result.stdout.decode()
+
+
+@pytest.mark.parametrize("verb", [["measure"], ["sign", "-k", "key.pem"]])
+def test_a_file_is_no_bundle(work, verb):
+    """A file of the wrong kind exits 2, with a hint at the other form."""
+    for content in (b"", b"\0" * 100, manifest()):
+        (work / "m").write_bytes(content)
+        result = glasscase(verb[0], "m", *verb[1:], cwd=work)
+
+        assert (2, "") == (result.returncode, result.stdout)
+        assert "measure.bundle.wrong" in result.stderr
