@@ -7,7 +7,7 @@ import pytest
 
 from glasscase import auditor
 from glasscase.collateral.model import parse_collateral
-from glasscase.errors import VerificationError
+from glasscase.errors import FormatError, VerificationError
 from glasscase.evidence.attestation import Attestation
 from glasscase.evidence.model import Evidence
 from glasscase.reasons.table import reasons
@@ -63,7 +63,13 @@ def test_each_fault_fails_its_check(judged, kit):
 
 def test_core_faults_are_not_verified(judged, kit):
     """A choice of the core's faults through the whole verifier: never verified, whatever else holds."""
+    judged_ones = 0
     for name in list(kit.faults)[::23]:
-        exhibit = kit.exhibit(name)
-        if exhibit.quote and name != "quote-oversize":
-            assert "verified" != judged(exhibit).status.value, name
+        try:
+            verdict = judged(kit.exhibit(name))
+        except FormatError:  # the file readers refuse an object that is absent or above its limit
+            continue
+        judged_ones += 1
+
+        assert "verified" != verdict.status.value, name
+    assert judged_ones >= 25

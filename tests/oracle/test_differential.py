@@ -68,6 +68,8 @@ def disagreements(kit, seeds):
     for seed in seeds:
         chosen = random.Random(seed)
         scene = kit.scene()
+        if chosen.random() < 0.4:
+            kit.variations[chosen.choice(sorted(kit.variations))].apply(scene)
         what = [mutate(scene, chosen) for _ in range(chosen.choice((1, 1, 1, 2, 3)))]
         try:
             exhibit = scene.render()

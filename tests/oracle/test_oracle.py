@@ -69,6 +69,13 @@ def test_honest_platform(kit):
     assert not as_real.accepted
 
 
+def test_honest_variations(kit):
+    """Every form that the rules allow is accepted with its status."""
+    wanted = {name: item.status for name, item in kit.variations.items()}
+
+    assert wanted == {name: judged(kit.varied(name)).tcb_status for name in wanted}
+
+
 def test_every_fault_is_refused(kit):
     """Each fault of the kit alone makes the quote unacceptable."""
     assert [] == [name for name in kit.faults if judged(kit.exhibit(name)).accepted]

@@ -495,7 +495,8 @@ def check_enclave_identity(value, report):
         (whole(level["tcb"].get("isvsvn"), 0, 65535), text(level.get("tcbStatus"), "|".join(QE_STATUSES)))
         for level in level_list(value)
     ]
-    require(len({svn for svn, _ in levels}) == len(levels), "QE level twice")
+    svns = [svn for svn, _ in levels]
+    require(svns == sorted(set(svns), reverse=True), "QE levels not strictly descending")
     own = int.from_bytes(report[258:260], "little")
     for svn, status in levels:
         if svn <= own:

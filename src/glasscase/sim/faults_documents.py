@@ -176,6 +176,7 @@ def _of_qe_identity() -> Iterator[Fault]:
         yield fault(f"without-{key}", malformed, _without("qe_identity", key))
     yield fault("without-miscselectMask", malformed, _without("qe_identity", "miscselectMask"))
     yield fault("level-sw-hardening", "qe.levels.malformed", _first_level("qe_identity", tcbStatus="SWHardeningNeeded"))
+    yield fault("levels-ascending", "qe.levels.malformed", _levels("qe_identity", lambda found: found[::-1]))
     yield fault("level-svn-65536", "qe.levels.malformed", _first_level("qe_identity", tcb={"isvsvn": 65536}))
     yield fault("level-without-svn", "qe.levels.malformed", _first_level("qe_identity", tcb={}))
     yield fault("level-revoked", "qe.svn.revoked", _first_level("qe_identity", tcbStatus="Revoked"))

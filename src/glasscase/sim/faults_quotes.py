@@ -66,6 +66,16 @@ def _of_header() -> Iterator[Fault]:
     yield Fault("quote-vendor-bit", "quote.vendor.unknown", edits("quote.signed", flip(12)))
     yield Fault("quote-header-reserved", "quote.header.reserved", _header(reserved=1))
     yield Fault("quote-header-tdx", "quote.header.reserved", _header(reserved=0x81))
+    yield Fault("quote-4-header-reserved", "quote.header.reserved", _header(version=4, svns_reserved=1))
+    yield Fault("quote-5-header-reserved", "quote.header.reserved", _header(version=5, svns_reserved=1 << 24))
+    yield Fault("quote-4-tee-unknown", "quote.tee.unknown", _header(version=4, reserved=0x82))
+    yield Fault("quote-5-body-type-unknown", "quote.body.mismatch", _header(version=5, body_type=4))
+    yield Fault("quote-5-body-of-td", "quote.body.mismatch", _header(version=5, body_type=2))
+    yield Fault("quote-5-body-size-less", "quote.body.mismatch", _header(version=5, body_size=383))
+    yield Fault("quote-5-body-size-huge", "quote.body.mismatch", _header(version=5, body_size=0xFFFFFFFF))
+    yield Fault("quote-4-nested-type", "quote.auth.nested", _header(version=4, nested_type=5))
+    yield Fault("quote-5-nested-size", "quote.auth.nested", _nested_size)
+    yield Fault("quote-4-user-data-after-signing", "quote.body.bad_signature", _version_4_user_data)
     for what, position in (("qe-svn", 8), ("pce-svn", 10), ("user-data", 28)):
         yield Fault(f"quote-{what}-after-signing", "quote.body.bad_signature", _bytes(flip(position)))
 
@@ -200,6 +210,17 @@ def _certification_size(change: Callable[[int], int]) -> Change:
         scene.edit("quote.bytes", edit)
 
     return apply
+
+
+def _nested_size(scene: Scene) -> None:
+    """A byte of the auth data behind what the nested size covers."""
+    scene.set_quote(version=5)
+    scene.edit("quote.auth", append(b"\0"))
+
+
+def _version_4_user_data(scene: Scene) -> None:
+    scene.set_quote(version=4)
+    scene.edit("quote.bytes", flip(28))
 
 
 def _swap_halves(start: int) -> Edit:

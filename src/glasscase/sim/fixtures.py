@@ -16,6 +16,7 @@ from glasscase.sim.faults_evidence import report_data
 from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import report_body
 from glasscase.sim.scene import Exhibit, Scene
+from glasscase.sim.variations import Variation, all_variations
 
 AT = 1764000000  # 2025-11-24T16:00:00Z, when the collateral of the kit is issued
 MRENCLAVE = bytes.fromhex("1c" * 32)
@@ -52,6 +53,17 @@ class Kit:
     def evidence_faults(self) -> Mapping[str, Fault]:
         """Return every fault behind a genuine quote, for a verifier that is given claims and the policy POLICY."""
         return faults.evidence_faults()
+
+    @property
+    def variations(self) -> Mapping[str, Variation]:
+        """Return every honest case by name; Variation.status is the TCB status that must be found."""
+        return all_variations()
+
+    def varied(self, name: str) -> Exhibit:
+        """Return one honest case."""
+        scene = self.scene()
+        self.variations[name].apply(scene)
+        return scene.render()
 
     def scene(self) -> Scene:
         """Return an honest scene to be changed by hand."""

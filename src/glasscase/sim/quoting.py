@@ -1,4 +1,4 @@
-"""SGX version 3 quotes by a simulated quoting enclave.
+"""SGX quotes by a simulated quoting enclave: version 3, and 4 and 5 which the format has for SGX too.
 
 Invariants: what is described is what is signed; the quoting enclave's report binds the attestation key.
 Source: Intel SGX ECDSA Quote Library Reference, appendix A (quote format); Intel SDM vol. 3D, REPORT and TARGETINFO.
@@ -16,6 +16,10 @@ REPORT_BODY_SIZE = 384  # bytes
 TARGET_INFO_SIZE = 512  # bytes
 INTEL_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 CERTIFICATION_PCK_CHAIN = 5
+CERTIFICATION_QE_REPORT = 6  # what wraps the QE's report from version 4 on
+BODY_SGX = 1
+_NESTED_VERSIONS = (4, 5)
+_DESCRIBED_VERSION = 5
 FLAG_INIT = 0x1
 FLAG_MODE64 = 0x4
 FLAG_PROVISION_KEY = 0x10
@@ -68,7 +72,10 @@ def qe_report_body(**changes: int | bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Quote:
-    """Everything in a version 3 quote but its two signatures. body: 384 bytes; qe_fields: changes to the QE's report."""
+    """Everything in a quote but its two signatures. body: 384 bytes; qe_fields: changes to the QE's report.
+
+    reserved: the TEE type from version 4 on. svns_reserved, nested_type, body_type: the parts that only versions 4 and 5 have.
+    """
 
     body: bytes
     certification: bytes
@@ -82,30 +89,40 @@ class Quote:
     user_data: bytes = bytes(20)
     qe_auth: bytes = QE_AUTH
     qe_fields: tuple[tuple[str, int | bytes], ...] = ()
+    svns_reserved: int = 0
+    nested_type: int = CERTIFICATION_QE_REPORT
+    body_type: int = BODY_SGX
+    body_size: int = REPORT_BODY_SIZE
 
     def encode(self, attestation_key: SigningKey, pck_key: SigningKey, *, edits: "QuoteEdits | None" = None) -> bytes:
         """Return the quote, its body signed by the attestation key, the QE's report by the PCK key."""
         edits = edits or QuoteEdits()
-        header = struct.pack("<HHIHH", self.version, self.key_type, self.reserved, self.qe_svn, self.pce_svn)
-        signed = _apply(edits.signed, header + self.vendor_id + self.user_data + self.body)
+        signed = _apply(edits.signed, self._header() + self._described_body())
         public = attestation_key.point[1:]
         digest = hashlib.sha256(public + self.qe_auth).digest() + bytes(32)
-        qe_report = _apply(
-            edits.qe_report,
-            qe_report_body(**{"report_data": digest, **dict(self.qe_fields)}),
-        )
-        auth = b"".join(
+        qe_report = _apply(edits.qe_report, qe_report_body(**{"report_data": digest, **dict(self.qe_fields)}))
+        certified = b"".join(
             (
-                attestation_key.sign_raw(signed),
-                public,
                 qe_report,
                 pck_key.sign_raw(qe_report),
                 struct.pack("<H", len(self.qe_auth)) + self.qe_auth,
                 struct.pack("<HI", self.certification_type, len(self.certification)) + self.certification,
             )
         )
-        auth = _apply(edits.auth, auth)
+        if self.version in _NESTED_VERSIONS:
+            certified = struct.pack("<HI", self.nested_type, len(certified)) + certified
+        auth = _apply(edits.auth, attestation_key.sign_raw(signed) + public + certified)
         return _apply(edits.quote, signed + struct.pack("<I", len(auth)) + auth)
+
+    def _header(self) -> bytes:
+        head = struct.pack("<HHI", self.version, self.key_type, self.reserved)
+        nested = self.version in _NESTED_VERSIONS
+        svns = struct.pack("<I", self.svns_reserved) if nested else struct.pack("<HH", self.qe_svn, self.pce_svn)
+        return head + svns + self.vendor_id + self.user_data
+
+    def _described_body(self) -> bytes:
+        described = self.version == _DESCRIBED_VERSION
+        return (struct.pack("<HI", self.body_type, self.body_size) if described else b"") + self.body
 
 
 @dataclass(frozen=True)
