@@ -5,7 +5,6 @@ Source: Intel SGX and TDX Provisioning Certification Service, version 4: TCB inf
 """
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,8 +110,3 @@ def signed_document(
     if edit_object:
         text = edit_object(text)
     return b'{"%s":%s,"signature":"%s"}' % (outer_key.encode("ascii"), text, signer.sign_raw(text).hex().encode())
-
-
-def changed(**fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a function that replaces top-level fields of a document in place of the old ones."""
-    return lambda value: {**value, **fields}

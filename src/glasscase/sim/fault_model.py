@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from glasscase.sim import der, pki
+from glasscase.sim import der
 from glasscase.sim.pki import Certificate, Edit, SigningKey
 from glasscase.sim.scene import Scene
 
@@ -130,8 +130,3 @@ def copy_certificate(scene: Scene, old: str, new: str, chain_name: str, **change
     scene.certificates[new] = replace(scene.certificates[old], **changes)
     scene.signers[new] = scene.signers[old]
     scene.chains[chain_name] = tuple(new if item == old else item for item in scene.chains[chain_name])
-
-
-def other_name(common_name: str) -> bytes:
-    """Return a distinguished name like Intel's with another CN."""
-    return pki.name(common_name)

@@ -18,8 +18,13 @@ AUTHORITY_FROM = 1526899810  # 2018-05-21T10:50:10Z
 UNTIL = 4102444799  # 2099-12-31T23:59:59Z
 ROOT_CRL_LIFE_S = 380 * DAY_S
 PCK_CRL_LIFE_S = 30 * DAY_S
-CERTIFICATES = ("root", "ca", "pck", "tcb_signer")
-CRLS = ("root_crl", "pck_crl")
+_STAGES = {
+    "pem": ("quote", "pck_crl", "tcb_info", "qe_identity"),
+    "json": ("tcb_info", "qe_identity"),
+    "text": ("tcb_info", "qe_identity"),
+    "hex": ("root_crl", "pck_crl"),
+    "quote": ("signed", "qe_report", "auth", "bytes"),
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,17 @@ class Scene:
     claims: bytes = b""
 
     def edit(self, stage: str, change: Edit) -> None:
-        """Change the bytes of one stage; changes of one stage act in the order in which they were made."""
+        """Change the bytes of one stage; changes of one stage act in the order in which they were made.
+
+        Raises ValueError for a stage that does not exist.
+        """
+        kind, _, name = stage.partition(".")
+        if (
+            name not in (*self.certificates, *self.crls)
+            if kind in ("tbs", "der")
+            else name not in _STAGES.get(kind, ())
+        ):
+            raise ValueError(f"there is no stage {stage!r}")
         self.edits.append((stage, change))
 
     def certificate(self, name: str, **changes: Any) -> None:

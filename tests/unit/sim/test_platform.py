@@ -269,3 +269,11 @@ def test_report_body_of_wrong_length_is_refused(platform):
         platform.quote(BODY + b"\0")
     with pytest.raises(ValueError):
         report_body(mrenclave=b"\1" * 31, mrsigner=b"\2" * 32)
+
+
+def test_unknown_stage_is_refused(platform):
+    """A misspelt stage is an error, not a fault that changes nothing."""
+    scene = platform.scene(body=BODY, at=AT)
+    for stage in ("tbs.leaf", "json.tcbinfo", "quote", "nothing.at_all", "pem.root"):
+        with pytest.raises(ValueError):
+            scene.edit(stage, bytes)
