@@ -28,7 +28,7 @@ SITE = Path(sysconfig.get_path("purelib"))
 PACKAGES = (
     "glasscase", "cryptography", "cffi", "cbor2", "nacl", "uvicorn", "h11", "a2wsgi", "click", "fastapi", "starlette",
     "pydantic", "pydantic_core", "anyio", "idna", "sniffio", "typing_inspection", "annotated_types", "annotated_doc",
-    "flask", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "blinker", "django", "asgiref", "sqlparse",
+    "opentelemetry", "flask", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "blinker", "django", "asgiref", "sqlparse",
 )  # fmt: skip
 MRENCLAVE = b"M" * 32
 OWNER_SEED = b"\x07" * 32
