@@ -42,6 +42,7 @@ enclave.handover
 enclave.instancefile
 enclave.keys
 enclave.main
+enclave.persist
 enclave.places
 enclave.program
 enclave.provision

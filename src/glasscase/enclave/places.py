@@ -23,6 +23,7 @@ class Places:
     blobs: str = "/blobs"
     run: str = "/run/glasscase"
     models: str = "/models"
+    persist: str = "/persist"
 
     @property
     def config(self) -> str:
@@ -66,4 +67,5 @@ def places(arguments: Sequence[str]) -> Places:
         blobs=found["--blobs"],
         run=found["--run"],
         models=found.get("--models", os.path.join(found["--run"], "models")),
+        persist=os.path.join(found["--instance"], "persist"),
     )

@@ -21,14 +21,16 @@ from glasscase.enclave.gateway import Gateway
 from glasscase.enclave.handover import Handover, hand_over
 from glasscase.enclave.instancefile import InstanceFile, read_beacon
 from glasscase.enclave.keys import InstanceKeys, server_context
+from glasscase.enclave.persist import Record, Store
 from glasscase.enclave.places import Places
 from glasscase.enclave.provision import Acceptance, Provisioner
 from glasscase.enclave.quoting import Quoter
 from glasscase.enclave.serve import EnclaveServer, load_application, make_server
 from glasscase.enclave.state import State, StateKeeper
 from glasscase.enclave.unpack import Unpacker
-from glasscase.errors import Error
+from glasscase.errors import Error, StorageError
 from glasscase.evidence.attestation import Provision
+from glasscase.seal.envelope import Contents
 from glasscase.sgx.reportdata import app_report_data
 
 EXIT_OK = 0
@@ -63,6 +65,10 @@ class Program:
             open_package=self._unpacker.open if config.encrypt else None,
             live_spki_sha256=lambda: self._attester.live_spki_sha256,
         )  # fmt: skip
+        self._store: Store | None = None
+        if config.gramine.persist == "mrenclave":
+            self._store = Store(places.attestation, places.persist, package=self._provisioner.package)
+        self._restored: Acceptance | None = None
         self._worker = ThreadPoolExecutor(1, "glasscase")
         self._gateway = Gateway(self, body_max=config.server.body_max, idle_s=config.server.idle_timeout)
         self._clock = clock
@@ -80,6 +86,7 @@ class Program:
         """Return the exit code: 0 stopped, 1 failed, 3 no secrets in time."""
         self._keeper.enter(State.BOOTED)
         try:
+            self._restored = self._restore()
             self._renew(nonce=self._instance.nonce, beacon=self._instance.beacon)
             code = asyncio.run(self._live())
         except Error as error:
@@ -88,6 +95,8 @@ class Program:
         except Exception:
             self._keeper.enter(State.FAILED)
             raise
+        finally:
+            self._unpacker.forget()
         self._keeper.enter(State.STOPPED if code == EXIT_OK else State.FAILED)
         return code
 
@@ -138,19 +147,21 @@ class Program:
         return EXIT_OK
 
     def _listening(self, port: int) -> None:
-        self._keeper.enter(State.WAITING, port=port)
-        _log.info("waiting for secrets on port %d", port)
+        self._keeper.enter(State.WAITING if self._restored is None else State.PROVISIONING, port=port)
+        _log.info("listening on port %d", port)
 
     async def _be_provisioned(self) -> int:
         """Wait for secrets, start the application, and renew until cancelled."""
         if self._accepted is None:
             raise RuntimeError("not alive")
-        try:
-            async with asyncio.timeout(self._instance.timeout):
-                acceptance = await self._accepted
-        except TimeoutError:
-            _log.error("no secrets within %d s", self._instance.timeout)
-            return EXIT_TIMEOUT
+        acceptance = self._restored
+        if acceptance is None:
+            try:
+                async with asyncio.timeout(self._instance.timeout):
+                    acceptance = await self._accepted
+            except TimeoutError:
+                _log.error("no secrets within %d s", self._instance.timeout)
+                return EXIT_TIMEOUT
         self._keeper.enter(State.PROVISIONING)
         _log.info("secrets accepted")
         await self._work(partial(self._unpacker.unpack, acceptance.package))
@@ -190,11 +201,33 @@ class Program:
             _log.warning("an envelope was refused")
             raise
         if acceptance.fresh:
-            self._attester.accept(
-                Provision(acceptance.envelope, acceptance.receipt),
-                prov=acceptance.digest,
-                chain=acceptance.contents.chain,
-            )
+            self._announce(acceptance)
+            if self._store is not None:
+                self._keep(self._store, acceptance)
+        return acceptance
+
+    def _announce(self, acceptance: Acceptance) -> None:
+        """Let all later claims name what was accepted."""
+        provision = Provision(acceptance.envelope, acceptance.receipt)
+        self._attester.accept(provision, prov=acceptance.digest, chain=acceptance.contents.chain)
+
+    def _keep(self, store: Store, acceptance: Acceptance) -> None:
+        try:
+            store.save(Record(acceptance.envelope, acceptance.contents.to_bytes()))
+        except StorageError as error:
+            _log.error("the secrets will not outlive this run: %s", error)
+
+    def _restore(self) -> Acceptance | None:
+        """Return what an earlier run kept, if every rule still holds for it."""
+        record = self._store.load() if self._store is not None else None
+        if record is None:
+            return None
+        try:
+            acceptance = self._provisioner.restore(record.envelope, Contents.from_bytes(record.contents))
+        except Error:
+            _log.warning("what an earlier run kept is not valid any more")
+            return None
+        self._announce(acceptance)
         return acceptance
 
     def _hand_over(self, acceptance: Acceptance) -> None:

@@ -23,6 +23,7 @@ from glasscase.seal.envelope import (
     Contents,
     Context,
     Envelope,
+    check_contents,
     check_signatures,
     open_envelope,
     read_envelope,
@@ -46,7 +47,7 @@ class Acceptance:
 class Provisioner:
     """The one decision of an instance. own: the enclave's own report. clock: unix seconds.
 
-    open_package: opens the encrypted package with the contents' keys, doing every check of docs/bundle-format.md on it, or
+    package: SHA-256 of the measured package header, or zeros. open_package: opens the encrypted package with the contents' keys, doing every check of docs/bundle-format.md on it, or
     None without one. live_spki_sha256: of the live TLS key, for a certificate chain.
     """
 
@@ -66,7 +67,7 @@ class Provisioner:
         self._clock = clock
         self._open_package = open_package
         self._live_spki_sha256 = live_spki_sha256
-        self._package = hashlib.sha256(config.package).digest() if config.package is not None else NO_PACKAGE
+        self.package = hashlib.sha256(config.package).digest() if config.package is not None else NO_PACKAGE
         self._lock = threading.Lock()
         self._accepted: Acceptance | None = None
 
@@ -81,22 +82,43 @@ class Provisioner:
                 if envelope.digest != self._accepted.digest:
                     raise FormatError("seal.envelope.second", "another envelope has been accepted already")
                 return Acceptance(**{**vars(self._accepted), "fresh": False})
-            check_signatures(envelope, owners=self._config.owners, threshold=self._config.threshold)
-            self._check_context(envelope.context)
-            self._check_time(envelope.context)
+            self._check_envelope(envelope, instance=self._keys.digest)
             contents = open_envelope(envelope, seal_key=self._keys.seal)
             self._check_chain(contents.chain)
-            package = self._open_package(contents) if self._open_package is not None else None
-            receipt = self._receipt(envelope)
-            self._keys.seal.wipe()
-            self._accepted = Acceptance(data, receipt, envelope.digest, contents, package, fresh=True)
-            return self._accepted
+            return self._keep(data, envelope, contents)
 
-    def _check_context(self, context: Context) -> None:
+    def restore(self, data: bytes, contents: Contents) -> Acceptance:
+        """Return the acceptance of an envelope that an earlier instance of this enclave opened and kept.
+
+        All rules hold again but those of the instance and its seal key. Raises as accept does.
+        """
+        with self._lock:
+            if self._accepted is not None:
+                raise FormatError("seal.envelope.second", "another envelope has been accepted already")
+            envelope = read_envelope(data)
+            self._check_envelope(envelope, instance=envelope.context.instance)
+            check_contents(contents, envelope.context)
+            self._check_chain(contents.chain)
+            return self._keep(data, envelope, contents)
+
+    def _keep(self, data: bytes, envelope: Envelope, contents: Contents) -> Acceptance:
+        """Do the last check, that of the package, and accept."""
+        package = self._open_package(contents) if self._open_package is not None else None
+        receipt = self._receipt(envelope)
+        self._keys.seal.wipe()
+        self._accepted = Acceptance(data, receipt, envelope.digest, contents, package, fresh=True)
+        return self._accepted
+
+    def _check_envelope(self, envelope: Envelope, *, instance: bytes) -> None:
+        check_signatures(envelope, owners=self._config.owners, threshold=self._config.threshold)
+        self._check_context(envelope.context, instance)
+        self._check_time(envelope.context)
+
+    def _check_context(self, context: Context, instance: bytes) -> None:
         for name, own, theirs in (
             ("mrenclave", self._own.mrenclave, context.mrenclave),
-            ("instance", self._keys.digest, context.instance),
-            ("package", self._package, context.package),
+            ("instance", instance, context.instance),
+            ("package", self.package, context.package),
             ("isv_svn", self._own.isv_svn, context.isv_svn),
         ):
             if own != theirs:
@@ -128,7 +150,7 @@ class Provisioner:
             envelope=envelope.digest,
             owners=envelope.context.owners,
             secrets=envelope.context.secrets,
-            package=self._package,
+            package=self.package,
             mrenclave=self._own.mrenclave,
             host_time=self._clock(),
         )

@@ -144,7 +144,7 @@ def load_application(entry: str, interface: str, *, threads: int) -> LoadedAppli
     if not callable(found):
         raise UsageError("enclave.app.failed", f"the entry {entry!r} is not an application")
     handlers = max(1, threads - max(1, threads // 4))
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max(1, threads - handlers), "app"))
+    asyncio.get_running_loop().set_default_executor(_AppThreads(max(1, threads - handlers), "app"))
     if interface == "wsgi":
         from a2wsgi import WSGIMiddleware
 
@@ -152,6 +152,14 @@ def load_application(entry: str, interface: str, *, threads: int) -> LoadedAppli
         return LoadedApplication(wrapped, lifespan=False)
     _limit_anyio(handlers)
     return LoadedApplication(found, lifespan=True)
+
+
+class _AppThreads(ThreadPoolExecutor):
+    """The threads of the application's own asyncio calls; one that hangs does not hold up the end of the program."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Take no further calls, and wait for none."""
+        super().shutdown(wait=False, cancel_futures=True)
 
 
 def _limit_anyio(threads: int) -> None:

@@ -7,6 +7,7 @@ Source: docs/provisioning.md, "Unpacking"; docs/bundle-format.md, "Package".
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -52,10 +53,16 @@ class Unpacker:
             return
         paths = [entry.path for entry in package.entries]
         self._redactor.number({f"{self._places.run}/{path}": number for number, path in enumerate(paths)})
+        self.forget()
         for prefix, target in ((APP, self._places.app), (MODELS, self._places.models)):
             if any(path.startswith(prefix) for path in paths):
                 os.makedirs(target, mode=0o700, exist_ok=True)
                 package.unpack(target, prefix=prefix, lazy=False, threads=DECRYPT_THREADS)
+
+    def forget(self) -> None:
+        """Remove what was decrypted: on the simulator the private directories are the host's and outlive the program."""
+        for target in (self._places.app, self._places.models):
+            shutil.rmtree(target, ignore_errors=True)
 
     def expose(self, package: Any) -> None:
         """Let the application's modules be imported."""

@@ -203,13 +203,21 @@ def open_envelope(envelope: Envelope, *, seal_key: hpke.SealKey) -> Contents:
     "seal.package_key.unexpected".
     """
     contents = Contents.from_bytes(seal_key.open(envelope.ciphertext, info=envelope.context.info))
-    if contents.commitment != envelope.context.secrets:
+    check_contents(contents, envelope.context)
+    return contents
+
+
+def check_contents(contents: Contents, context: Context) -> None:
+    """Return if these are the contents that the context commits to, with a package key exactly if there is a package.
+
+    Raises FormatError("seal.secrets.mismatch") or FormatError("seal.package_key.unexpected").
+    """
+    if contents.commitment != context.secrets:
         raise FormatError("seal.secrets.mismatch", "the contents are not those that the owners signed")
-    if (contents.package_key is None) != (envelope.context.package == NO_PACKAGE):
+    if (contents.package_key is None) != (context.package == NO_PACKAGE):
         raise FormatError("seal.package_key.unexpected", "a package key must be there exactly if there is a package")
     if contents.model_keys and contents.package_key is None:
         raise FormatError("seal.package_key.unexpected", "model keys are there without a package")
-    return contents
 
 
 def check_limits(contents: Contents) -> None:
