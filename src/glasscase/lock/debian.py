@@ -174,8 +174,9 @@ class _Apt:
                 if not source.suite.endswith("/")
                 else f"{base}/{source.suite}InRelease"
             )
-            full = os.path.join(folder, path.replace("_", "%5f").replace("/", "_"))
-            document = read_file(full, max_bytes=INRELEASE_MAX, what="InRelease")
+            mangled = path.replace("_", "%5f").replace("/", "_")
+            name = next((name for name in sorted(os.listdir(folder)) if name.lstrip("_") == mangled), mangled)
+            document = read_file(os.path.join(folder, name), max_bytes=INRELEASE_MAX, what="InRelease")
             if document not in found:
                 found.append(document)
         return found

@@ -1,0 +1,59 @@
+"""glasscase.toml is read strictly; what is absent has the value that the format shows."""
+
+import pytest
+
+from glasscase.bundle.project import parse_project
+from glasscase.errors import FormatError, UsageError
+
+SMALL = b'version = 1\n[app]\nname = "shop"\nentry = "app.main:app"\n'
+
+
+def test_defaults():
+    """The smallest project has the values of the format."""
+    project = parse_project(SMALL)
+
+    assert ("asgi", "src", "requirements.txt", True, "digest", False) == (
+        project.app.interface, project.app.source, project.app.requirements, project.app.encrypt, project.app.models, project.app.pyc,
+    )  # fmt: skip
+    assert ("simulator", "512M", 32, 1, 1, False) == (
+        project.enclave.runtime, project.enclave.size, project.enclave.max_threads, project.enclave.isv_prod_id, project.enclave.isv_svn,
+        project.enclave.insecure_dev_enclave,
+    )  # fmt: skip
+    assert (16, 16777216, 10, 60, 30) == (
+        project.server.app_threads, project.server.body_max, project.server.header_timeout, project.server.idle_timeout, project.server.drain,
+    )  # fmt: skip
+    assert ("keys/package.key", ("keys/owner.pub",), 1) == (
+        project.keys.package,
+        project.keys.owners,
+        project.keys.threshold,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"version = 1\n", b"\xff", b"version = 1\n[app]\nname = 'shop'\n", SMALL + b"extra = 1\n", SMALL + b"[other]\n",
+        SMALL.replace(b'"shop"', b'"Shop"'), SMALL.replace(b"app.main:app", b"app.main"), SMALL + b'interface = "cgi"\n',
+        SMALL + b'source = "../src"\n', SMALL + b'source = "/src"\n', SMALL + b"encrypt = 1\n", SMALL + b"[enclave]\nsize = '3M'\n",
+        SMALL + b"[enclave]\nmax_threads = 0\n", SMALL + b"[enclave]\nmax_threads = 4097\n", SMALL + b"[enclave]\nisv_svn = 65536\n",
+        SMALL + b"[enclave]\ndebug = true\n", SMALL + b"[keys]\nthreshold = 2\n", SMALL + b"[keys]\nowners = []\n",
+        SMALL + b"encrypt = false\n[[model]]\npath = 'm'\n", SMALL + b"[[model]]\npath = 'a/m'\n[[model]]\npath = 'b/m'\n",
+        SMALL + b"[env]\n'A=B' = 'x'\n", SMALL + b"[env]\nA = 1\n", SMALL + b"[server]\ndrain = 0\n", SMALL + b"[app]\n",
+        SMALL + b"[sources]\nkeyring = '/etc/x'\n", SMALL + b"[server]\nclient_ca = ''\n",
+    ],
+    ids=range(27),
+)  # fmt: skip
+def test_wrong_projects(text):
+    """Unknown keys, wrong types, values out of range and paths that leave the project are refused."""
+    with pytest.raises((UsageError, FormatError)) as caught:
+        parse_project(text)
+
+    assert caught.value.reason in ("bundle.project.malformed", "codec.version.malformed")
+
+
+def test_newer_project():
+    """A higher version is said to be newer before anything else is looked at."""
+    with pytest.raises(FormatError) as caught:
+        parse_project(b"version = 2\nwhatever = 1\n")
+
+    assert "format.newer" == caught.value.reason

@@ -1,0 +1,370 @@
+"""Wheels are chosen for the target, from one index, binary only, by SHA-256; the enclave's own wheel is a file."""
+
+import hashlib
+import http.server
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from glasscase.bundle.locking import LockRequest, check_lock, make_lock
+from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
+from glasscase.lock import resolve as resolving
+from glasscase.lock.cache import InputCache
+from glasscase.lock.requirements import enclave_requirements, parse_requirements
+from glasscase.lock.resolve import Resolver, Target, select_wheels
+from glasscase.lock.wheels import take_own_wheel
+
+_PATH = Path(__file__).resolve().parents[1] / "bundle" / "conftest.py"
+_SPEC = importlib.util.spec_from_file_location("bundle_workshop_for_locks", _PATH)
+workshop_module = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(workshop_module)
+make_wheel = workshop_module.make_wheel
+
+TARGET = Target((3, 11), (2, 36))
+METADATA = b"""Metadata-Version: 2.4
+Name: glasscase
+Version: 0.1
+Requires-Dist: click>=8
+Requires-Dist: cbor2>=6
+Requires-Dist: cryptography>=50; sys_platform == "linux"
+Requires-Dist: h11>=0.16; extra == "enclave"
+Requires-Dist: jinja2; extra == "report"
+Provides-Extra: enclave
+"""
+
+
+def test_enclave_requirements():
+    """Only what runs inside is asked for: the core's libraries and the extra `enclave`."""
+    lines = [line.partition(": ")[2] for line in METADATA.decode().splitlines() if line.startswith("Requires-Dist")]
+
+    assert ["cbor2>=6", "cryptography>=50", "h11>=0.16"] == [wanted.text for wanted in enclave_requirements(lines)]
+
+
+def test_requirements_file():
+    """Names with versions, markers, extras, comments and hashes are taken; glasscase itself is left to its own wheel."""
+    digest = "ab" * 32
+    text = f"fastapi >=0.1 # web\n\n  uvicorn[standard]; python_version<'4'\nx==1 \\\n  --hash=sha256:{digest}\nglasscase>=0\n"
+    found = parse_requirements(text.encode())
+
+    assert ["fastapi", "uvicorn", "x"] == [wanted.name for wanted in found]
+    assert frozenset((bytes.fromhex(digest),)) == found[2].hashes
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-r other.txt", "--extra-index-url https://example.org", "-e .", "x @ https://example.org/x.whl", "./x.whl", "git+https://x",
+     "--find-links /tmp", "x --install-option=y", "x y", "${HOME}", "-i https://example.org", "x --hash=md5:00"],
+)  # fmt: skip
+def test_requirements_that_cannot_be_pinned(line):
+    """Options, URLs, paths, repositories and other hashes are refused."""
+    with pytest.raises(UsageError) as caught:
+        parse_requirements(line.encode())
+
+    assert "lock.requirements.refused" == caught.value.reason
+
+
+def pylock(wheels, **package):
+    """Return a pylock.toml with one package."""
+    rows = ", ".join(
+        f'{{ url = "https://example.org/{name}", size = 5, hashes = {{ {kind} = "{digest}" }} }}'
+        for name, kind, digest in wheels
+    )
+    lines = ['lock-version = "1.0"', 'created-by = "test"', "[[packages]]", 'name = "x"', 'version = "1"']
+    lines += [f"{key} = {value}" for key, value in package.items()] + ([f"wheels = [{rows}]"] if wheels else [])
+    return "\n".join(lines).encode()
+
+
+def test_best_wheel_for_the_glibc_of_the_target():
+    """The newest manylinux tag that the target's glibc has wins, whatever the building host has."""
+    digest = "cd" * 32
+    names = ["x-1-cp311-cp311-manylinux_2_17_x86_64.whl", "x-1-cp311-cp311-manylinux_2_28_x86_64.whl",
+             "x-1-cp311-cp311-manylinux_2_39_x86_64.whl", "x-1-py3-none-any.whl", "x-1-cp312-cp312-manylinux_2_28_x86_64.whl",
+             "x-1-cp311-cp311-musllinux_1_2_x86_64.whl", "x-1-cp311-cp311-manylinux_2_28_aarch64.whl"]  # fmt: skip
+    text = pylock([(name, "sha256", digest) for name in names])
+
+    def best(glibc):
+        return next(iter(select_wheels(text, Target((3, 11), glibc)))).file
+
+    assert ["x-1-cp311-cp311-manylinux_2_28_x86_64.whl", "x-1-cp311-cp311-manylinux_2_39_x86_64.whl",
+            "x-1-cp311-cp311-manylinux_2_17_x86_64.whl", "x-1-py3-none-any.whl"] == [
+                best((2, 36)), best((2, 40)), best((2, 27)), best((2, 5))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pylock([("x-1-py3-none-any.whl", "sha512", "ab" * 64)]), pylock([("x-1.tar.gz", "sha256", "ab" * 32)]),
+        pylock([("x-1-cp39-cp39-win_amd64.whl", "sha256", "ab" * 32)]),
+        pylock([], sdist='{ url = "https://example.org/x-1.tar.gz", hashes = { sha256 = "ab" } }'),
+        pylock([], vcs='{ type = "git", url = "https://example.org/x", commit-id = "abc" }'),
+        pylock([], directory='{ path = "." }'), pylock([], archive='{ url = "https://example.org/x.zip", hashes = { sha256 = "ab" } }'),
+        b"", b"\xff", b"lock-version = '9'",
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_pylocks_that_cannot_be_pinned(text):
+    """Source distributions, repositories, directories, missing SHA-256 and unfit wheels are refused."""
+    with pytest.raises(UsageError) as caught:
+        list(select_wheels(text, TARGET))
+
+    assert "lock.pylock.refused" == caught.value.reason
+
+
+def test_cache_hands_out_only_what_it_hashed(tmp_path):
+    """Content with another digest or size does not enter, and what changed on disk does not leave."""
+    cache = InputCache(tmp_path / "inputs")
+    digest = hashlib.sha256(b"good").digest()
+    for chunks, size in (((b"bad!",), None), ((b"good",), 5), ((b"goo",), 4)):
+        with pytest.raises(FormatError):
+            cache.add(chunks, sha256=digest, size=size, limit=10, what="x")
+    with pytest.raises(FormatError) as caught:
+        cache.add((b"good", b"good" * 5), sha256=digest, size=None, limit=10, what="x")
+    assert "lock.input.oversize" == caught.value.reason
+    assert [] == os.listdir(tmp_path / "inputs")
+    cache.add((b"go", b"od"), sha256=digest, size=4, limit=10, what="x")
+    assert b"good" == cache.read(digest, 4, "x")
+    Path(cache.path(digest)).write_bytes(b"evil")
+    with pytest.raises(FormatError) as caught:
+        cache.read(digest, 4, "x")
+
+    assert "lock.input.mismatch" == caught.value.reason
+    assert not cache.holds(digest, 4)
+
+
+def direct_url(monkeypatch, record):
+    class Distribution:
+        def read_text(self, _name):
+            return record if record is None else json.dumps(record)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _name: Distribution())
+
+
+def test_own_wheel_of_the_installation(monkeypatch, tmp_path):
+    """The wheel file that pip recorded is taken; editable and source installations and a replaced file are refused."""
+    cache = InputCache(tmp_path / "inputs")
+    path = tmp_path / "glasscase-0.1-py3-none-any.whl"
+    path.write_bytes(make_wheel("glasscase", "0.1", {"glasscase-0.1.dist-info/METADATA": METADATA}))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    record = {"url": path.as_uri(), "archive_info": {"hashes": {"sha256": digest}}}
+    direct_url(monkeypatch, record)
+    assert digest == take_own_wheel(None, cache).locked.sha256.hex()
+    wrong = [
+        ({"url": "file:///src", "dir_info": {"editable": True}}, "lock.wheel.editable"),
+        ({"url": "file:///src", "dir_info": {}}, "lock.wheel.editable"),
+        ({"url": "https://example.org/x", "vcs_info": {}}, "lock.wheel.editable"), (None, "lock.wheel.missing"),
+        ({"url": path.as_uri(), "archive_info": {"hashes": {"sha256": "00" * 32}}}, "lock.wheel.missing"),
+    ]  # fmt: skip
+    for value, reason in wrong:
+        direct_url(monkeypatch, value)
+        with pytest.raises(UsageError) as caught:
+            take_own_wheel(None, cache)
+        assert reason == caught.value.reason
+    other = tmp_path / "demo-1.0-py3-none-any.whl"
+    other.write_bytes(make_wheel("demo", "1.0", {}))
+    for file in (other, Path(__file__)):
+        with pytest.raises(FormatError):
+            take_own_wheel(file, cache)
+
+
+class Index:
+    """A package index on 127.0.0.1. files: file name -> bytes."""
+
+    def __init__(self, files):
+        self.files = files
+        self.requests = []
+        index = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                index.requests.append(self.path)
+                parts = self.path.strip("/").split("/")
+                body, kind = None, "text/html"
+                if parts[0] == "simple" and len(parts) == 2:
+                    rows = [
+                        f'<a href="/files/{name}#sha256={hashlib.sha256(data).hexdigest()}">{name}</a>'
+                        for name, data in index.files.items()
+                        if name.split("-")[0].replace("_", "-") == parts[1]
+                    ]
+                    body = "".join(["<!DOCTYPE html><html><body>", *rows, "</body></html>"]).encode() if rows else None
+                elif parts[0] == "files" and parts[-1] in index.files:
+                    body, kind = index.files[parts[-1]], "application/octet-stream"
+                self.send_response(200 if body is not None else 404)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body or b"")
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/simple"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def index():
+    """Give an index with the few projects that the fake enclave wheel and the demo project need."""
+    files = {}
+    for name, version in (
+        ("demo", "1.0"),
+        ("demo", "1.1"),
+        ("cbor2", "6.0"),
+        ("cryptography", "50.0"),
+        ("h11", "0.16"),
+    ):
+        files[f"{name}-{version}-py3-none-any.whl"] = make_wheel(
+            name, version, {f"{name}/__init__.py": version.encode()}
+        )
+    made = Index(files)
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def project(workshop, index):
+    """Give a project that locks from that index."""
+    text = (workshop.project / "glasscase.toml").read_text()
+    (workshop.project / "glasscase.toml").write_text(text + f'[sources]\nindex = "{index.url}"\n')
+    wheel = workshop.root / "glasscase-0.1-py3-none-any.whl"
+    wheel.write_bytes(
+        make_wheel("glasscase", "0.1", workshop_module.OWN | {"glasscase-0.1.dist-info/METADATA": METADATA})
+    )
+    (workshop.project / "glasscase.lock").unlink()
+    workshop.wheel = wheel
+    return workshop
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    """Give the small project of the bundle's tests."""
+    return workshop_module.Workshop(tmp_path)
+
+
+def request_of(project, **changes):
+    fields = {
+        "directory": str(project.project), "tool": "0.1.0", "cache": project.cache, "environment": dict(os.environ),
+        "python": sys.version_info[:2], "wheel": str(project.wheel), "runtime_named": lambda _name: project.runtime,
+        "say": lambda _line: None,
+    }  # fmt: skip
+    return LockRequest(**(fields | changes))
+
+
+KINDS = ["pip"] + (["uv"] if shutil.which("uv", path=os.path.dirname(sys.executable)) else [])
+
+
+@pytest.fixture(params=KINDS)
+def resolver(request, monkeypatch):
+    """Run a test with each resolver that is installed."""
+    if request.param == "pip":
+
+        def only_pip(environment, *, index, cache):
+            return Resolver("pip", (sys.executable, "-I", "-m", "pip"), environment, index, cache)
+
+        monkeypatch.setattr("glasscase.bundle.locking.find_resolver", only_pip)
+    return request.param
+
+
+def test_lock_from_an_index(project, index, resolver):
+    """Everything is pinned and cached; a fresh lock is kept with its epoch; --update takes newer versions and says so."""
+    hostile = dict(os.environ) | {"PIP_INDEX_URL": "http://127.0.0.1:9/", "UV_INDEX_URL": "http://127.0.0.1:9/", "PIP_NO_INDEX": "1",
+                                  "PIP_FIND_LINKS": "/nowhere", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/"}  # fmt: skip
+    held = index.files.pop("demo-1.1-py3-none-any.whl")
+    first, _ = make_lock(request_of(project, environment=hostile), now=1000, update=False)
+    assert ["cbor2", "cryptography", "demo", "glasscase", "h11"] == [wheel.name for wheel in first.wheels]
+    assert all(project.cache.holds(wheel.sha256, wheel.size) for wheel in first.wheels)
+    assert 1000 == first.epoch
+    index.files["demo-1.1-py3-none-any.whl"] = held
+    asked = len(index.requests)
+    again, changes = make_lock(request_of(project), now=2000, update=False)
+    assert (first, [], asked) == (again, changes, len(index.requests))
+    assert [] == check_lock(request_of(project))
+    updated, changes = make_lock(request_of(project), now=3000, update=True)
+
+    assert ["changed   demo 1.0 -> 1.1"] == changes
+    assert 3000 == updated.epoch
+    project.build()
+
+
+def test_lost_inputs_are_fetched_by_hash(project, index, resolver):
+    """An input that the cache lost is fetched again by its hash; one that the index has changed is refused."""
+    lock, _ = make_lock(request_of(project), now=1000, update=False)
+    demo = next(wheel for wheel in lock.wheels if wheel.name == "demo")
+    os.unlink(project.cache.path(demo.sha256))
+    assert [f"{demo.file} is not in the cache"] == check_lock(request_of(project))
+    make_lock(request_of(project), now=2000, update=False)
+    assert project.cache.holds(demo.sha256, demo.size)
+    os.unlink(project.cache.path(demo.sha256))
+    index.files[demo.file] = make_wheel("demo", demo.version, {"demo/__init__.py": b"evil"})
+    with pytest.raises((CannotVerify, FormatError, UsageError)) as caught:
+        make_lock(request_of(project), now=3000, update=False)
+
+    assert caught.value.reason in ("lock.input.gone", "lock.resolver.refused", "lock.pylock.refused")
+    assert not project.cache.holds(demo.sha256, demo.size)
+
+
+def test_index_that_lies_about_content(project, index, resolver, monkeypatch):
+    """A file whose bytes are not those of the hash that the index gave does not enter the cache."""
+    real = resolving.Resolver.resolve
+
+    def swap(self, *arguments, **keywords):
+        found = real(self, *arguments, **keywords)
+        index.files = {name: data + b"x" for name, data in index.files.items()}
+        return found
+
+    monkeypatch.setattr(resolving.Resolver, "resolve", swap)
+    with pytest.raises(FormatError) as caught:
+        make_lock(request_of(project), now=1000, update=False)
+
+    assert caught.value.reason in ("lock.input.mismatch", "lock.input.oversize")
+    assert not (project.project / "glasscase.lock").exists()
+
+
+def test_no_solution_leaves_no_lock(project, index, resolver):
+    """A project that the index does not have is an error that names the resolver's reason, and nothing is written."""
+    (project.project / "requirements.txt").write_bytes(b"absent-project\n")
+    with pytest.raises(UsageError) as caught:
+        make_lock(request_of(project), now=1000, update=False)
+
+    assert "lock.resolver.refused" == caught.value.reason
+    assert not (project.project / "glasscase.lock").exists()
+
+
+def test_stale_locks_say_why(project, index):
+    """Changed requirements and another tool are named by --check."""
+    make_lock(request_of(project), now=1000, update=False)
+    (project.project / "requirements.txt").write_bytes(b"demo>=1\n")
+    stale = check_lock(request_of(project, tool="0.2.0"))
+
+    assert 2 == len(stale)
+    assert "requirements.txt has changed" in stale
+
+
+def test_pip_does_not_choose_for_another_python(tmp_path):
+    """pip evaluates markers with its own Python, so another target is refused instead of pinned wrongly."""
+    resolver = Resolver("pip", (sys.executable, "-I", "-m", "pip"), {}, None, str(tmp_path))
+    with pytest.raises(UsageError) as caught:
+        resolver.resolve(parse_requirements(b"demo\n"), Target((3, 99), (2, 36)))
+
+    assert "lock.resolver.unfit" == caught.value.reason
+
+
+def test_missing_project_files(tmp_path):
+    """A directory without a project is an I/O error."""
+    with pytest.raises(StorageError):
+        make_lock(
+            LockRequest(str(tmp_path), "0", InputCache(tmp_path), {}, (3, 11), None, lambda _n: None, lambda _l: None),
+            now=1,
+            update=False,
+        )
