@@ -12,10 +12,11 @@ import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape, verb
-from glasscase.errors import StorageError, UsageError
+from glasscase.errors import Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     import http.client
+    from collections.abc import Coroutine
 
     from glasscase.ratls.client import LivePeer, RatlsContext
 
@@ -110,8 +111,33 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         out.result({"listen": address, "target": url, "pid": os.getpid()}, f"listening on {address}, verified {url}")
 
-    asyncio.run(Proxy(Target(where.host, where.port), context, time.time, _talk(out)).serve(host, port, started))
+    asyncio.run(
+        _until_signal(Proxy(Target(where.host, where.port), context, time.time, _talk(out)).serve(host, port, started))
+    )
     return exitcodes.OK
+
+
+async def _until_signal(work: "Coroutine[Any, Any, None]") -> None:
+    """Run until SIGTERM or SIGINT; then close everything and raise Interrupted."""
+    import asyncio
+    import signal
+
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    got: list[str] = []
+
+    def stop(number: signal.Signals) -> None:
+        got.append(number.name)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if got:
+            raise Interrupted("cli.signal.received", f"stopped by {got[0]}") from None
+        raise
 
 
 def _talk(out: Output) -> Any:
@@ -120,9 +146,7 @@ def _talk(out: Output) -> Any:
 
 def _context(trust: dict[str, Any]) -> "RatlsContext":
     """Return the verifying context of the options."""
-    from glasscase.bundle.check import check_bundle
     from glasscase.cli.fetching import client_collateral
-    from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.reading import read_argument
     from glasscase.cli.verifying import anchor_argument
     from glasscase.ratls.client import context
@@ -130,14 +154,19 @@ def _context(trust: dict[str, Any]) -> "RatlsContext":
 
     policy = parse_policy(read_argument(trust["policy"], max_bytes=POLICY_MAX, what="policy"))
     anchor = anchor_argument(trust["insecure_anchor"])
-    measurement = (
-        None if trust["bundle"] is None else check_bundle(trust["bundle"], runtimes=trusted_pins()).require_sound()
-    )
+    measurement = None if trust["bundle"] is None else _checked(trust["bundle"])
     source = trust["collateral_source"]
     return context(
         policy, anchor, measurement,
         lambda quote: client_collateral(quote, anchor=anchor, source=source, now=int(time.time())),
     )  # fmt: skip
+
+
+def _checked(bundle: str) -> Any:
+    from glasscase.bundle.check import check_bundle
+    from glasscase.cli.pinned import trusted_pins
+
+    return check_bundle(bundle, runtimes=trusted_pins()).require_sound()
 
 
 def _answer(out: Output, response: "http.client.HTTPResponse", peer: "LivePeer", output: str | None) -> int:

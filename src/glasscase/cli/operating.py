@@ -69,9 +69,14 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
         options["user"],
     )  # fmt: skip
     out.say(f"start     {backend}, as {request.name}")
-    started = starting.start(state_dir(), data_dir(), request, checked, now=int(time.time()), wait_s=wait)
-    _show_started(out, started)
-    return _stay(out, started) if foreground else exitcodes.OK
+    started: Started | None = None
+    try:
+        started = starting.start(state_dir(), data_dir(), request, checked, now=int(time.time()), wait_s=wait)
+        _show_started(out, started)
+        return _stay(out, started) if foreground else exitcodes.OK
+    finally:
+        if foreground and started is not None:
+            _end(started)
 
 
 @verb("restart", help="Stop an instance and start it again with the same bundle, address and account.")
@@ -90,8 +95,8 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> i
     from glasscase.hosting import starting
 
     started = starting.restart(
-        state_dir(), data_dir(), name, now=int(time.time()), wait_s=wait, stop_s=timeout, full=check == "full",
-        runtimes=trusted_pins(),
+        state_dir(), data_dir(), name, runtimes=trusted_pins(), now=int(time.time()), wait_s=wait, stop_s=timeout,
+        full=check == "full",
     )  # fmt: skip
     _show_started(out, started)
     return exitcodes.OK
@@ -300,16 +305,21 @@ def _show_started(out: Output, started: "Started") -> None:
 
 
 def _stay(out: Output, started: "Started") -> int:
-    """Show the log until the enclave ends; a signal to us stops it."""
-    from glasscase.hosting import launch, logs, state
+    """Show the log until the enclave ends."""
+    from glasscase.hosting import logs
 
-    try:
-        for line in logs.lines(started.place, follow=True):
-            out.say(escape(line))
-    finally:
-        with state.locked(started.place, wait_s=60):
-            launch.stop(started.place, started.record)
-    return exitcodes.OK if (found := started.place.status()) is not None and found.state == "stopped" else exitcodes.IO
+    for line in logs.lines(started.place, follow=True):
+        out.say(escape(line))
+    found = started.place.status()
+    return exitcodes.OK if found is not None and found.state == "stopped" else exitcodes.IO
+
+
+def _end(started: "Started") -> None:
+    """Stop the enclave of a command that ends, if it still runs."""
+    from glasscase.hosting import launch, state
+
+    with state.locked(started.place, wait_s=STOP_S):
+        launch.stop(started.place, started.record)
 
 
 def _collateral(place: "Place", backend: str, source: str | None, now: int) -> "Collateral | None":

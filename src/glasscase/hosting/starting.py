@@ -7,7 +7,7 @@ Source: docs/provisioning.md, "Launch".
 import contextlib
 import os
 import pwd
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ class Started:
     simulated: bool
 
 
-def check(bundle: Path, *, full: bool, runtimes: Iterable[RuntimePin]) -> CheckedBundle:
+def check(bundle: Path, *, full: bool, runtimes: Sequence[RuntimePin]) -> CheckedBundle:
     """Return the bundle if it is sound and signed; raises FormatError otherwise.
 
-    full: hash the blobs too. runtimes: the pins that the operator trusts.
+    full: hash the blobs too. runtimes: the pins that are trusted here.
     """
     checked = check_bundle(bundle, full=full, runtimes=runtimes).require_sound()
     if checked.sigstruct is None:
@@ -65,8 +65,8 @@ def start(
 
 
 def restart(
-    state_directory: Path, data_directory: Path, name: str, *, now: int, wait_s: float, stop_s: float, full: bool,
-    runtimes: Iterable[RuntimePin],
+    state_directory: Path, data_directory: Path, name: str,
+    *, runtimes: Sequence[RuntimePin], now: int, wait_s: float, stop_s: float, full: bool,
 ) -> Started:  # fmt: skip
     """Return the instance after it was stopped and started again with the same bundle, address and account.
 
