@@ -5,6 +5,7 @@ stand beside every color.
 """
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from glasscase.cli import exitcodes
@@ -31,8 +32,10 @@ _SUBJECTS = {
 }
 _ORDER = ("measurement", "signatures", "revocation", "platform", "enclave", "binding", "freshness", "instance",
           "statements", "engines")  # fmt: skip
+_SHOWN = 3  # failed checks of one subject in the summary
 _LATE = re.compile(r".*\.(stale|expired|old)")
 _FACTS = ("measurement", "platform", "freshness")  # shown without a policy too, when the quote is genuine
+_SIMULATOR_FMSPC = b"SIMULA"
 _COMMON = ("state.rollback", "machine.location", "code.intent", "time.inside")  # said in full by the report
 
 
@@ -80,6 +83,21 @@ def say_failure(verdict: "Verdict", source: str) -> None:
             text += f" ({check.observed})"
         error = VerificationError(check.id, text, hint=hint, verdict=verdict, undetermined=undetermined)
     report_error(error, as_json=False)
+    for hint in _further_hints(verdict, check.id if check else "", source):
+        sys.stderr.write(f"glasscase: hint: {escape(hint)}\n")
+
+
+def _further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
+    """Return further next steps for the failures that people meet most."""
+    if name == "root.certificate.unknown" and verdict.pck is not None and verdict.pck.fmspc == _SIMULATOR_FMSPC:
+        return ["this quote is by the simulator: --insecure-anchor ROOT.pem judges it, and says SIMULATED"]
+    if name == "policy.mrenclave.mismatch":
+        return ["have the other bundle? run: glasscase why BUNDLE OTHER"]
+    if _LATE.match(name) and verdict.core.latest_issue:
+        from glasscase.verify.rules import when
+
+        return [f"to judge the day it was made: glasscase verify {source} --at {when(verdict.core.latest_issue)} ..."]
+    return []
 
 
 def subject_of(name: str) -> str:
@@ -92,7 +110,9 @@ def _subject_lines(out: Output, verdict: "Verdict", name: str, checks: "list[Che
     if verdict.basis.policy is None and name in _FACTS and verdict.core.genuine:
         return [f"{out.paint('SEEN', 'dim')}  {name:<13} {escape(_summary(verdict, name))}"]
     if failed:
-        return [_failed_line(out, name, check) for check in failed]
+        lines = [_failed_line(out, name, check) for check in failed[:_SHOWN]]
+        more = len(failed) - _SHOWN
+        return [*lines, f"      {name:<13} and {more} more (--checks lists all)"] if more > 0 else lines
     if all(check.outcome == "not_applicable" for check in checks):
         return []
     if any(check.outcome == "not_reached" for check in checks):

@@ -306,3 +306,37 @@ def test_start_up_imports_little(desk):
     assert 0 == done.returncode
     assert set() == loaded & set(NOT_ON_START)
     assert "glasscase" in loaded and "click" in loaded
+
+
+@pytest.mark.parametrize("change", [
+    ["-O"], ["-OO"], ["-W", "error"], {"TZ": "Pacific/Kiritimati"}, {"TZ": "America/St_Johns"}, {"LC_ALL": "C"},
+    {"OPENSSL_CONF": "/nonexistent/openssl.cnf"}, {"PYTHONHASHSEED": "1"}, {"SSL_CERT_FILE": "/dev/null"},
+    {"GLASSCASE_POLICY": "any", "GLASSCASE_ANCHOR": "any", "SOURCE_DATE_EPOCH": "0"},
+], ids=str)  # fmt: skip
+def test_no_surrounding_changes_a_verdict(desk, change):
+    """Optimisation, warnings, time zone, locale and environment leave every byte of the verdict as it is."""
+    options, environment = (change, {}) if isinstance(change, list) else ([], change)
+    base = [desk.quote, "--collateral", desk.collateral, "--policy", desk.policy(), "--at", str(desk.at), "--json"]
+    _, wanted, _ = desk.run("verify", *base)
+    done = subprocess.run(
+        [sys.executable, *options, "-m", "glasscase", "verify", *base], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+    assert (0, "", wanted) == (done.returncode, done.stderr, done.stdout)
+
+
+@pytest.mark.parametrize("at", [
+    "1970-01-01T00:00:01Z", "2038-01-19T03:14:08Z", "2038-01-20T00:00:00Z", "2050-01-01T00:00:00Z", "2050-01-02T00:00:00Z",
+    "2106-02-07T06:28:16Z", "9999-12-31T23:59:59Z",
+])  # fmt: skip
+def test_far_times_are_judged_and_refused(desk, at):
+    """Times around the ends of calendars and of 32 bits give a verdict, never an accident."""
+    code, out, err = desk.run("verify", desk.quote, "--collateral", desk.collateral, "--policy", desk.policy(), "--at", at,
+                              "--json")  # fmt: skip
+    value = json.loads(out)
+
+    assert code in (2, 3) and value["status"] != "verified"
+    assert at == value["at"]
+    assert any(name.endswith((".expired", ".not_yet_valid")) for name in value["failed"])
+    assert "Traceback" not in err
