@@ -4,8 +4,6 @@ import pytest
 
 from glasscase.core import dcap
 
-pytest_plugins = ["glasscase.sim.fixtures"]
-
 
 @pytest.fixture(scope="session")
 def judge():
