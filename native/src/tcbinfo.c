@@ -45,6 +45,9 @@ GLASS_MUST_USE static glass_status components(uint8_t svn[COMPONENTS], glass_jso
                 GLASS_TRY(glass_json_uint(json, UINT8_MAX, &value));
                 svn[count] = (uint8_t)value;
                 found = true;
+            } else if (glass_slice_is(key, "category") || glass_slice_is(key, "type")) {
+                glass_slice name;
+                GLASS_TRY(glass_json_string(json, &name));
             } else {
                 GLASS_TRY(glass_json_skip(json));
             }

@@ -466,6 +466,8 @@ def platform_status(value, platform):
         require(isinstance(components, list) and len(components) == 16, "number of components")
         require(all(isinstance(item, dict) for item in components), "component")
         svns = tuple(whole(item.get("svn"), 0, 255) for item in components)
+        names = [item[key] for item in components for key in ("category", "type") if key in item]
+        require(all(isinstance(name, str) for name in names), "name of a component")
         status = text(level.get("tcbStatus"), "|".join(STATUSES))
         levels.append((svns, whole(tcb.get("pcesvn"), 0, 65535), status))
     require(len({item[:2] for item in levels}) == len(levels), "TCB level twice")

@@ -138,6 +138,8 @@ def _of_tcb_info() -> Iterator[Fault]:
         ("component-256", lambda c: [{"svn": 256}, *c[1:]]),
         ("component-text", lambda c: [{"svn": "16"}, *c[1:]]),
         ("component-boolean", lambda c: [{"svn": True}, *c[1:]]),
+        ("component-category-number", lambda c: [{**c[0], "category": 1}, *c[1:]]),
+        ("component-type-object", lambda c: [{**c[0], "type": {"svn": 16}}, *c[1:]]),
         ("component-without-svn", lambda c: [{"category": "BIOS"}, *c[1:]]),
     ):
         yield fault(what, levels, _components(change))
