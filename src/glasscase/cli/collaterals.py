@@ -67,10 +67,25 @@ def _fetch(out: Output, for_file: str, output: str, *, source: str, update: str,
 def _show(out: Output, file: str) -> int:
     from glasscase.collateral.model import FILE_MAX, parse_collateral
 
-    found = parse_collateral(read_argument(file, max_bytes=FILE_MAX, what="collateral"))
+    content = read_argument(file, max_bytes=FILE_MAX, what="collateral")
+    found = _of_evidence(content) or parse_collateral(content)
     value = _described(found)
     out.result(value, "\n".join(_lines(value)))
     return 0
+
+
+def _of_evidence(content: bytes) -> Any:
+    """Return the collateral inside evidence, or None if this is not evidence."""
+    from glasscase.errors import FormatError
+    from glasscase.evidence.format import parse_evidence
+
+    try:
+        evidence = parse_evidence(content)
+    except FormatError:
+        return None
+    if evidence.collateral is None:
+        raise FormatError("collateral.file.malformed", "this evidence holds no collateral", what="collateral")
+    return evidence.collateral
 
 
 def _described(found: Any) -> dict[str, Any]:

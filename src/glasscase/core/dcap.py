@@ -207,6 +207,11 @@ class CoreVerdict:
         rows = zip(DATED, self._facts.windows, strict=True)
         return {name: Window(row.start, row.end) for name, row in rows if row.known}
 
+    def window(self, name: str) -> Window | None:
+        """Return one of `windows` without making the others."""
+        row = self._facts.windows[DATED.index(name)]
+        return Window(row.start, row.end) if row.known else None
+
     @property
     def earliest_issue(self) -> int:
         """Return the earliest start of all windows, 0 if one is unknown."""

@@ -14,10 +14,15 @@ from glasscase.sgx.attributes import FLAG_DEBUG, REPORT_BODY_SIZE, REPORT_SIZE
 # ISVPRODID, ISVSVN, CONFIGSVN, reserved, ISVFAMILYID, REPORTDATA
 _LAYOUT = struct.Struct("<16sI12s16sQQ32s32s32s32s64sHHH42s16s64s")
 _RESERVED = (bytes(12), bytes(32), bytes(32), bytes(42))
-_SIZES = {
-    "cpu_svn": 16, "isv_ext_prod_id": 16, "mrenclave": 32, "mrsigner": 32, "config_id": 64, "isv_family_id": 16,
-    "report_data": 64,
-}  # fmt: skip
+_LENGTHS = (
+    16,
+    16,
+    32,
+    32,
+    64,
+    16,
+    64,
+)  # of CPUSVN, ISVEXTPRODID, MRENCLAVE, MRSIGNER, CONFIGID, ISVFAMILYID, REPORTDATA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +44,12 @@ class ReportBody:
     report_data: bytes
 
     def __post_init__(self) -> None:
-        for name, size in _SIZES.items():
-            if len(getattr(self, name)) != size:
-                raise FormatError("sgx.report.malformed", f"{name} must have {size} bytes", what="report")
+        lengths = (len(self.cpu_svn), len(self.isv_ext_prod_id), len(self.mrenclave), len(self.mrsigner),
+                   len(self.config_id), len(self.isv_family_id), len(self.report_data))  # fmt: skip
+        if lengths != _LENGTHS:
+            raise FormatError(
+                "sgx.report.malformed", f"byte fields have {lengths} bytes, not {_LENGTHS}", what="report"
+            )
 
     @property
     def debug(self) -> bool:

@@ -214,7 +214,7 @@ def _beacon_issued(case: _Case, claims: Claims | None) -> int | None:
             judged = dcap.verify(
                 evidence.quote, collateral=dcap.PreparedCollateral(items, case.asked.anchor.core), at=case.asked.at_unix
             )
-        window = judged.windows.get("tcb_info")
+        window = judged.window("tcb_info")
         if window is not None and _is_signed(judged):
             return window.start
     return None

@@ -80,7 +80,7 @@ def end_of_validity(basis: "Basis", core: "CoreVerdict") -> tuple[datetime | Non
         ("policy: crl_max_age", "pck_crl", policy.crl_max_age_s),
     )
     for what, item, limit in rows:
-        window = core.windows.get(item)
+        window = core.window(item)
         if window is None:
             return None, ""
         ends[what] = window.start + limit

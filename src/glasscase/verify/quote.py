@@ -5,6 +5,7 @@ arguments alone: no clock, no network, no environment, nothing remembered but si
 Source: docs/policy.md.
 """
 
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -50,14 +51,10 @@ class Question(NamedTuple):
     anchor: TrustAnchor
     policy: Policy | None
     at: datetime
+    at_unix: int  # whole seconds
     engine: str
     expected: Expected | None
     nonce: bytes | None
-
-    @property
-    def at_unix(self) -> int:
-        """Return the time in whole unix seconds."""
-        return (self.at - _EPOCH) // _SECOND
 
 
 _SECOND = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC) - _EPOCH
@@ -83,6 +80,7 @@ def question(
         anchor=anchor,
         policy=policy,
         at=at.astimezone(UTC),
+        at_unix=(at - _EPOCH) // _SECOND,
         engine=check_engine(engine),
         expected=expected_of(measurement),
         nonce=nonce,
@@ -111,13 +109,17 @@ def verify_quote(
 
 
 class Verifier:
-    """Judges many quotes under one anchor and policy; signatures of collateral are checked once and kept, verdicts never."""
+    """Judges many quotes under one anchor and policy; signatures of collateral are checked once and kept, verdicts never.
+
+    May be shared between threads.
+    """
 
     def __init__(self, *, anchor: TrustAnchor, policy: Policy | None) -> None:
         question(anchor=anchor, policy=policy, at=_EPOCH)
         self._anchor = anchor
         self._policy = policy
         self._prepared: dict[Collateral | None, dcap.PreparedCollateral] = {}
+        self._lock = threading.Lock()
 
     def verify_quote(
         self,
@@ -155,9 +157,10 @@ class Verifier:
         found = self._prepared.get(collateral)
         if found is None:
             found = prepare(collateral, self._anchor)
-            if len(self._prepared) >= PREPARED_MAX:
-                self._prepared.pop(next(iter(self._prepared)))
-            self._prepared[collateral] = found
+            with self._lock:
+                if len(self._prepared) >= PREPARED_MAX:
+                    self._prepared.pop(next(iter(self._prepared)))
+                self._prepared[collateral] = found
         return found
 
 

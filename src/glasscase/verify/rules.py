@@ -209,7 +209,7 @@ def collateral_findings(policy: Policy | None, core: "CoreVerdict", at_unix: int
     )
     found: dict[str, Finding] = {}
     for name, item, limit in rows:
-        window = core.windows.get(item)
+        window = core.window(item)
         found[name] = NOT_LOOKED_AT if window is None else age_finding(window.start, at_unix, limit)
     numbers = [number for number in (core.tcb_info_evaluation, core.qe_identity_evaluation) if number is not None]
     if len(numbers) < 2:

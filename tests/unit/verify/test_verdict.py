@@ -138,6 +138,16 @@ def test_raw_quotes_and_what_they_cannot_show(lab):
     assert ["statements.threshold.unmet"] == judge(statements_require=1, statements_keys=(bytes(32),))
 
 
+def test_without_a_policy_there_are_facts_and_no_verdict(lab):
+    """No policy: undetermined by that alone, with measurement and platform status to be read."""
+    verdict = auditor.verify_evidence(lab.evidence(), anchor=lab.anchor, policy=None, at=lab.time_at(lab.at))
+
+    assert (VerdictStatus.UNDETERMINED, ["policy.identity.unset"]) == (verdict.status, lab.failed(verdict))
+    assert (lab.mrenclave, "UpToDate") == (verdict.mrenclave, verdict.tcb_status)
+    with pytest.raises(VerificationError):
+        verdict.require()
+
+
 def test_many_quotes_at_once_give_the_same_verdicts(lab):
     """verify_many keeps the order and agrees with verify_quote, with one thread or several."""
     collateral = lab.collateral()
