@@ -16,6 +16,7 @@ from typing import Any
 import cffi
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+EPOCH = "1580601600"  # the time of every file in wheel and sdist (hatchling's own default), whatever the environment says
 ABI3_FLOOR = "0x030b0000"  # CPython 3.11, as requires-python says
 MODULE = "glasscase._native"
 REGION = re.compile(r"/\* cffi: begin \*/(.*?)/\* cffi: end \*/", re.DOTALL)
@@ -80,10 +81,13 @@ def compile_native(root: Path, target: Path) -> None:
 
 
 class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Compile the core and put it and the pins of reproducible/ into the wheel."""
+    """Compile the core and put it and the pins of reproducible/ into the wheel; an sdist gets its fixed time only."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile for a standard wheel into a temporary place, for an editable one into src/glasscase."""
+        os.environ["SOURCE_DATE_EPOCH"] = EPOCH
+        if self.target_name != "wheel":
+            return
         root = Path(self.root)
         pins = {str(root / "reproducible" / "runtime"): "glasscase/_pins/runtime"}
         if version == "editable":

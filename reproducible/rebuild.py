@@ -1,0 +1,242 @@
+"""Build things again under every variation of variations.toml and compare them byte by byte.
+
+Usage: python reproducible/rebuild.py [--what small,fastapi-fraud,flask-hello,wheel,sdist] [--only NAME,...] [--write]
+
+small: a bundle of a project made here, without a network. fastapi-fraud, flask-hello: bundles of the
+examples, locked once (network). wheel, sdist: glasscase itself. --write: put the digests of `small` into expected/.
+Exit 0 if all is the same and `small` is what expected/ says, 6 if anything differs.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+EXPECTED = HERE / "expected" / "small.toml"
+DIFFERS = 6
+NOBODY = 65534
+IGNORED = shutil.ignore_patterns(
+    ".git", ".venv", "build", "dist", "__pycache__", ".mypy_cache", ".ruff_cache", "*.so", ".nox"
+)
+
+
+def variations() -> list[dict]:
+    """Return the variations, the baseline first."""
+    return tomllib.loads((HERE / "variations.toml").read_text(encoding="utf-8"))["variation"]
+
+
+def workshop(root: Path):
+    """Return the small project of the tests, made in `root`."""
+    path = ROOT / "tests" / "unit" / "bundle" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("workshop", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = module.Workshop(root)
+    made.edit("encrypt = false", "encrypt = true")
+    return made
+
+
+def prepare(what: str, work: Path) -> Path:
+    """Make the sources of `what` once and return their directory."""
+    source = work / "source"
+    if what == "small":
+        workshop(work)
+        (work / "project").rename(source)
+    elif what in ("wheel", "sdist"):
+        shutil.copytree(ROOT, source, ignore=IGNORED)
+    else:
+        environment = os.environ | {"GLASSCASE_CACHE": str(work / "cache")}
+        base = [sys.executable, "-m", "glasscase"]
+        shutil.copytree(ROOT / "examples" / what, source)
+        (source / "keys").mkdir(exist_ok=True)
+        for kind, name in (("package", "package.key"), ("owner", "owner")):
+            subprocess.run(
+                [*base, "keygen", "--kind", kind, "-o", f"keys/{name}", "-q"], cwd=source, check=True, env=environment
+            )
+        subprocess.run([*base, "lock", "-q"], cwd=source, check=True, env=environment)
+    return source
+
+
+def copy_tree(source: Path, target: Path, variation: dict) -> None:
+    """Copy the sources in the order and with the times that the variation wants."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    if variation.get("order") == "reversed":
+        paths.reverse()
+    for path in paths:
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        copy.chmod(
+            0o600
+            if copy.suffix == ".key"
+            else 0o755
+            if os.access(path, os.X_OK) and path.stat().st_mode & 0o111
+            else 0o644
+        )
+        if "mtime" in variation:
+            os.utime(copy, (variation["mtime"], variation["mtime"]))
+
+
+def interpreter_for_others() -> str | None:
+    """Return a Python of this version that another user can run, or None."""
+    for path in (sys.executable, "/usr/bin/python3"):
+        code = "import sys; print(sys.version_info[:2])"
+        try:
+            done = subprocess.run(
+                [path, "-c", code],
+                user=NOBODY,
+                group=NOBODY,
+                extra_groups=[],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError:
+            continue
+        if done.returncode == 0 and done.stdout.strip() == str(sys.version_info[:2]):
+            return path
+    return None
+
+
+def command(what: str, target: Path, python: list[str], variation: dict) -> list[str]:
+    """Return the argv that builds `what` from the sources in `target` into target/../out."""
+    out = str(target.parent / "out")
+    python = [*python, *variation.get("flags", [])]
+    if what in ("wheel", "sdist"):
+        return [*python, "-m", "build", f"--{what}", "--no-isolation", "-o", out, str(target)]
+    jobs = ["--jobs", str(variation["jobs"])] if "jobs" in variation else []
+    return [*python, "-m", "glasscase", "build", str(target), "-o", out, "-q", *jobs]
+
+
+def run(what: str, source: Path, work: Path, variation: dict) -> dict[str, str] | None:
+    """Build under one variation and return path -> digest with mode; None if another user cannot be had here."""
+    python = sys.executable
+    if variation.get("user") == "other":
+        other = interpreter_for_others() if os.geteuid() == 0 else None
+        if other is None:
+            return None
+        python = other
+    base = work / f"run-{variation['name']}" / variation.get("directory", "here")
+    base.mkdir(parents=True)
+    copy_tree(source, base / "source", variation)
+    environment = {name: value for name, value in os.environ.items() if name not in variation.get("unset", [])}
+    environment |= variation.get("env", {}) | {
+        "GLASSCASE_CACHE": str(work / "cache"),
+        "GLASSCASE_DATA": str(base / "data"),
+    }
+    environment.setdefault("PATH", "/usr/bin:/bin")
+    if python != sys.executable:
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
+    options: dict = {"umask": variation.get("umask", 0o022)}
+    if variation.get("user") == "other":
+        for folder, names, files in os.walk(work):
+            for name in [".", *names, *files]:
+                os.chown(os.path.join(folder, name), NOBODY, NOBODY, follow_symlinks=False)
+        options |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    done = subprocess.run(
+        command(what, base / "source", [python], variation),
+        env=environment,
+        cwd=base,
+        capture_output=True,
+        check=False,
+        **options,
+    )
+    if done.returncode:
+        raise SystemExit(f"{what} under {variation['name']}: {done.stderr.decode(errors='replace')[-2000:]}")
+    found = digests(base / "out")
+    shutil.rmtree(work / f"run-{variation['name']}")
+    return found
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Return every path of a result with mode, time (of a bundle) and SHA-256."""
+    found = {}
+    bundle = (out / "bundle.json").is_file()
+    for path in sorted(out.rglob("*")):
+        facts = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "directory"
+        found[str(path.relative_to(out))] = f"{facts.st_mode:o} {facts.st_mtime_ns} {content}" if bundle else content
+    return found
+
+
+def expected_of(found: dict[str, str], out: Path) -> str:
+    """Return the text of expected/small.toml."""
+    import json
+
+    index = json.loads((out / "bundle.json").read_bytes())
+    return (
+        "# The bundle of the small project: it changes only when a format does; see README.md, how to move a pin.\n"
+        f'mrenclave = "{index["mrenclave"]}"\nbundle_id = "{found["bundle.json"].split()[-1]}"\n'
+        f"files = {len(index['files'])}\n"
+    )
+
+
+def compare(what: str, chosen: list[dict], say=print) -> tuple[int, int]:
+    """Build `what` under the variations; return how many ran and how many differ."""
+    with tempfile.TemporaryDirectory(prefix="glasscase-rebuild-") as name:
+        work = Path(name)
+        work.chmod(0o755)
+        source = prepare(what, work)
+        first = run(what, source, work, chosen[0])
+        ran, differing = 1, 0
+        for variation in chosen[1:]:
+            found = run(what, source, work, variation)
+            if found is None:
+                say(f"SKIP     {what:8} {variation['name']} (needs root and a Python that others can run)")
+                continue
+            ran += 1
+            wrong = sorted(path for path in first.keys() | found.keys() if first.get(path) != found.get(path))
+            if wrong:
+                differing += 1
+                say(f"DIFFERS  {what:8} {variation['name']}: {', '.join(wrong[:5])} ({len(wrong)} files)")
+                say(f"         baseline {first.get(wrong[0])}\n         here     {found.get(wrong[0])}")
+            else:
+                say(f"SAME     {what:8} {variation['name']}")
+        return ran, differing
+
+
+def check_expected(*, write: bool, say=print) -> int:
+    """Build `small` once and compare it with expected/; return 1 if it differs."""
+    with tempfile.TemporaryDirectory(prefix="glasscase-rebuild-") as name:
+        made = workshop(Path(name))
+        result = made.build("out")
+        text = expected_of(digests(Path(result.path)), Path(result.path))
+    if write:
+        EXPECTED.parent.mkdir(exist_ok=True)
+        EXPECTED.write_text(text, encoding="utf-8")
+    if text != EXPECTED.read_text(encoding="utf-8"):
+        say(f"DIFFERS  small    expected/small.toml\n{text}")
+        return 1
+    say("SAME     small    expected/small.toml")
+    return 0
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--what", default="small,fastapi-fraud,flask-hello,wheel,sdist")
+    parser.add_argument("--only", default="", help="names of variations besides the baseline")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    names = [name for name in arguments.only.split(",") if name]
+    chosen = [v for v in variations() if not names or v["name"] in ("baseline", *names)]
+    total = differing = 0
+    for what in arguments.what.split(","):
+        ran, wrong = compare(what, chosen)
+        total, differing = total + ran, differing + wrong
+        if what == "small":
+            differing += check_expected(write=arguments.write)
+    print(f"{total} builds, {differing} differ")
+    return DIFFERS if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
