@@ -8,6 +8,7 @@ Source: docs/stream-format.md.
 import os
 import stat as stat_module
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
 from glasscase._native import ffi, lib
@@ -214,9 +215,10 @@ def pump(
 
 
 class _Opened:
-    """The descriptor of a file opened for reading, closed at the end of the block."""
+    """The descriptor of a file opened for reading, closed at the end of the block; an OSError there is a StorageError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -228,8 +230,12 @@ class _Opened:
     def __enter__(self) -> int:
         return self._descriptor
 
-    def __exit__(self, *_failure: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._descriptor)
+        if isinstance(error, OSError):
+            raise storage_error(error, self._path) from None
 
 
 class _Pipe:

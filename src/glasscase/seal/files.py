@@ -197,10 +197,9 @@ class OpenedPackage:
             return
         source = self._open_blob(entry.blob)
         try:
-            header = os.pread(source, HEADER_SIZE, 0)
-            _check_header(header, entry.header, entry.path)
+            _check_header(_read_up_to(source, HEADER_SIZE), entry.header, entry.path)
             message = decrypt_accepted(
-                accept(header, key=Key(entry.key)), source, output, size=entry.size, threads=threads, digest=True,
+                accept(entry.header, key=Key(entry.key)), source, output, size=entry.size, threads=threads, digest=True,
                 progress=progress,
             )  # fmt: skip
         finally:

@@ -439,3 +439,45 @@ def test_expand_is_hkdf():
     for size in (1, 16, 24, 32, 64):
         assert stream_oracle.expand(KEY, b"info" * size, size) == Key(KEY).expand(b"info" * size, size)
     assert stream_oracle.key_id(KEY) == Key(KEY).id
+
+
+def forged_large(path, size, wanted):
+    """Write a file of `size` zero bytes of which only header and the chunks of `wanted` are there; the rest is a hole."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    header = stream.Encryptor(KEY, size=size).message.header
+    secret = stream_oracle.expand(
+        KEY, stream_oracle.LABEL + header[72:96] + b"glasscase/v1\0" + header[:72] + bytes(4), 76
+    )
+    gcm, nonce = AESGCM(secret[:32]), int.from_bytes(secret[32:44], "big")
+    last = size // CHUNK_SIZE
+    with path.open("wb") as file:
+        file.write(header)
+        for number in sorted({*wanted, last}):
+            plain = bytes(CHUNK_SIZE if number < last else size % CHUNK_SIZE)
+            file.seek(HEADER_SIZE + number * SEALED_CHUNK)
+            file.write(gcm.encrypt((nonce ^ number).to_bytes(12, "big"), plain, None))
+
+
+@pytest.mark.parametrize("size", [2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 2**40 + 7])
+def test_large_offsets(size, tmp_path):
+    """Offsets, sizes and chunk numbers beyond 31 and 32 bits are right; a hole is not zeros but a forged chunk."""
+    last = size // CHUNK_SIZE
+    forged_large(tmp_path / "f", size, {last - 1, 2**31 // CHUNK_SIZE - 1})
+    with stream.open_encrypted(tmp_path / "f", key=KEY) as reader:
+        assert size == reader.size
+        assert bytes(1000) == reader.pread(5000, size - 1000)
+        assert bytes(CHUNK_SIZE + size % CHUNK_SIZE) == reader.pread(10**6, (last - 1) * CHUNK_SIZE)
+        assert bytes(10) == reader.pread(10, 2**31 - 11 if size > 2**31 else size - 10)
+        with pytest.raises(FormatError, match="chunk 7 "):
+            reader.pread(1, 7 * CHUNK_SIZE)
+
+
+@pytest.mark.long
+def test_four_gigabytes(tmp_path):
+    """A sparse file of 2^32 + 1 bytes goes through descriptors both ways."""
+    with (tmp_path / "in").open("wb") as file:
+        file.truncate(2**32 + 1)
+    stream.encrypt_file(tmp_path / "in", tmp_path / "f", key=KEY)
+    assert chunks.sealed_size(2**32 + 1) == (tmp_path / "f").stat().st_size
+    assert 2**32 + 1 == stream.decrypt_file(tmp_path / "f", None, key=KEY).size

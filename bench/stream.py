@@ -1,0 +1,382 @@
+"""How fast files are encrypted and read, through the public Python API, against cp, age, pyrage, tink and a plain AES-GCM loop.
+
+All run interleaved on one file in memory (--dir, default /dev/shm), medians count. A spin loop runs between the rounds: if the
+machine was too busy for it to keep its speed, nothing is reported but that (exit 3), unless --busy. Exit 1: below a target.
+Peers are installed by this program: age through apt-get when it is root, pyrage and tink into a temporary environment.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from glasscase import provider
+from glasscase.core import chunks, handles, stream
+from glasscase.seal.files import open_package
+from glasscase.seal.package import build_package, source_of
+from tests.oracle import stream_oracle
+
+KEY = os.urandom(32)
+SPIN_SPREAD = 1.15  # slowest over fastest spin, above which the machine is called busy
+NOISE = 0.95  # of a ratio
+PEER = """
+import io, os, sys, time
+root = sys.argv[1]
+def pyrage():
+    import pyrage
+    me = pyrage.x25519.Identity.generate()
+    return (lambda: pyrage.encrypt_file(root + "/plain", root + "/pyrage", [me.to_public()]),
+            lambda: pyrage.decrypt_file(root + "/pyrage", root + "/out", [me]))
+def tink():
+    import tink
+    from tink import streaming_aead
+    streaming_aead.register()
+    one = tink.new_keyset_handle(streaming_aead.streaming_aead_key_templates.AES256_GCM_HKDF_1MB)
+    one = one.primitive(streaming_aead.StreamingAead)
+    def copy(source, target):
+        while part := source.read(1 << 20):
+            target.write(part)
+    def encrypt():
+        with open(root + "/plain", "rb") as source, one.new_encrypting_stream(open(root + "/tink", "wb"), b"") as target:
+            copy(source, target)
+    def decrypt():
+        with one.new_decrypting_stream(open(root + "/tink", "rb"), b"") as source, open(root + "/out", "wb") as target:
+            copy(source, target)
+    return encrypt, decrypt
+encrypt, decrypt = {"pyrage": pyrage, "tink": tink}[sys.argv[2]]()
+print("ready", flush=True)
+for line in sys.stdin:
+    work = encrypt if line.strip() == "encrypt" else decrypt
+    begin, cpu = time.perf_counter(), time.process_time()
+    work()
+    print(time.perf_counter() - begin, time.process_time() - cpu, flush=True)
+"""
+
+
+class Clock:
+    """Wall and CPU seconds of every run, by name, and the spin loop between them."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, list[tuple[float, float]]] = {}
+        self.spins: list[float] = []
+
+    def run(self, name: str, work: Callable[[], tuple[float, float] | None]) -> None:
+        """Time `work`, which may bring its own two numbers."""
+        before, begin = os.times(), time.perf_counter()
+        own = work()
+        wall, after = time.perf_counter() - begin, os.times()
+        cpu = sum(after[:4]) - sum(before[:4])
+        self.runs.setdefault(name, []).append(own or (wall, cpu))
+
+    def spin(self) -> None:
+        """Measure the machine."""
+        begin = time.perf_counter()
+        sum(range(2_000_000))
+        self.spins.append(time.perf_counter() - begin)
+
+    def wall(self, name: str) -> float:
+        """Return the median of the wall times."""
+        return statistics.median(run[0] for run in self.runs[name])
+
+    def cpu(self, name: str) -> float:
+        """Return the median of the CPU times."""
+        return statistics.median(run[1] for run in self.runs[name])
+
+
+class Peer:
+    """A Python peer in an environment of its own."""
+
+    def __init__(self, python: Path, root: Path, name: str) -> None:
+        self._process = subprocess.Popen(
+            [python, "-c", PEER, root, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.ready = self._process.stdout.readline() == "ready\n"  # type: ignore[union-attr]
+
+    def run(self, what: str) -> tuple[float, float]:
+        """Return wall and CPU seconds of one run."""
+        self._process.stdin.write(what + "\n")  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+        wall, cpu = self._process.stdout.readline().split()  # type: ignore[union-attr]
+        return float(wall), float(cpu)
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def peers(root: Path, place: Path) -> dict[str, Peer]:
+    """Install pyrage and tink and start them; say which are not to be had."""
+    venv.create(place, with_pip=True)
+    python = place / "bin" / "python"
+    found = {}
+    for name in ("pyrage", "tink"):
+        done = subprocess.run([python, "-m", "pip", "install", "-q", name], capture_output=True, check=False)
+        peer = Peer(python, root, name) if done.returncode == 0 else None
+        if peer is None or not peer.ready:
+            print(f"stream: {name} cannot be installed here", file=sys.stderr)
+        else:
+            found[name] = peer
+    return found
+
+
+def age(root: Path) -> tuple[list[str], list[str]] | None:
+    """Return the commands of age, installed if need be."""
+    if shutil.which("age") is None and os.getuid() == 0:
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "age"], capture_output=True, check=False
+        )
+    if shutil.which("age") is None:
+        print("stream: age is not installed: apt-get install age", file=sys.stderr)
+        return None
+    identity = root / "age-key"
+    subprocess.run(["age-keygen", "-o", identity], capture_output=True, check=True)
+    recipient = subprocess.run(
+        ["age-keygen", "-y", identity], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return (
+        ["age", "-e", "-r", recipient, "-o", f"{root}/age", f"{root}/plain"],
+        ["age", "-d", "-i", str(identity), "-o", f"{root}/out", f"{root}/age"],
+    )
+
+
+def loop_encrypt(root: Path) -> None:
+    """The plain loop: read 1 MiB, AES-GCM, write."""
+    gcm = AESGCM(KEY)
+    with (root / "plain").open("rb") as source, (root / "loop").open("wb") as target:
+        number = 0
+        while part := source.read(1 << 20):
+            target.write(gcm.encrypt(number.to_bytes(12, "big"), part, None))
+            number += 1
+
+
+def loop_decrypt(root: Path) -> None:
+    """The plain loop backwards."""
+    gcm = AESGCM(KEY)
+    with (root / "loop").open("rb") as source, (root / "out").open("wb") as target:
+        number = 0
+        while part := source.read((1 << 20) + 16):
+            target.write(gcm.decrypt(number.to_bytes(12, "big"), part, None))
+            number += 1
+
+
+def whole_files(clock: Clock, root: Path, rounds: int) -> None:
+    """Files of 1 GiB, everybody in turn."""
+    plain, sealed = root / "plain", root / "sealed"
+    commands = age(root)
+    with tempfile.TemporaryDirectory() as place:
+        others = peers(root, Path(place))
+        for _ in range(rounds):
+            clock.spin()
+            clock.run("cp", lambda: _command("cp", plain, root / "out"))
+            clock.run("encrypt", lambda: _void(provider.encrypt_file(plain, sealed, key=KEY, threads=2)))
+            clock.run("decrypt", lambda: _void(provider.decrypt_file(sealed, root / "out", key=KEY, threads=2)))
+            clock.run("verify", lambda: _void(stream.decrypt_file(sealed, None, key=KEY, threads=2)))
+            clock.run("loop encrypt", lambda: loop_encrypt(root))
+            clock.run("loop decrypt", lambda: loop_decrypt(root))
+            clock.run("package", lambda: package(root))
+            for name, peer in others.items():
+                for what in ("encrypt", "decrypt"):
+                    clock.run(f"{name} {what}", lambda peer=peer, what=what: peer.run(what))  # type: ignore[misc]
+            if commands is not None:
+                clock.run("age encrypt", lambda: _command(*commands[0]))
+                clock.run("age decrypt", lambda: _command(*commands[1]))
+            clock.spin()
+        for peer in others.values():
+            peer.stop()
+
+
+def package(root: Path) -> None:
+    """Digest and encrypt the file as a lazily read model."""
+    shutil.rmtree(root / "package", ignore_errors=True)
+    (root / "package").mkdir()
+    build_package([source_of(root / "plain", "model", lazy=True)], key=KEY, out_dir=root / "package", threads=2)
+
+
+def random_access(clock: Clock, root: Path, rounds: int) -> dict[str, float]:
+    """Reads of 4 KiB and of everything, with and without leaf check; opening a file of 50 GB."""
+    size = (root / "plain").stat().st_size
+    buffer, small = bytearray(size), bytearray(4096)
+    offsets = [random.Random(1).randrange(size - 4096) for _ in range(3000)]
+    found = {}
+    package(root)
+    with (
+        provider.open_encrypted(root / "sealed", key=KEY) as plain,
+        open_package(root / "package", key=KEY).open("model") as lazy,
+    ):
+        for name, reader in (("read 4 KiB", plain), ("read 4 KiB, leaf", lazy)):
+            times = []
+            for offset in offsets:
+                begin = time.perf_counter()
+                reader.pread_into(small, offset)
+                times.append(time.perf_counter() - begin)
+            found[name] = statistics.median(times) * 1e6
+        for _ in range(rounds):
+            clock.run("lazy, leaf", lambda: _void(lazy.pread_into(buffer, 0, threads=2)))
+            clock.run("lazy", lambda: _void(plain.pread_into(buffer, 0, threads=2)))
+    found["open 50 GB"] = open_sparse(root, 50 * 10**9)
+    return found
+
+
+def open_sparse(root: Path, size: int) -> float:
+    """Return the microseconds of opening a sparse file of which only header and last chunk are there."""
+    header = stream.Encryptor(KEY, size=size).message.header
+    context = b"glasscase/v1\0" + header[:72] + bytes(4)
+    secret = stream_oracle.expand(KEY, stream_oracle.LABEL + header[72:96] + context, 76)
+    number = size // chunks.CHUNK_SIZE
+    nonce = (int.from_bytes(secret[32:44], "big") ^ number).to_bytes(12, "big")
+    last = AESGCM(secret[:32]).encrypt(nonce, bytes(size % chunks.CHUNK_SIZE), None)
+    path = root / "sparse"
+    with path.open("wb") as file:
+        file.write(header)
+        file.seek(128 + number * (chunks.CHUNK_SIZE + 16))
+        file.write(last)
+    times = []
+    for _ in range(20):
+        begin = time.perf_counter()
+        with provider.open_encrypted(path, key=KEY) as reader:
+            times.append(time.perf_counter() - begin)
+            if reader.size != size:
+                raise RuntimeError("the size is wrong")
+    path.unlink()
+    return statistics.median(times) * 1e6
+
+
+def small_files(root: Path) -> float:
+    """Return the seconds of encrypting 10,000 files of 4 KiB, each by one call of the public function."""
+    folder = root / "small"
+    (folder / "out").mkdir(parents=True)
+    for number in range(10_000):
+        (folder / str(number)).write_bytes(os.urandom(4096))
+    begin = time.perf_counter()
+    for number in range(10_000):
+        provider.encrypt_file(f"{folder}/{number}", f"{folder}/out/{number}", key=KEY, threads=1)
+    taken = time.perf_counter() - begin
+    shutil.rmtree(folder)
+    return taken
+
+
+MEMORY = """
+import os, sys
+from glasscase import provider
+with open(sys.argv[1], "wb") as file:
+    file.truncate(int(sys.argv[3]))
+provider.encrypt_file(sys.argv[1], sys.argv[2], key=bytes(32), threads=2)
+provider.decrypt_file(sys.argv[2], sys.argv[1], key=bytes(32), threads=2)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def memory(folder: Path, size: int) -> float:
+    """Return the peak MiB of a process that encrypts and decrypts a file of `size` zero bytes on a disk."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, f"{place}/plain", f"{place}/sealed", str(size)], capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+    return int(done.stdout) / 1024
+
+
+def _command(*words: object) -> None:
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+
+
+def _void(_value: object) -> None:
+    return None
+
+
+def report(clock: Clock, numbers: dict[str, float], size: int) -> list[dict[str, object]]:
+    """Return every figure with its target."""
+    rows: list[dict[str, object]] = []
+
+    def row(name: str, value: float, unit: str, target: float, *, least: bool) -> None:
+        good = value >= target * NOISE if least else value <= target
+        rows.append({"what": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good})
+
+    base = clock.wall("cp")
+    for name, target in (
+        ("encrypt", 1.0), ("decrypt", 1.0), ("verify", 1.6), ("package", 0.35), ("lazy, leaf", 0.5),
+    ):  # fmt: skip
+        row(f"{name} / cp", base / clock.wall(name), "x", target, least=True)
+    for peer, encrypt, decrypt in (("age", 2.3, 2.8), ("loop", 1.5, 1.5), ("pyrage", 0, 0), ("tink", 0, 0)):
+        for what, target in (("encrypt", encrypt), ("decrypt", decrypt)):
+            if f"{peer} {what}" in clock.runs:
+                ratio = clock.wall(f"{peer} {what}") / clock.wall(what)
+                row(f"{what} / {peer}", ratio, "x", target, least=True)
+    for name, unit, limit in (
+        ("read 4 KiB", "us", 12), ("read 4 KiB, leaf", "us", 30), ("open 50 GB", "us", 1000),
+        ("10,000 files of 4 KiB", "s", 1.0), ("peak memory", "MiB", 64),
+    ):  # fmt: skip
+        if name in numbers:
+            row(name, numbers[name], unit, limit, least=False)
+    for name in clock.runs:
+        rate = size / clock.wall(name) / 1e9
+        rows.append({
+            "what": name, "value": round(clock.wall(name), 3), "unit": "s", "cpu": round(clock.cpu(name), 3),
+            "gb_per_s": round(rate, 2),
+        })  # fmt: skip
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; 1 below a target, 3 if the machine was busy."""
+    parser = argparse.ArgumentParser(prog="bench/run.py stream")
+    parser.add_argument("--dir", default="/dev/shm", help="where the files are; a file system in memory")
+    parser.add_argument("--size", type=int, default=1 << 30, help="bytes of the file")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--huge", metavar="DIR", help="also the peak memory at 20 GiB, on this disk (40 GiB free)")
+    parser.add_argument("--busy", action="store_true", help="report also if the machine was busy")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    clock = Clock()
+    with tempfile.TemporaryDirectory(dir=options.dir) as place:
+        root = Path(place)
+        with (root / "plain").open("wb") as file:
+            for _ in range(options.size >> 20):
+                file.write(os.urandom(1 << 20))
+        whole_files(clock, root, options.rounds)
+        numbers = random_access(clock, root, options.rounds)
+        for name in ("plain", "sealed", "out", "loop", "age", "pyrage", "tink"):
+            (root / name).unlink(missing_ok=True)
+        numbers["10,000 files of 4 KiB"] = small_files(root)
+        clock.spin()
+    numbers["peak memory"] = memory(Path(options.huge or options.dir), 20 << 30 if options.huge else 1 << 30)
+    spread = max(clock.spins) / min(clock.spins)
+    rows = report(clock, numbers, options.size)
+    busy = spread > SPIN_SPREAD
+    if busy and not options.busy:
+        print(
+            f"stream: the machine was busy (spin loop {spread:.2f} x slower at times): no figures; see --busy",
+            file=sys.stderr,
+        )
+        return 3
+    if options.json:
+        print(json.dumps({"libcrypto": handles.libcrypto_version(), "spin": spread, "rows": rows}, indent=2))
+    else:
+        print(f"{handles.libcrypto_version()}, spin spread {spread:.2f}{' (BUSY)' if busy else ''}")
+        for entry in rows:
+            if "target" in entry:
+                verdict = "ok" if entry["ok"] else "BELOW"
+                print(
+                    f"{entry['what']!s:28} {entry['value']:9} {entry['unit']:4} target {entry['target']:<6} {verdict}"
+                )
+            else:
+                print(f"{entry['what']!s:28} {entry['value']:9} s    cpu {entry['cpu']:<8} {entry['gb_per_s']} GB/s")
+    return 0 if all(entry.get("ok", True) for entry in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
