@@ -82,6 +82,7 @@ class TableFinder:
         self._table = table
         self._library = library
         self._application: Table = {}
+        self._listed = False
         self._taken = {name.partition(".")[0] for name in table} | set(sys.stdlib_module_names)
         self._taken |= set(sys.builtin_module_names)
 
@@ -94,17 +95,20 @@ class TableFinder:
         """Return the spec of a module, or None if it does not exist."""
         if name in self._table:
             kind, place = self._table[name]
-            return spec_of(name, kind, place)
+            return spec_of(name, kind, place, ending=True)
         if name in self._application:
             kind, place = self._application[name]
-            return spec_of(name, kind, place)
+            return spec_of(name, kind, place, ending=self._listed)
         if not self._library:
             return None
         where = self._library if path is None else [entry for entry in path if self._is_library(entry)]
         return _frozen_importlib_external.PathFinder.find_spec(name, where) if where else None
 
-    def add_application(self, modules: "Table") -> None:
+    def add_application(self, modules: "Table", *, listed: bool) -> None:
         """Add the application's modules, name to (kind, path); none may shadow a module of the table.
+
+        listed: they are files of the table, so an absent one ends the process; else they came out of the package and an
+        error about them stays one, because the host cannot reach them and their names are not for its log.
 
         Raises ImportError naming the first that would.
         """
@@ -112,6 +116,7 @@ class TableFinder:
             if name.partition(".")[0] in self._taken:
                 raise ImportError(f"the application's module {name} would shadow one of the enclave", name=name)
         self._application.update(modules)
+        self._listed = listed
 
     def find_distributions(self, *arguments: "Any", **keywords: "Any") -> "Any":
         """Return what importlib.metadata finds below sys.path."""
@@ -126,13 +131,16 @@ class TableFinder:
         return any(entry == place or entry.startswith(place + "/") for place in self._library)
 
 
-def spec_of(name: str, kind: str, place: str) -> _frozen_importlib.ModuleSpec:
-    """Return the spec of a module of one kind at one place."""
+def spec_of(name: str, kind: str, place: str, *, ending: bool) -> _frozen_importlib.ModuleSpec:
+    """Return the spec of a module of one kind at one place. ending: a failure to load it ends the process."""
     if kind == "n":
         spec = _frozen_importlib.ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = [place]
         return spec
-    loader = (ExtensionLoader if kind == "x" else SourceLoader)(name, place)
+    plain = _frozen_importlib_external
+    extension = ExtensionLoader if ending else plain.ExtensionFileLoader
+    source = SourceLoader if ending else plain.SourceFileLoader
+    loader = extension(name, place) if kind == "x" else source(name, place)
     spec = _frozen_importlib.ModuleSpec(name, loader, origin=place, is_package=kind == "p")
     spec.has_location = True
     if kind == "p":

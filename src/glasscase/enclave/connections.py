@@ -81,6 +81,7 @@ class GuardedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         """Hand the connection to the WebSocket protocol, which has its own timers."""
         self._stop_waiting()
+        self._guard.count -= 1  # its connection_lost goes to the other protocol
         super().handle_websocket_upgrade(event)
 
     def _should_upgrade(self) -> bool:

@@ -5,6 +5,7 @@ Source: docs/provisioning.md, "Instance files".
 """
 
 import hashlib
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import Any
 
 from glasscase.codec import strictjson
 from glasscase.codec.hexid import from_hex
-from glasscase.codec.record import take_map
+from glasscase.codec.record import take_list, take_map
 from glasscase.errors import Error, FormatError, StorageError
-from glasscase.evidence.attestation import check_san
+from glasscase.evidence.attestation import SAN_MAX, check_san
 from glasscase.fs.atomic import read_file, write_file
 
 INSTANCE_MAX = 64 * 1024  # bytes of instance.json and of a beacon
@@ -51,7 +52,9 @@ def parse_instance(data: bytes) -> InstanceFile:
             required={"port": int, "host": str, "san": list, "timeout": int},
             optional={"nonce": str, "beacon": str},
         )
-        san = check_san(fields["san"])
+        san = check_san(
+            [_canonical(name) for name in take_list(fields["san"], str, what="san", reason=_REASON, limit=SAN_MAX)]
+        )
         nonce = from_hex(fields["nonce"], 32, "nonce") if "nonce" in fields else None
     except FormatError as error:
         raise FormatError(_REASON, error.message) from None
@@ -63,6 +66,14 @@ def parse_instance(data: bytes) -> InstanceFile:
         raise FormatError(_REASON, f"timeout {fields['timeout']} is not between 1 and {TIMEOUT_MAX_S} seconds")
     beacon = beacon_digest(fields["beacon"]) if "beacon" in fields else None
     return InstanceFile(fields["port"], fields["host"], san, fields["timeout"], nonce, beacon)
+
+
+def _canonical(name: str) -> str:
+    """Return an IP address in its one spelling, which is how it comes back out of a certificate; a host name as it is."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name
 
 
 def beacon_digest(text: str) -> bytes:

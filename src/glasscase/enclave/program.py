@@ -113,7 +113,7 @@ class Program:
     async def provision(self, envelope: bytes) -> bytes:
         """Return the receipt of an accepted envelope; raises Error for any other."""
         acceptance = await self._work(partial(self._accept, envelope))
-        if acceptance.fresh and self._accepted is not None and not self._accepted.done():
+        if self._accepted is not None and not self._accepted.done():
             self._accepted.set_result(acceptance)
         return acceptance.receipt
 
@@ -124,7 +124,10 @@ class Program:
     # the life
 
     async def _live(self) -> int:
-        self._accepted = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._accepted = loop.create_future()
+        if self._config.encrypt:
+            loop.set_exception_handler(_report_quietly)
         self._server = make_server(
             self._gateway, self._context, self._config.server, host=self._instance.host, port=self._instance.port,
             ready=self._listening,
@@ -169,7 +172,9 @@ class Program:
         self._hand_over(acceptance)
         self._unpacker.expose(acceptance.package)
         options = self._config.server
-        loaded = load_application(self._config.entry, self._config.interface, threads=options.app_threads)
+        loaded = load_application(
+            self._config.entry, self._config.interface, threads=options.app_threads, drain_s=options.drain
+        )
         async with loaded:
             self._gateway.open(loaded.application, loaded.state)
             self._keeper.enter(State.SERVING)
@@ -197,7 +202,7 @@ class Program:
     def _accept(self, envelope: bytes) -> Acceptance:
         try:
             acceptance = self._provisioner.accept(envelope)
-        except Error:
+        except Exception:
             _log.warning("an envelope was refused")
             raise
         if acceptance.fresh:
@@ -241,6 +246,12 @@ class Program:
     async def _work(self, call: Callable[[], _T]) -> _T:
         """Run what blocks in the one worker thread of ours."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
+
+
+def _report_quietly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio could not deliver; its own text would show names and values of secret code."""
+    error = context.get("exception")
+    _log.error("an error in the event loop", exc_info=error if isinstance(error, Exception) else None)
 
 
 def prepare(places: Places) -> None:

@@ -34,7 +34,10 @@ class Quoter:
         """Return what EREPORT says of this enclave, targeted at itself. Raises StorageError("enclave.device.failed")."""
         report_data = os.urandom(REPORT_DATA_SIZE)
         with self._lock:
-            self._write("target_info", self._read("my_target_info", TARGET_INFO_SIZE))
+            target = self._read("my_target_info", TARGET_INFO_SIZE)
+            if len(target) != TARGET_INFO_SIZE:
+                raise _failed("my_target_info", "it cannot be read", None)
+            self._write("target_info", target)
             self._write("user_report_data", report_data)
             return own_report(self._await("report", range(REPORT_SIZE, REPORT_SIZE + 1), 0, report_data))
 

@@ -32,9 +32,13 @@ class Redactor:
         """Give the numbers of the secret files, absolute path to number."""
         self._numbers = dict(files)
 
+    def hides(self, path: str) -> bool:
+        """Return whether this is a file of secret code."""
+        return path.startswith(self._directory)
+
     def place(self, path: str, line: int | None) -> str:
         """Return the text of one position."""
-        if path.startswith(self._directory):
+        if self.hides(path):
             path = f"app#{self._numbers.get(path, '?')}"
         return f"{path}:{line or 0}"
 
@@ -56,8 +60,7 @@ class Redactor:
 
 def install(redactor: Redactor) -> None:
     """Make the interpreter and the standard library speak through `redactor` from now on."""
-    linecache.getlines = _no_lines
-    linecache.updatecache = _no_lines
+    _install_lines(redactor)
     logging.raiseExceptions = False
     _install_tracebacks(redactor)
 
@@ -108,5 +111,10 @@ def _install_tracebacks(redactor: Redactor) -> None:
     traceback.StackSummary.format = stack  # type: ignore[method-assign]
 
 
-def _no_lines(*_arguments: Any, **_keywords: Any) -> list[str]:
-    return []
+def _install_lines(redactor: Redactor) -> None:
+    update = linecache.updatecache
+
+    def lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+        return [] if redactor.hides(filename) else update(filename, module_globals)
+
+    linecache.updatecache = lines

@@ -104,8 +104,9 @@ def make_server(
 class LoadedApplication:
     """The owner's application and its lifespan. Use `async with`: it starts on entry and is shut down on exit."""
 
-    def __init__(self, application: Application, *, lifespan: bool) -> None:
+    def __init__(self, application: Application, *, lifespan: bool, drain_s: float) -> None:
         self.application = application
+        self._drain_s = drain_s
         self.state: dict[str, Any] = {}
         self._lifespan = LifespanOn(_lifespan_config(application)) if lifespan else None
 
@@ -119,13 +120,16 @@ class LoadedApplication:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Run the application's shutdown."""
+        """Run the application's shutdown, for as long as the drain allows."""
         if self._lifespan is not None:
-            await self._lifespan.shutdown()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_s):
+                    await self._lifespan.shutdown()
 
 
-def load_application(entry: str, interface: str, *, threads: int) -> LoadedApplication:
-    """Import `module:attribute` and return the application. threads: how many may run handlers at a time.
+def load_application(entry: str, interface: str, *, threads: int, drain_s: float) -> LoadedApplication:
+    """Import `module:attribute` and return the application. threads: how many may run handlers at a time; drain_s: seconds
+    that its shutdown may take.
 
     Must be called in the running event loop. Raises UsageError("enclave.app.failed") if there is no such application; what
     the application's own code raises passes through.
@@ -149,9 +153,9 @@ def load_application(entry: str, interface: str, *, threads: int) -> LoadedAppli
         from a2wsgi import WSGIMiddleware
 
         wrapped: Any = WSGIMiddleware(found, workers=handlers)
-        return LoadedApplication(wrapped, lifespan=False)
+        return LoadedApplication(wrapped, lifespan=False, drain_s=drain_s)
     _limit_anyio(handlers)
-    return LoadedApplication(found, lifespan=True)
+    return LoadedApplication(found, lifespan=True, drain_s=drain_s)
 
 
 class _AppThreads(ThreadPoolExecutor):

@@ -77,7 +77,7 @@ class Unpacker:
                 if entry.path.startswith(APP) and entry.type == "f"
             ]
         try:
-            self._finder.add_application(modules_of(files, place))
+            self._finder.add_application(modules_of(files, place), listed=package is None)
         except ImportError as error:
             raise UsageError("enclave.app.failed", str(error)) from None
         sys.path.append(place)

@@ -77,9 +77,8 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.fixture(scope="session")
-def site_paths():
-    """Return the paths below rootfs/ of the packages that an enclave may need."""
+def wheel_files():
+    """Return the paths of the files of PACKAGES, relative to the directory of wheels."""
     paths = []
     for entry in sorted(SITE.iterdir()):
         name = entry.name
@@ -87,7 +86,13 @@ def site_paths():
             paths.append(name)
         elif entry.is_dir() and (name in PACKAGES or name.endswith((".dist-info", ".libs"))):
             paths += [str(file.relative_to(SITE)) for file in entry.rglob("*") if file.is_file()]
-    return [f"rootfs/opt/site/{path}" for path in paths if "__pycache__" not in path]
+    return [path for path in paths if "__pycache__" not in path]
+
+
+@pytest.fixture(scope="session")
+def site_paths():
+    """Return the paths below rootfs/ of the packages that an enclave may need."""
+    return [f"rootfs/opt/site/{path}" for path in wheel_files()]
 
 
 @pytest.fixture(scope="session")

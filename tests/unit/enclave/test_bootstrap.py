@@ -182,9 +182,9 @@ def test_an_application_may_not_shadow(root):
     """Names of the table, of the standard library and of built-in modules are taken."""
     body = (
         "for name in ('alone', 'pack.more', 'space.more', 'json', 'sys', 'email.own'):\n"
-        "    try:\n        finder.add_application({name: ('m', '/x')})\n"
+        "    try:\n        finder.add_application({name: ('m', '/x')}, listed=True)\n"
         "    except ImportError as error:\n        print(error.name)\n"
-        "finder.add_application({'mine': ('m', sys.argv[2] + '/opt/site/alone.py')})\nimport mine\nprint(mine.value)"
+        "finder.add_application({'mine': ('m', sys.argv[2] + '/opt/site/alone.py')}, listed=True)\nimport mine\nprint(mine.value)"
     )
 
     assert (0, "alone\npack.more\nspace.more\njson\nsys\nemail.own\n1\n") == root.run(body)[:2]

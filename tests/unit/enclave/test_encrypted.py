@@ -54,6 +54,14 @@ async def app(scope, receive, send):
         thread.join()
         traceback.print_stack()
         answer = importlib.metadata.version("uvicorn")
+    elif path == "/task":
+        import asyncio
+        asyncio.get_running_loop().create_task(helper.lost_task())
+        asyncio.get_running_loop().call_soon(helper.fails)
+        await asyncio.sleep(0.1)
+        import gc
+        gc.collect()
+        answer = str(len(__import__("inspect").getsource(runtime)))
     elif path == "/raise":
         helper.fails()
     else:
@@ -67,6 +75,9 @@ class CanaryError(Exception):
 
 def secret_function():
     return "canary-source"
+
+async def lost_task():
+    raise CanaryError("canary-task")
 
 def fails():
     raise CanaryError("canary-message")
@@ -124,11 +135,23 @@ def test_an_encrypted_application_runs(secret):
     assert (200, b"s3cret-canary") == secret.ask("GET", "/secret")
     assert 200 == secret.ask("GET", "/noise")[0]
     assert 500 == secret.ask("GET", "/raise")[0]
+    assert 200 == secret.ask("GET", "/task")[0]
     assert 0 == secret.stop()
 
     text = secret.text()
-    for canary in ("canary", "CanaryError", "helper", "secret_function", "app/main.py", "s3cret", "kkkk", "secretpkg"):
+    for canary in (
+        "canary",
+        "CanaryError",
+        "helper",
+        "secret_function",
+        "app/main.py",
+        "s3cret",
+        "kkkk",
+        "secretpkg",
+        "lost_task",
+    ):
         assert canary not in text, canary
+    assert "an error in the event loop" in text
     assert "redacted: an exception of the application" in text
     assert "app#" in text
 
