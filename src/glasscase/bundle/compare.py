@@ -1,12 +1,14 @@
 """Why two bundles differ: runtime, packages, options, the application, single files; and what differs without being measured.
 
-Invariants: causes come before what follows from them; a file that a listed cause explains is not listed again.
+Invariants: causes come before what follows from them; a file that a listed cause explains is not listed again. Manifests and
+libpal.so are compared as they are, package names as lock and index claim them: whether a bundle is sound, bundle.check says.
 Source: docs/bundle-format.md, "Comparing".
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from glasscase.bundle.index import (
@@ -25,8 +27,9 @@ from glasscase.bundle.origin import FileOrigin
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.errors import FormatError, StorageError
 from glasscase.fs.atomic import read_file
+from glasscase.gramine.elf import PAL_MAX
 from glasscase.gramine.manifest import MANIFEST_MAX, parse_manifest
-from glasscase.measure.compare import ABSENT, Cause, compare_options
+from glasscase.measure.compare import ABSENT, Cause, compare_files, compare_options, trusted_files
 from glasscase.sgx.sigstruct import SIGSTRUCT_SIZE, Sigstruct
 
 _CONFIG_MAX = 64 << 10
@@ -41,10 +44,12 @@ def compare_bundles(
     origins: of the files of both.
     """
     causes = [*_runtime(before, after), *_packages(before, after)]
-    options = compare_options(*(parse_manifest(_read(item, MANIFEST, MANIFEST_MAX)) for item in (before, after)))
+    manifests = [parse_manifest(_read(item, MANIFEST, MANIFEST_MAX)) for item in (before, after)]
+    options = compare_options(*manifests)
     causes += _config(before, after)
     causes += [cause for cause in options if not _follows_from_runtime(cause, causes)]
-    causes += _files(origins[0], origins[1], causes)
+    known = {file.path: file for listed in origins for file in listed}
+    causes += _files(trusted_files(manifests[0]), trusted_files(manifests[1]), known, causes)
     order = {"runtime": 0, "package": 1, "size": 2, "threads": 3, "option": 4, "application": 5, "config": 6, "file": 7}
     causes.sort(key=lambda cause: order[cause.layer])
     return (*causes, *_not_measured(before, after, causes))
@@ -58,6 +63,8 @@ def _runtime(before: Bundle, after: Bundle) -> list[Cause]:
     old, new = before.lock.runtime, after.lock.runtime
     names = [f"{item.name} {item.version}" for item in (old, new)]
     digests = [{file.path: file.sha256 for file in item.files} for item in (old, new)]
+    for digest, item in zip(digests, (before, after), strict=True):
+        digest["libpal.so"] = hashlib.sha256(_read(item, f"{RUNTIME}libpal.so", PAL_MAX)).digest()  # what is measured
     changed = sorted(
         path for path in digests[0].keys() | digests[1].keys() if digests[0].get(path) != digests[1].get(path)
     )
@@ -117,30 +124,25 @@ def _config(before: Bundle, after: Bundle) -> list[Cause]:
     return causes
 
 
-def _files(before: Iterable[FileOrigin], after: Iterable[FileOrigin], causes: Sequence[Cause]) -> list[Cause]:
-    """Return the trusted files that differ and are explained by no cause so far."""
+def _files(
+    before: Mapping[str, str], after: Mapping[str, str], known: Mapping[str, FileOrigin], causes: Sequence[Cause]
+) -> list[Cause]:
+    """Return the trusted files of two manifests that differ and are explained by no cause so far."""
     explained = {cause.what for cause in causes if cause.layer == "package"}
     runtime = any(cause.layer == "runtime" for cause in causes)
-    one, two = ({file.path: file for file in listed} for listed in (before, after))
     found: list[Cause] = []
     generated: list[Cause] = []
-    for path in sorted(one.keys() | two.keys()):
-        old, new = one.get(path), two.get(path)
-        if (old and old.sha256) == (new and new.sha256):
+    for cause in compare_files(before, after):
+        path = cause.what.partition(": file:")[2]
+        origin = known.get(path)
+        if origin and (f"{origin.kind} {origin.package}" in explained or (runtime and origin.kind == "gramine")):
             continue
-        sources = {f"{file.kind} {file.package}" for file in (old, new) if file is not None}
-        if sources & explained or (runtime and sources & {f"gramine {file.package}" for file in (old, new) if file}):
-            continue
-        verb = "added" if old is None else "removed" if new is None else "changed"
-        origin = (new or old).source if (new or old) else ""  # type: ignore[union-attr]
-        cause = Cause(
-            "file",
-            f"trusted file {verb}: {path.removeprefix(ROOTFS)}",
-            old.sha256.hex() if old else ABSENT,
-            new.sha256.hex() if new else ABSENT,
-            note=origin,
+        named = replace(
+            cause,
+            what=cause.what.replace(f": file:{ROOTFS}", ": "),
+            note=origin.source if origin else "unknown to the index",
         )
-        (generated if path in (CONFIG, IMPORTS) else found).append(cause)
+        (generated if path in (CONFIG, IMPORTS) else found).append(named)
     return found if found or causes else generated
 
 

@@ -1,5 +1,6 @@
 """The verbs `why` and `map`."""
 
+import hashlib
 import html
 import os
 import re
@@ -32,6 +33,7 @@ class _Subject:
     plan: "EnclaveLayout | None" = None
     measurement: "Measurement | None" = None
     bundle: "Bundle | None" = None
+    text: bytes | None = None
 
 
 @verb("why", help="Say why two bundles, manifests or measurements differ. Exit 0 if they do not, 6 if they do.")
@@ -45,6 +47,9 @@ def why(out: Output, before: str, after: str, libpal: str | None, html_path: str
     from glasscase.measure.compare import first_difference
 
     one, two = _subject(before, libpal), _subject(after, libpal)
+    for item in (one, two):
+        if item.bundle:
+            _warn_if_unsound(out, item.bundle)
     causes = _causes(one, two)
     place = first_difference(one.plan, two.plan) if one.plan and two.plan else None
     value = {
@@ -86,6 +91,21 @@ def map(out: Output, subject: str, other: str | None, **options: Any) -> int:  #
     return 0
 
 
+def _warn_if_unsound(out: Output, bundle: "Bundle") -> None:
+    """Say so if a bundle's claims are not true; the comparison goes on."""
+    from glasscase.bundle.check import check_bundle
+    from glasscase.cli.pinned import trusted_pins
+    from glasscase.errors import Error
+
+    try:
+        problems = check_bundle(bundle.path, runtimes=trusted_pins()).problems
+    except Error as error:
+        out.warn(escape(f"{bundle.path} is not sound: {error.message} [{error.reason}]"))
+        return
+    if problems:
+        out.warn(escape(f"{bundle.path} is not sound: {problems[0].text} [{problems[0].id}]"))
+
+
 def _measured(path: str, libpal: str | None) -> "Measurement":
     measurement = _subject(path, libpal).measurement
     if measurement is None:
@@ -116,10 +136,10 @@ def _subject(path: str, libpal: str | None) -> _Subject:
         return _Subject(path, mrenclave=measurement.mrenclave, measurement=measurement)
     document = parse_manifest(content)
     if not libpal:
-        return _Subject(path, document=document)
+        return _Subject(path, document=document, text=content)
     plan = layout(content, read_argument(libpal, max_bytes=PAL_MAX, what="libpal.so"))
     measurement = measure_layout(plan)
-    return _Subject(path, measurement.mrenclave, document, plan, measurement, bundle)
+    return _Subject(path, measurement.mrenclave, document, plan, measurement, bundle, content)
 
 
 def _causes(one: _Subject, two: _Subject) -> "tuple[Cause, ...]":
@@ -129,13 +149,19 @@ def _causes(one: _Subject, two: _Subject) -> "tuple[Cause, ...]":
         from glasscase.bundle.compare import compare_bundles
         from glasscase.cli.pinned import origins_of
 
-        return compare_bundles(one.bundle, two.bundle, origins=(origins_of(one.bundle), origins_of(two.bundle)))
+        found = compare_bundles(one.bundle, two.bundle, origins=(origins_of(one.bundle), origins_of(two.bundle)))
+        if one.mrenclave != two.mrenclave and not any(cause.measured for cause in found):
+            found = (*_unexplained(one, two), *found)
+        return found
     causes: list[Cause] = []
     if one.document is not None and two.document is not None:
         causes += compare_options(one.document, two.document)
         causes += compare_files(trusted_files(one.document), trusted_files(two.document))
         if one.measurement and two.measurement:
             causes += [cause for cause in compare_maps(one.measurement, two.measurement) if cause.layer == "runtime"]
+        if not causes and one.text != two.text:
+            digests = [hashlib.sha256(item.text or b"").hexdigest() for item in (one, two)]
+            causes.append(Cause("content", "comments, order or spelling of the text", digests[0], digests[1]))
         if causes or not (one.mrenclave and two.mrenclave):
             return tuple(causes)
     if one.measurement and two.measurement:
@@ -146,9 +172,15 @@ def _causes(one: _Subject, two: _Subject) -> "tuple[Cause, ...]":
             "a manifest and a measurement can be compared only if the manifest is measured",
             hint="give --libpal PAL too, or a bundle",
         )
-    if one.mrenclave == two.mrenclave:
-        return ()
-    return (Cause("content", "MRENCLAVE", one.mrenclave.hex(), two.mrenclave.hex()),)
+    return () if one.mrenclave == two.mrenclave else _unexplained(one, two)
+
+
+def _unexplained(one: _Subject, two: _Subject) -> "tuple[Cause, ...]":
+    """Return the cause that is left if two MRENCLAVEs differ and nothing that is known says why."""
+    from glasscase.measure.compare import Cause
+
+    before, after = (item.mrenclave.hex() if item.mrenclave else "" for item in (one, two))
+    return (Cause("content", "MRENCLAVE, by bytes that nothing here names", before, after, security=True),)
 
 
 def _headline(one: _Subject, two: _Subject, causes: "tuple[Cause, ...]") -> str:

@@ -239,3 +239,36 @@ def test_changed_bundles_are_not_signed(built, path):
 
     assert "bundle.file.changed" in result.stderr
     assert not (built.root / "out.bundle/app.sig").exists()
+
+
+def test_no_difference_hides_behind_false_claims(built):
+    """A manifest, or a libpal.so, that is not what index and lock claim is found and said, whatever the bundle says."""
+    built.build("b.bundle")
+    manifest = built.root / "b.bundle/app.manifest.sgx"
+    text = manifest.read_text()
+    start = text.index("sha256", text.index("rootfs/app/app/main.py")) + 10
+    manifest.write_text(text[:start] + "00" * 32 + text[start + 64 :])
+    result = glasscase("why", "out.bundle", "b.bundle", "--json", cwd=built.root, code=6)
+    assert ("file", "trusted file changed: app/app/main.py") == first(json.loads(result.stdout))[:2]
+    assert "is not sound" in glasscase("why", "out.bundle", "b.bundle", cwd=built.root, code=6).stderr
+
+    manifest.write_text(text)
+    pal = built.root / "b.bundle/runtime/libpal.so"
+    pal.write_bytes(pal.read_bytes()[:-1] + b"\1")
+    answer = json.loads(glasscase("why", "out.bundle", "b.bundle", "--json", cwd=built.root, code=6).stdout)
+    assert "runtime" == answer["causes"][0]["layer"]
+    pal.write_bytes((built.root / "out.bundle/runtime/libpal.so").read_bytes())
+    manifest.write_text("# a comment\n" + text)
+    answer = json.loads(glasscase("why", "out.bundle", "b.bundle", "--json", cwd=built.root, code=6).stdout)
+    assert ("content", False) == (answer["causes"][0]["layer"], answer["same"])
+
+
+def test_manifests_that_only_look_equal_differ(built):
+    """A comment is measured: two texts that parse alike are not the same."""
+    text = (built.root / "out.bundle/app.manifest.sgx").read_text()
+    (built.root / "a").write_text(text)
+    (built.root / "b").write_text(text + "# x\n")
+    causes = json.loads(glasscase("why", "a", "b", "--json", cwd=built.root, code=6).stdout)["causes"]
+
+    assert ["content"] == [cause["layer"] for cause in causes]
+    glasscase("why", "a", "a", cwd=built.root)
