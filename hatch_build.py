@@ -16,7 +16,7 @@ from typing import Any
 import cffi
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-EPOCH = "1580601600"  # the time of every file in wheel and sdist (hatchling's own default), whatever the environment says
+EPOCH = "1580601600"  # the time of every file in wheel and sdist, whatever the environment says
 ABI3_FLOOR = "0x030b0000"  # CPython 3.11, as requires-python says
 MODULE = "glasscase._native"
 REGION = re.compile(r"/\* cffi: begin \*/(.*?)/\* cffi: end \*/", re.DOTALL)
