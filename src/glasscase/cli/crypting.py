@@ -67,17 +67,31 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
 @click.option(
     "--model-key", "model_keys", multiple=True, metavar="FILE", type=click.Path(), help="Further keys of a package."
 )
+@click.option(
+    "--legacy",
+    type=click.Choice(["secretbox", "fernet", "sealed-box"]),
+    help="Read what the predecessor, Cosmian Enclave, has written; KEY is its key file.",
+)
 def decrypt(
-    out: Output, source: str, target: str, *, key: str, threads: int | None, context: str, model_keys: tuple[str, ...]
-) -> None:
+    out: Output, source: str, target: str, *, key: str, threads: int | None, context: str, model_keys: tuple[str, ...],
+    legacy: str | None,
+) -> None:  # fmt: skip
     """Decrypt IN with its key; nothing is written under the final name before all of it is verified."""
     from glasscase.cli.keys import read_package_key
+    from glasscase.cli.legacy import decrypt_legacy
     from glasscase.cli.progress import Bar
     from glasscase.core import stream
     from glasscase.errors import UsageError
 
     binding = context.encode("utf-8")
     _check_places(out, source, target, key)
+    if legacy is not None:
+        if binding or model_keys:
+            raise UsageError(
+                "cli.usage.wrong", "--legacy takes no --context and no --model-key", hint="leave them away"
+            )
+        decrypt_legacy(out, source, target, key=key, kind=legacy)
+        return
     secret = read_package_key(key)
     if source != "-" and os.path.isdir(source):
         models = [read_package_key(path) for path in model_keys]

@@ -1,0 +1,95 @@
+"""What the predecessor wrote opens with its keys, and with nothing else; nothing is ever written in its forms."""
+
+import base64
+import os
+import subprocess
+import sys
+
+import pytest
+from cryptography.fernet import Fernet
+from nacl.bindings import crypto_secretbox
+from nacl.public import PrivateKey, SealedBox
+
+from glasscase.errors import Error
+from glasscase.importers.cenclave import Kind, decrypt
+
+PLAIN = b"def answer():\n    return 42\n" * 100
+KEY = bytes(range(32))
+PRIVATE = PrivateKey(bytes(range(1, 33)))
+
+
+def secretbox(plain, key=KEY):
+    nonce = os.urandom(24)
+    return nonce + crypto_secretbox(plain, nonce, key)
+
+
+CASES = {
+    Kind.SECRETBOX: (secretbox(PLAIN), KEY),
+    Kind.FERNET: (Fernet(base64.urlsafe_b64encode(KEY)).encrypt(PLAIN), base64.urlsafe_b64encode(KEY)),
+    Kind.SEALED_BOX: (SealedBox(PRIVATE.public_key).encrypt(PLAIN), bytes(PRIVATE.public_key) + bytes(PRIVATE)),
+}
+
+
+def refused(reason, *arguments):
+    with pytest.raises(Error) as caught:
+        decrypt(*arguments)
+    assert reason == caught.value.reason
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_opens(kind):
+    """Each form opens with its key file, also with the newline of an editor where the key is text."""
+    data, key = CASES[kind]
+    assert PLAIN == decrypt(data, key, kind)
+    if kind is Kind.FERNET:
+        assert PLAIN == decrypt(data + b"\n", key + b"\n", kind)
+    if kind is Kind.SEALED_BOX:
+        assert PLAIN == decrypt(data, bytes(PRIVATE), kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_refuses(kind):
+    """A changed, cut, empty or foreign file and another key give nothing."""
+    data, key = CASES[kind]
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    for bad in (bytes(flipped), data[:-1], b"", b"short", os.urandom(500)):
+        refused("stream.legacy.unauthentic", bad, key, kind)
+    for other in Kind:
+        if other is not kind:
+            refused("stream.legacy.unauthentic", CASES[other][0], key, kind)
+    wrong = {
+        Kind.SECRETBOX: b"w" * 32,
+        Kind.FERNET: Fernet.generate_key(),
+        Kind.SEALED_BOX: bytes(PrivateKey.generate()),
+    }
+    refused("stream.legacy.unauthentic", data, wrong[kind], kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("key", [b"", b"k" * 31, b"k" * 33, b"k" * 64, b"!" * 44])
+def test_keys(kind, key):
+    """A key of another form is named as such."""
+    refused("stream.key.malformed", CASES[kind][0], key, kind)
+
+
+def test_command_line(tmp_path):
+    """A directory comes out decrypted and then goes into a package of ours; a bad file leaves nothing."""
+    old = tmp_path / "old"
+    (old / "sub").mkdir(parents=True)
+    (old / "sub" / "app.py.enc").write_bytes(secretbox(PLAIN))
+    (old / "requirements.txt").write_bytes(b"flask\n")
+    (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "key").chmod(0o600)
+    run = [sys.executable, "-m", "glasscase", "decrypt", old, "-o", tmp_path / "new", "--key", tmp_path / "key"]
+    done = subprocess.run([*run, "--legacy", "secretbox"], capture_output=True, check=False)
+
+    assert 0 == done.returncode, done.stderr
+    assert PLAIN == (tmp_path / "new" / "sub" / "app.py").read_bytes()
+    assert b"flask\n" == (tmp_path / "new" / "requirements.txt").read_bytes()
+    assert b"never authenticated" in done.stderr
+    (old / "sub" / "b.py.enc").write_bytes(b"x" * 100)
+    run[5:7] = ["-o", tmp_path / "third"]
+    done = subprocess.run([*run, "--legacy", "secretbox"], capture_output=True, check=False)
+    assert (2, True) == (done.returncode, b"[stream.legacy.unauthentic]" in done.stderr)
+    assert ["key", "new", "old"] == sorted(path.name for path in tmp_path.iterdir())
