@@ -39,6 +39,7 @@ enclave.bootstrap
 enclave.connections
 enclave.gateway
 enclave.handover
+enclave.http2
 enclave.instancefile
 enclave.keys
 enclave.main

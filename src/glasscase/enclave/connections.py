@@ -25,6 +25,7 @@ class Guard:
         self.header_s = header_s
         self.mutual = mutual
         self.limit = limit
+        self.http2: Any = None  # what takes connections that choose HTTP/2, if anything
         self.count = 0
         self.waiting: OrderedDict[GuardedProtocol, None] = OrderedDict()
 
@@ -54,11 +55,15 @@ class GuardedProtocol(H11Protocol):
             tls = transport.get_extra_info("ssl_object")
             self._welcome = tls is not None and tls.getpeercert(binary_form=True) is not None
             self.app = self._answer
+        if guard.http2 is not None and transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
+            self.connections.discard(self)
+            guard.http2.take(transport, self._answer, self._left)
+            return
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._guard.count -= 1
+        self._left()
         self._stop_waiting()
         super().connection_lost(exc)
 
@@ -81,8 +86,11 @@ class GuardedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         """Hand the connection to the WebSocket protocol, which has its own timers."""
         self._stop_waiting()
-        self._guard.count -= 1  # its connection_lost goes to the other protocol
+        self._left()  # its connection_lost goes to the other protocol
         super().handle_websocket_upgrade(event)
+
+    def _left(self) -> None:
+        self._guard.count -= 1
 
     def _should_upgrade(self) -> bool:
         return self._welcome and super()._should_upgrade()

@@ -162,7 +162,7 @@ class Gateway:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, application: Application) -> None:
         """Run the application with a limit on the request body; most requests have none."""
-        length = b""
+        length = b"unknown" if scope["http_version"] == "2" else b""
         for name, value in scope["headers"]:
             if name in (b"content-length", b"transfer-encoding"):
                 length = value

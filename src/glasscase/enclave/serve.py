@@ -9,6 +9,7 @@ import asyncio
 import asyncio.sslproto
 import contextlib
 import importlib
+import importlib.util
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -31,8 +32,11 @@ TLS_BUFFER_SIZE = (
 class EnclaveServer(uvicorn.Server):
     """uvicorn's server whose signals are ours. ready: called with the port once it listens."""
 
-    def __init__(self, config: uvicorn.Config, *, handshake_s: float, ready: Callable[[int], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, guard: Guard, *, handshake_s: float, ready: Callable[[int], None]
+    ) -> None:
         super().__init__(config)
+        self._guard = guard
         self._handshake_s = handshake_s
         self._ready = ready
 
@@ -64,6 +68,14 @@ class EnclaveServer(uvicorn.Server):
         self.started = True
         self._ready(server.sockets[0].getsockname()[1])
 
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Stop listening, and drain the connections of both protocols at the same time."""
+        await asyncio.gather(super().shutdown(sockets), self._shutdown_http2())
+
+    async def _shutdown_http2(self) -> None:
+        if self._guard.http2 is not None:
+            await self._guard.http2.shutdown(self.config.timeout_graceful_shutdown or 0)
+
 
 def make_server(
     gateway: Gateway,
@@ -77,6 +89,11 @@ def make_server(
     """Return the server of this enclave, not yet listening."""
     asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_SIZE
     guard = Guard(gateway, header_s=options.header_timeout, mutual=bool(options.client_ca))
+    if importlib.util.find_spec("hypercorn") is not None:
+        from glasscase.enclave.http2 import Http2
+
+        guard.http2 = Http2(header_s=options.header_timeout, idle_s=options.idle_timeout)
+        context.set_alpn_protocols(["h2", "http/1.1"])
     config = uvicorn.Config(
         gateway,
         host=host,
@@ -98,7 +115,7 @@ def make_server(
         h11_max_incomplete_event_size=HEADERS_MAX,
         backlog=2048,
     )
-    return EnclaveServer(config, handshake_s=options.header_timeout, ready=ready)
+    return EnclaveServer(config, guard, handshake_s=options.header_timeout, ready=ready)
 
 
 class LoadedApplication:

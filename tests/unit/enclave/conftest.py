@@ -77,14 +77,17 @@ async def app(scope, receive, send):
 """
 
 
-def wheel_files():
-    """Return the paths of the files of PACKAGES, relative to the directory of wheels."""
+HTTP2_PACKAGES = ("hypercorn", "h2", "hpack", "hyperframe", "wsproto", "priority")
+
+
+def wheel_files(packages=PACKAGES):
+    """Return the paths of the files of packages, relative to the directory of wheels."""
     paths = []
     for entry in sorted(SITE.iterdir()):
         name = entry.name
         if entry.is_file() and (name.startswith("_cffi_backend") or name == "typing_extensions.py"):
             paths.append(name)
-        elif entry.is_dir() and (name in PACKAGES or name.endswith((".dist-info", ".libs"))):
+        elif entry.is_dir() and (name in packages or name.endswith((".dist-info", ".libs"))):
             paths += [str(file.relative_to(SITE)) for file in entry.rglob("*") if file.is_file()]
     return [path for path in paths if "__pycache__" not in path]
 

@@ -1,0 +1,132 @@
+"""HTTP/2 with the extra: the same gateway, the same limits, beside HTTP/1.1 on the same port."""
+
+import socket
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from glasscase.evidence.attestation import Attestation
+
+from .conftest import HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
+
+ENDS = (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)
+PREFIX = "/.well-known/glasscase/"
+
+
+@pytest.fixture(scope="module")
+def serving(enclaves_with_http2):
+    """Return an enclave that serves both protocols."""
+    one = enclaves_with_http2
+    one.start()
+    return one
+
+
+@pytest.fixture(scope="module")
+def enclaves_with_http2(tmp_path_factory, platform):
+    """Return an enclave whose wheels hold hypercorn."""
+    from .conftest import Enclave
+
+    paths = [f"rootfs/opt/site/{path}" for path in wheel_files((*PACKAGES, *HTTP2_PACKAGES))]
+    config = make_config(server={"body_max": 100_000, "idle_timeout": 2, "header_timeout": 2, "drain": 3})
+    one = Enclave(tmp_path_factory.mktemp("http2"), paths, platform, config=config)
+    yield one
+    one.close()
+
+
+class Client:
+    """One HTTP/2 connection."""
+
+    def __init__(self, one):
+        context = client_context()
+        context.set_alpn_protocols(["h2"])
+        self.socket = context.wrap_socket(socket.create_connection(("127.0.0.1", one.port), timeout=10))
+        self.protocol = self.socket.selected_alpn_protocol()
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration())
+        self.h2.initiate_connection()
+        self.flush()
+
+    def flush(self):
+        self.socket.sendall(self.h2.data_to_send())
+
+    def ask(self, method, path, body=b"", kind=None):
+        """Return status and body of one request."""
+        stream = self.h2.get_next_available_stream_id()
+        headers = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
+        headers += [("content-type", kind)] if kind else []
+        self.h2.send_headers(stream, headers, end_stream=not body)
+        while body:
+            size = min(len(body), self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
+            if size:
+                self.h2.send_data(stream, body[:size], end_stream=size == len(body))
+                body = body[size:]
+                self.flush()
+            else:
+                self.receive()
+        self.flush()
+        status, parts = None, []
+        while True:
+            for event in self.receive():
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = int(dict(event.headers)[b":status"])
+                elif isinstance(event, h2.events.DataReceived):
+                    parts.append(event.data)
+                elif isinstance(event, ENDS):
+                    return status, b"".join(parts)
+
+    def receive(self):
+        data = self.socket.recv(65536)
+        if not data:
+            return [h2.events.ConnectionTerminated()]
+        events = self.h2.receive_data(data)
+        for event in events:
+            if isinstance(event, h2.events.DataReceived):
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        self.flush()
+        return events
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+def test_both_protocols(serving):
+    """The whole provisioning over HTTP/2, then both protocols reach the application; the prefix stays ours."""
+    with Client(serving) as client:
+        assert "h2" == client.protocol
+        assert (503, b"not serving\n") == client.ask("GET", "/secret")
+        status, data = client.ask("GET", PREFIX + "evidence")
+        assert (200, serving.attestation()) == (status, Attestation.from_bytes(data))
+        assert (403, b"refused") == client.ask("POST", PREFIX + "provision", b"junk", "application/cose")
+        assert 200 == client.ask("POST", PREFIX + "provision", serving.envelope(), "application/cose")[0]
+    serving.wait_for("serving")
+
+    with Client(serving) as client:
+        assert (200, b"s3cret-canary") == client.ask("GET", "/secret")
+        assert (200, b"yes") == client.ask("GET", "/state")
+        assert (200, b"100000") == client.ask("POST", "/length", bytes(100_000))
+        assert 404 == client.ask("GET", PREFIX + "other")[0]
+        assert 500 == client.ask("GET", "/boom")[0]
+        assert (200, b"hello from /after") == client.ask("GET", "/after")
+    assert (200, b"s3cret-canary") == serving.ask("GET", "/secret")
+
+    with Client(serving) as client:
+        assert 413 == client.ask("POST", "/length", bytes(150_000))[0]
+
+
+def test_an_idle_connection_ends(serving):
+    """An HTTP/2 connection without a request is ended."""
+    with Client(serving) as client:
+        client.socket.settimeout(8)
+        while client.socket.recv(65536):
+            pass
+
+
+def test_it_stops_cleanly(serving):
+    """SIGTERM with an open HTTP/2 connection is a clean stop."""
+    with Client(serving) as client:
+        assert 200 == client.ask("GET", "/state")[0]
+        assert 0 == serving.stop()
