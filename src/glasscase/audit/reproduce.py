@@ -77,7 +77,8 @@ def reproduce(request: ReproduceRequest) -> Reproduction:
     not_checked: list[str] = []
     with tempfile.TemporaryDirectory(prefix="glasscase-reproduce-") as work:
         tree = TreeWriter(work)
-        add_inputs(tree, lock, request.runtime, request.cache, say=request.say)
+        pyc = any(entry.path.startswith(ROOTFS) and entry.path.endswith(".pyc") for entry in checked.bundle.index.files)
+        add_inputs(tree, lock, request.runtime, request.cache, say=request.say, pyc=pyc)
         if request.source is None:
             _take_application(tree, checked)
             not_checked += ["the application's code", "the configuration (rootfs/opt/glasscase/enclave.cbor)"]

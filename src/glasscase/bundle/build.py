@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from glasscase.bundle.application import AppFile, check_shadowing, model_files, package_sources, source_files
+from glasscase.bundle.compiled import add_compiled
 from glasscase.bundle.derive import index_of, manifest_of, weakenings
 from glasscase.bundle.imports import import_table, module_names
 from glasscase.bundle.index import (
@@ -100,7 +101,7 @@ def build(
 
     with atomic_directory(out, overwrite=overwrite and os.path.isfile(os.path.join(out, INDEX))) as folder:
         tree = TreeWriter(folder)
-        add_inputs(tree, lock, runtime, cache, say=options.say)
+        add_inputs(tree, lock, runtime, cache, say=options.say, pyc=project.app.pyc)
         config = configure(tree, project, lock, project_dir, options=options, place=place)
         index, measurement = describe(tree, config, lock, runtime)
         tree.add(INDEX, index.to_bytes())
@@ -110,9 +111,9 @@ def build(
 
 
 def add_inputs(
-    tree: TreeWriter, lock: Lock, runtime: RuntimeFiles, cache: InputCache, *, say: Callable[[str], None]
+    tree: TreeWriter, lock: Lock, runtime: RuntimeFiles, cache: InputCache, *, say: Callable[[str], None], pyc: bool
 ) -> None:
-    """Put everything into the tree that the lock pins: Gramine, wheels, Debian packages."""
+    """Put everything into the tree that the lock pins: Gramine, wheels, Debian packages. pyc: compile Python too."""
     packages = 0 if lock.debian is None else len(lock.debian.packages)
     say(f"unpack    {len(lock.wheels)} wheels, {packages} Debian packages")
     add_runtime(tree, runtime)
@@ -120,6 +121,9 @@ def add_inputs(
     if lock.debian is not None:
         add_debian(tree, lock.debian, cache)
         check_closure(tree, simulated=runtime.simulated)
+    if pyc:
+        say("compile   Python with the bundle's own interpreter")
+        add_compiled(tree)
 
 
 def configure(

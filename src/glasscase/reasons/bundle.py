@@ -75,4 +75,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("bundle.reproduce.arguments", "usage", "the arguments of reproduce do not go together", _FORMAT,
            "--source DIR with --opening O (auditor) or --key K (provider)"),
     Reason("bundle.opening.malformed", "format", "the file is not an opening", _FORMAT, "glasscase disclose writes it"),
+    Reason("bundle.pyc.unstable", "format", "Python compiles a module to other bytes each time", _FORMAT,
+           "leave app.pyc = true away"),
+    Reason("bundle.pyc.interpreter", "storage", "the bundle's interpreter does not run on the building machine", _FORMAT,
+           "build where glibc is at least that of the Debian suite, or leave app.pyc = true away"),
 )  # fmt: skip
