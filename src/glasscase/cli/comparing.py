@@ -76,7 +76,7 @@ def map(out: Output, subject: str, other: str | None, **options: Any) -> int:  #
     """Print the memory map."""
     from glasscase.fs.atomic import write_file
     from glasscase.measure.document import measurement_document
-    from glasscase.measure.drawing import draw_difference, draw_svg, draw_text, regions
+    from glasscase.measure.drawing import draw_difference, draw_svg, draw_text, forecast, regions
 
     libpal, svg = options["libpal"], options["svg"]
     if options["diff"] != (other is not None):
@@ -86,7 +86,10 @@ def map(out: Output, subject: str, other: str | None, **options: Any) -> int:  #
         write_file(svg, draw_svg(measured))
         out.say(f"wrote     {svg}")
     lines = draw_text(measured[0]) if other is None else draw_difference(measured[0], measured[1])
-    maps = [measurement_document(item) | {"regions": [vars(region) for region in regions(item)]} for item in measured]
+    maps = [
+        measurement_document(item) | {"regions": [vars(region) for region in regions(item)], "forecast": forecast(item)}
+        for item in measured
+    ]
     out.result(maps[0] if other is None else {"before": maps[0], "after": maps[1]}, "\n".join(lines))
     return 0
 

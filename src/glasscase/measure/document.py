@@ -23,7 +23,7 @@ _NUMBERS = (
 _FIELDS: Mapping[str, type | int] = {
     **dict.fromkeys(_NUMBERS, int), "mrenclave": str, "xfrm_mask": str, "edmm": bool, "debug": bool, "areas": list,
 }  # fmt: skip
-_OPTIONAL: Mapping[str, type | int] = {"explain": dict, "regions": list}
+_OPTIONAL: Mapping[str, type | int] = {"explain": dict, "regions": list, "forecast": dict}
 _AREAS_MAX = 20_000
 _NAME = re.compile(r"[a-z_]{1,32}")
 

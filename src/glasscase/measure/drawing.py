@@ -6,6 +6,8 @@ Invariants: the same measurement gives the same bytes; the SVG holds no script, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from glasscase.gramine.elf import PAGE
+from glasscase.gramine.layout import HEAP_MIN
 from glasscase.measure.mrenclave import Measurement
 
 CELLS = 64  # of a text row
@@ -51,6 +53,20 @@ def regions(measurement: Measurement) -> tuple[Region, ...]:
     return tuple(found)
 
 
+def forecast(measurement: Measurement) -> dict[str, int]:
+    """Return what the enclave takes, in bytes: EPC that is filled at start, heap, and what the machine hashes at start.
+
+    Without EDMM the whole heap is filled at start; with it the heap takes EPC as it is used.
+    """
+    pal = min((area.start for area in measurement.areas if area.name == "pal"), default=0)
+    added_only = measurement.pages_added - measurement.pages_measured
+    return {
+        "epc_at_start": (measurement.pages_added + 1) * PAGE,  # and the SECS
+        "heap": max(pal - HEAP_MIN, 0),
+        "hashed_at_start": measurement.pages_measured * (64 + 16 * 320) + added_only * 64,
+    }
+
+
 def draw_text(measurement: Measurement) -> list[str]:
     """Return one line for each region with a bar, then a legend. Small regions have one mark, so that all are seen."""
     cell = max(measurement.enclave_size // CELLS, 1)
@@ -60,6 +76,8 @@ def draw_text(measurement: Measurement) -> list[str]:
         name = region.name if region.count == 1 else f"{region.name} x{region.count}"
         lines.append(f"{region.start:#014x} {name:<15} {region.permissions:<4}{human(region.size):>7} {bar}")
     lines += [f"{_MARKS[state]} {_WORDS[state]}" for state in (_MEASURED, _ADDED, _RESERVED)]
+    need = {name: human(size) for name, size in forecast(measurement).items()}
+    lines.append(f"needs {need['epc_at_start']} of EPC at start, hashes {need['hashed_at_start']}; heap {need['heap']}")
     return lines
 
 

@@ -188,13 +188,16 @@ def test_explain_names_every_file(built):
 def test_map_covers_the_enclave(built):
     """Regions follow each other from top to bottom; the SVG is XML without script."""
     result = glasscase("map", "out.bundle", "--json", "--svg", "map.svg", cwd=built.root)
-    regions = json.loads(result.stdout)["regions"]
+    value = json.loads(result.stdout)
+    regions, need = value["regions"], value["forecast"]
     top = 64 << 20
     for region in regions:
         assert top == region["start"] + region["size"]
         top = region["start"]
 
     assert 0 == top
+    assert need["epc_at_start"] == 4096 + sum(row["size"] for row in regions if row["state"] != "reserved")
+    assert need["heap"] == next(row["size"] for row in regions if row["name"] == "free")
     assert {"measured", "added", "reserved"} == {region["state"] for region in regions}
     root = ET.fromstring((built.root / "map.svg").read_bytes())
     assert not [element for element in root.iter() if element.tag.endswith("script")]

@@ -3,6 +3,8 @@
 import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from glasscase.errors import Error, FormatError
 from glasscase.gramine.elf import LOAD_MAX, read_pal
@@ -185,3 +187,25 @@ def test_every_byte_of_the_two_files_counts():
     assert isinstance(base.mrenclave, bytes)
     with pytest.raises(FormatError):
         measure(manifest() + b"\0", PLAIN)
+
+
+def test_no_mutation_of_a_pal_ends_in_a_traceback():
+    """Whatever stands in the headers, the answer is a measurement or a reason, without much memory."""
+    text = manifest(edmm_enable=True, max_threads=1)
+    values = (0, 1, 0x7F, 0x80, 0xFF)
+    for offset in range(64 + 2 * 56):
+        for value in values:
+            broken = bytearray(PLAIN)
+            broken[offset] = value
+            try:
+                assert 32 == len(measure(text, bytes(broken)).mrenclave)
+            except FormatError as error:
+                assert error.reason.startswith(("gramine.pal.", "gramine.enclave.")), offset
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
+def test_no_text_ends_in_a_traceback(text):
+    """Noise as a manifest has a reason."""
+    with pytest.raises(FormatError):
+        measure(text, PLAIN)
