@@ -17,7 +17,7 @@ import pytest
 from glasscase import auditor, client
 from glasscase.hosting import state
 
-from .conftest import SECRET, environment_of
+from .conftest import SECRET, Shell, environment_of
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -412,3 +412,20 @@ def test_two_demos_at_once_and_nothing_left(tmp_path):
         assert "SIMULATED" in err
         assert [] == list((place / "tmp dir").iterdir()) and [] == list((place / "home").iterdir())
         assert [] == processes_below(place)
+
+
+@pytest.mark.parametrize("kind", ["flask", pytest.param("django", marks=pytest.mark.long)])
+def test_the_test_verb_runs_the_projects_tests(kind, home, tmp_path):
+    """glasscase test: the other kinds serve, their own tests pass against the enclave, the exit code is theirs."""
+    shell = Shell(tmp_path, environment_of(tmp_path))
+    shell.run("init", "project", "--kind", kind)
+    shell.directory = tmp_path / "project"
+    shell.run("lock")
+    before = {path for path in shell.directory.rglob("*")}
+    good = shell.run("test")
+    assert (0, "SIMULATED") == (good["exit"], good["notice"])
+    assert before == {path for path in shell.directory.rglob("*")}
+    if kind == "flask":
+        (shell.directory / "tests" / "test_app.py").write_text("def test_it():\n    assert False\n")
+        done = shell.raw("test", "--json")
+        assert (1, 1) == (done.returncode, json.loads(done.stdout)["exit"])

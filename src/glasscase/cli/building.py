@@ -22,9 +22,10 @@ from glasscase.cli.output import Output, verb
     type=click.Path(),
     help="Repeatable [default: the project's].",
 )
+@click.option("--no-record", is_flag=True, help="Do not add this build to the ledgers of releases.")
 def build(
     out: Output, directory: str, *, output: str | None, runtime_name: str | None, size: str | None, jobs: int | None,
-    package_key: str | None, owners: tuple[str, ...],
+    package_key: str | None, owners: tuple[str, ...], no_record: bool,
 ) -> int:  # fmt: skip
     """Build, and say what the bundle is."""
     from glasscase.bundle.build import BuildOptions
@@ -45,12 +46,13 @@ def build(
         options=BuildOptions(size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say),
         overwrite=True,
     )
-    record_release(
-        directory,
-        bundle_id=result.bundle_id,
-        mrenclave=result.measurement.mrenclave,
-        isv_svn=project.enclave.isv_svn,
-    )
+    if not no_record:
+        record_release(
+            directory,
+            bundle_id=result.bundle_id,
+            mrenclave=result.measurement.mrenclave,
+            isv_svn=project.enclave.isv_svn,
+        )
     value = {
         "bundle": output,
         "bundle_id": result.bundle_id.hex(),

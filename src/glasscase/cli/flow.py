@@ -80,12 +80,32 @@ class Flow:
         self._finish(name, started, ok=True, note=shown)
         return value
 
-    def start(self, command: tuple[str, ...]) -> "subprocess.Popen[str]":
-        """Return a command that keeps running, its standard output a pipe; the caller ends it."""
-        return subprocess.Popen(
-            self._argv(command), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, text=True, encoding="utf-8",
-        )  # fmt: skip
+    @contextlib.contextmanager
+    def started(self, name: str, *command: str) -> Iterator[dict[str, Any]]:
+        """Give the JSON that a command writes before it goes on running; it is ended with the block.
+
+        Raises StepFailed, with what it said on stderr, if it ends before.
+        """
+        talk = self.directory / f"{name}.stderr"
+        with open(talk, "wb") as stderr:
+            process = subprocess.Popen(
+                self._argv(command), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=stderr, text=True, encoding="utf-8",
+            )  # fmt: skip
+        try:
+            text = ""
+            while process.stdout is not None and (line := process.stdout.readline()):
+                text += line
+                if line.startswith("}"):
+                    break
+            value = self._json(text)
+            if not value or "error" in value:
+                sys.stderr.write(talk.read_text(encoding="utf-8", errors="backslashreplace"))
+                raise StepFailed(name, process.wait(STEP_S), "it ended before it was ready")
+            yield value
+        finally:
+            process.terminate()
+            process.communicate(timeout=STEP_S)
 
     def _argv(self, command: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-I", "-m", "glasscase", *command, "--json"]

@@ -1,6 +1,5 @@
 """The verbs `init` and `test`: a new project, and its own tests against its enclave."""
 
-import json
 import os
 import re
 import subprocess
@@ -24,9 +23,8 @@ ENTRY = "app.main:app"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 SUFFIX = ".tmpl"
 TEST_NAME = "test"
-PROXY_S = 60
 # the bundle that was just built, on the simulated platform: what the project's own policy says is for real ones
-TEST_POLICY = 'version = 1\n[measurement]\nbundle = true\n[platform]\nplatforms = ["any-intel"]\n'
+TEST_POLICY = 'version = 1\n[measurement]\nbundle = true\nbundle_id = "{}"\n[platform]\nplatforms = ["any-intel"]\n'
 
 
 @verb(
@@ -82,13 +80,8 @@ def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int
     with temporary_flow(out) as flow:
         write_file(flow.directory / "secrets.json", wanted, mode=0o600)
         url, mrenclave = _serve(flow, project)
-        proxy = flow.start(("proxy", url, *_TRUST, "--listen", "127.0.0.1:0"))
-        try:
-            listening = json.loads(_until_brace(proxy))["listen"]
-            code, runner = _run_tests(out, project, tests, listening)
-        finally:
-            proxy.terminate()
-            proxy.communicate(timeout=PROXY_S)
+        with flow.started("proxy", "proxy", url, *_TRUST, "--listen", "127.0.0.1:0") as proxy:
+            code, runner = _run_tests(out, project, tests, proxy["listen"])
         steps = [step.to_json() for step in flow.steps]
     value = {"exit": code, "runner": runner, "mrenclave": mrenclave, "steps": steps, "notice": "SIMULATED"}
     out.result(value, f"tests     {'passed' if code == 0 else f'ended with {code}'}, SIMULATED")
@@ -100,7 +93,6 @@ _TRUST = ("--policy", "policy.toml", "--bundle", "app.bundle", "--insecure-ancho
 
 def _serve(flow: "Flow", project: Path) -> tuple[str, str]:
     """Bring the project's application up on the simulator with keys made for this run; return URL and MRENCLAVE."""
-    (flow.directory / "policy.toml").write_text(TEST_POLICY, encoding="ascii")
     flow.run(
         "keygen",
         ("keygen", "--kind", "package", "-o", "package.key"),
@@ -108,8 +100,20 @@ def _serve(flow: "Flow", project: Path) -> tuple[str, str]:
         ("keygen", "--kind", "enclave", "-o", "enclave.pem"),
     )
     built = flow.run(
-        "build", ("build", str(project), "-o", "app.bundle", "--package-key", "package.key", "--owner", "owner.pub")
+        "build",
+        (
+            "build",
+            str(project),
+            "-o",
+            "app.bundle",
+            "--package-key",
+            "package.key",
+            "--owner",
+            "owner.pub",
+            "--no-record",
+        ),
     )
+    (flow.directory / "policy.toml").write_text(TEST_POLICY.format(built["bundle_id"]), encoding="ascii")
     flow.run("sign", ("sign", "app.bundle", "--key", "enclave.pem"))
     started = flow.run("run", ("run", "app.bundle", "--backend", "simulator", "--name", TEST_NAME))
     (flow.directory / "root.pem").write_text(started["insecure_anchor"], encoding="ascii")
@@ -125,24 +129,14 @@ def _run_tests(out: Output, project: Path, tests: str, url: str) -> tuple[int, s
     from importlib.util import find_spec
 
     runner = "pytest" if find_spec("pytest") is not None else "unittest"
-    argv = ["pytest", tests] if runner == "pytest" else ["unittest", "discover", "-s", tests]
+    argv = ["pytest", "-p", "no:cacheprovider", tests] if runner == "pytest" else ["unittest", "discover", "-s", tests]
     environment = {**os.environ, "GLASSCASE_TEST_URL": url}
     # what the tests say is talk; our own result is the only thing on stdout with --json
     done = subprocess.run(
-        [sys.executable, "-m", *argv], cwd=project, env=environment, stdin=subprocess.DEVNULL,
+        [sys.executable, "-B", "-m", *argv], cwd=project, env=environment, stdin=subprocess.DEVNULL,
         stdout=sys.stderr if out.json else None, check=False,
     )  # fmt: skip
     return done.returncode, runner
-
-
-def _until_brace(proxy: "subprocess.Popen[str]") -> str:
-    """Return the one JSON object that a running command writes at its start; empty if it ends before."""
-    text = ""
-    while proxy.stdout is not None and (line := proxy.stdout.readline()):
-        text += line
-        if line.startswith("}"):
-            return text
-    raise UsageError("cli.step.failed", "the proxy to the enclave did not start", hint="the lines above say why")
 
 
 def project_files(kind: str, name: str) -> dict[str, bytes]:
