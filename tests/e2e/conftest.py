@@ -21,6 +21,7 @@ class Shell:
     directory: Path
     environment: dict
     names: list = field(default_factory=list)
+    bundle_id: str = ""
 
     def run(self, *arguments, code=0, **options):
         """Run one command with --json, expect an exit code, return its JSON."""
@@ -108,6 +109,7 @@ def shell(home):
     (project / "policy.toml").write_text(
         policy.replace("bundle = true", f'bundle = true\nbundle_id = "{built["bundle_id"]}"')
     )
+    home.bundle_id = built["bundle_id"]
     (project / "secrets.json").write_text(json.dumps({"threshold": "70", "token": SECRET}))
     (project / "secrets.json").chmod(0o600)
     return home

@@ -421,11 +421,45 @@ def test_the_test_verb_runs_the_projects_tests(kind, home, tmp_path):
     shell.run("init", "project", "--kind", kind)
     shell.directory = tmp_path / "project"
     shell.run("lock")
-    before = {path for path in shell.directory.rglob("*")}
+    before = set(shell.directory.rglob("*"))
     good = shell.run("test")
     assert (0, "SIMULATED") == (good["exit"], good["notice"])
-    assert before == {path for path in shell.directory.rglob("*")}
+    assert before == set(shell.directory.rglob("*"))
     if kind == "flask":
         (shell.directory / "tests" / "test_app.py").write_text("def test_it():\n    assert False\n")
         done = shell.raw("test", "--json")
         assert (1, 1) == (done.returncode, json.loads(done.stdout)["exit"])
+
+
+def test_a_restart_keeps_what_persist_kept(shell, serving):
+    """persist = "mrenclave": after a restart the instance serves again without new secrets; another bundle is refused."""
+    project = shell.directory / "glasscase.toml"
+    before = project.read_text()
+    project.write_text(before.replace("max_threads = 32", 'max_threads = 32\npersist = "mrenclave"'))
+    try:
+        built = shell.run("build", "-o", "keeping.bundle")
+    finally:
+        project.write_text(before)
+    shell.run("sign", "keeping.bundle", "--key", "keys/enclave.pem")
+    policy = (shell.directory / "policy.toml").read_text().replace(shell.bundle_id, built["bundle_id"])
+    (shell.directory / "keeping.toml").write_text(policy)
+    trust = ("--policy", "keeping.toml", "--bundle", "keeping.bundle", "--insecure-anchor", "root.pem")
+    first = shell.run("run", "keeping.bundle", "--backend", "simulator", "--name", "keeping")
+    shell.run("evidence", "keeping", "-o", "keeping.json")
+    shell.run(
+        "seal", "secrets.json", "--evidence", "keeping.json", *trust, "--owner-key", "keys/owner",
+        "--package-key", "keys/package.key", "-o", "keeping.sealed",
+    )  # fmt: skip
+    shell.run("provision", "keeping", "keeping.sealed")
+    again = shell.run("restart", "keeping")
+    deadline = time.monotonic() + 60
+    while (now := shell.run("status", "keeping"))["state"] != "serving" and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+    assert "serving" == now["state"]
+    assert again["pid"] != first["pid"]
+    value = shell.run("get", now["url"] + "health", *trust)
+    assert {"status": "ok"} == value["body_json"]
+    shell.run("stop", "keeping")
+    said = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "keeping", code=2)
+    assert "hosting.persist.foreign" == said["error"]["id"]

@@ -1,7 +1,7 @@
 """The user's directories: state, cache and data. They hold files only; none of them changes a verdict.
 
 Invariants: each is an absolute path to a directory of mode 0700, made on first use.
-Source: docs/provisioning.md, "Directories" (GLASSCASE_STATE, GLASSCASE_CACHE, GLASSCASE_DATA, else XDG).
+Source: docs/operating.md, "Directories" (GLASSCASE_STATE, GLASSCASE_CACHE, GLASSCASE_DATA, else XDG).
 """
 
 import os

@@ -2,7 +2,7 @@
 
 Invariants: argv, working directory and environment depend on the backend and the state directory alone; no fact of an
 instance goes through them. Nothing here starts a process.
-Source: docs/provisioning.md, "Launch".
+Source: docs/operating.md, "Launch".
 """
 
 import os

@@ -2,7 +2,7 @@
 
 Invariants: nothing is changed, started or installed; what cannot be found out says so and is no PASS; every file is read
 below one root directory, so a test can describe any machine.
-Source: docs/provisioning.md, "The machine"; Linux Documentation/arch/x86/sgx.rst; Intel's QCNL configuration file.
+Source: docs/operating.md, "The machine"; Linux Documentation/arch/x86/sgx.rst; Intel's QCNL configuration file.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Invariants: nothing is started before every file of the bundle was checked against its index and MRENCLAVE recomputed; the
 enclave has a session of its own; a start that fails leaves no process; stop returns when the process is gone.
-Source: docs/provisioning.md, "Launch" and "Stop".
+Source: docs/operating.md, "Launch" and "Stop".
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def launch(
     account = _account(request)
     _require_free(state_directory, place, request)
     _require_persist(place, request, checked)
-    _make_directories(place, account)
+    _make_directories(place, account, persist=checked.config.gramine.persist == "mrenclave")
     runtime = data_directory / "runtimes" / checked.bundle.index.runtime.name
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
     facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
@@ -222,9 +222,11 @@ def _names(request: LaunchRequest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _make_directories(place: Place, account: pwd.struct_passwd | None) -> None:
+def _make_directories(place: Place, account: pwd.struct_passwd | None, *, persist: bool) -> None:
+    # Gramine mounts its encrypted files over instance/persist, which must be there
+    owned = [place.instance, *([place.instance / "persist"] if persist else [])]
     try:
-        for path in (place.instance, place.simulated_device, place.path / "run"):
+        for path in (*owned, place.simulated_device, place.path / "run"):
             path.mkdir(mode=0o700, exist_ok=True)
             if stat.S_ISLNK(os.lstat(path).st_mode):
                 raise StorageError("fs.file.denied", f"{str(path)!r} is a link", path=str(path))
@@ -232,7 +234,8 @@ def _make_directories(place: Place, account: pwd.struct_passwd | None) -> None:
             # the account may pass through the instance's directory and own only what it must write
             os.chown(place.path, 0, account.pw_gid)
             place.path.chmod(0o710)
-            os.chown(place.instance, account.pw_uid, account.pw_gid)
+            for path in owned:
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
     except OSError as error:
         raise atomic.storage_error(error, place.path) from None
 

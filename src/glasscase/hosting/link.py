@@ -2,7 +2,7 @@
 
 Invariants: the operator trusts no answer; what comes back is bounded and is judged by those who hold a policy. The body of
 a request is public: evidence requests and sealed envelopes.
-Source: docs/provisioning.md, "Control paths".
+Source: docs/operating.md, "Control paths".
 """
 
 import http.client

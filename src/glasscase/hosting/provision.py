@@ -2,7 +2,7 @@
 
 Invariants: the operator sees ciphertext only; an answer counts as accepted only with a receipt that names this very envelope
 and is signed by the receipt key in the enclave's own claims. Whether those claims are true is the sealer's question.
-Source: docs/provisioning.md, "Provision".
+Source: docs/operating.md, "Control paths".
 """
 
 import time

@@ -1,7 +1,7 @@
 """From a bundle to an instance that answers: check, launch, wait; and once more for a restart.
 
 Invariants: the bundle is checked against its index before each start; whatever interrupts a start leaves no process.
-Source: docs/provisioning.md, "Launch".
+Source: docs/operating.md, "Launch".
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 Invariants: a process is named by pid, start time and boot, so a recycled pid is never taken for it; whoever changes an
 instance holds its lock; state.json is whole or absent; files that an enclave can write are read as hostile.
-Source: docs/provisioning.md, "Directories".
+Source: docs/operating.md, "Directories".
 """
 
 import contextlib

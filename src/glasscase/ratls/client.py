@@ -3,7 +3,7 @@
 Invariants: no byte of the application leaves a socket of this context before its peer has passed verification, in the very
 connection that carries it; nobody who holds the context can switch that off; sessions are never resumed, for a resumed one
 shows no certificate. A peer that fails is refused with the verdict that says why, and its connection is closed.
-Source: docs/policy.md, "Clients"; CCC interoperable RA-TLS.
+Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
 import ipaddress

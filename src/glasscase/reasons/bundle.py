@@ -57,7 +57,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("bundle.runtime.libc", "format", "rootfs holds another C library than the pinned runtime", _FORMAT,
            "do not run it; get the bundle again"),
     Reason("bundle.writable.by_enclave", "state", "the account that an enclave runs as owns the bundle and could delete its files",
-           "docs/provisioning.md, launch", "run as root with --user U, or give the bundle to another owner"),
+           "docs/operating.md, launch", "run as root with --user U, or give the bundle to another owner"),
     Reason("bundle.oci.malformed", "format", "the OCI layout is not one of a glasscase bundle", _FORMAT,
            "get it again, by digest"),
     Reason("bundle.oci.elsewhere", "format", "an OCI descriptor points to another place", _FORMAT,

@@ -2,7 +2,7 @@
 
 from glasscase.reasons.model import Reason
 
-_RULE = "docs/policy.md, clients"
+_RULE = "docs/clients.md"
 
 REASONS: tuple[Reason, ...] = (
     Reason("client.tls.refused", "format", "the connection is not TLS 1.3 with a full handshake", _RULE,

@@ -2,9 +2,9 @@
 
 from glasscase.reasons.model import Reason
 
-_LAUNCH = "docs/provisioning.md, launch"
-_STATE = "docs/provisioning.md, directories"
-_CONTROL = "docs/provisioning.md, control paths"
+_LAUNCH = "docs/operating.md, launch"
+_STATE = "docs/operating.md, directories"
+_CONTROL = "docs/operating.md, control paths"
 
 REASONS: tuple[Reason, ...] = (
     Reason("hosting.name.malformed", "usage", "the text cannot be the name of an instance", _STATE,

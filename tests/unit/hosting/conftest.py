@@ -72,4 +72,5 @@ def checked(bundle):
         bundle=SimpleNamespace(id=b"\x11" * 32, index=index, path=bundle),
         measurement=SimpleNamespace(mrenclave=b"\x22" * 32),
         sigstruct=None,
+        config=SimpleNamespace(gramine=SimpleNamespace(persist="none")),
     )
