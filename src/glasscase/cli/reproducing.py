@@ -3,11 +3,16 @@
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, verb
+
+if TYPE_CHECKING:
+    from glasscase.audit.reproduce import Reproduction
+    from glasscase.bundle.check import CheckedBundle
 
 SHOWN = 20  # differences on the terminal
 
@@ -24,6 +29,31 @@ def reproduce(
     out: Output, bundle: str, *, source: str | None, opening: str | None, key: str | None, wheel: str | None
 ) -> int:
     """Rebuild and say what is the same."""
+    checked, result = rebuild_bundle(out, bundle, source=source, opening=opening, key=key, wheel=wheel)
+    value = {
+        "same": result.same,
+        "differences": [{"what": d.what, "bundle": d.bundle, "rebuilt": d.rebuilt} for d in result.differences],
+        "method": result.method,
+        "mrenclave": checked.measurement.mrenclave.hex(),
+        "rebuilt": result.mrenclave.hex(),
+        "bundle_id": checked.bundle.id.hex(),
+        "not_checked": list(result.not_checked),
+        "insecure": list(checked.insecure),
+    }
+    lines = [f"DIFFERS   {d.what}\n  bundle  {d.bundle}\n  rebuilt {d.rebuilt}" for d in result.differences[:SHOWN]]
+    if len(result.differences) > SHOWN:
+        lines.append(f"... and {len(result.differences) - SHOWN} more")
+    lines += [f"NOT CHECKED  {text}" for text in result.not_checked]
+    verdict = "SAME" if result.same else "DIFFERS"
+    lines.append(f"{verdict}      MRENCLAVE {result.mrenclave.hex()} (method: {result.method})")
+    out.result(value, "\n".join(lines))
+    return exitcodes.OK if result.same else exitcodes.DIFFERS
+
+
+def rebuild_bundle(
+    out: Output, bundle: str, *, source: str | None, opening: str | None, key: str | None, wheel: str | None
+) -> "tuple[CheckedBundle, Reproduction]":
+    """Return the checked bundle and what a rebuild of it gives; the options are those of `reproduce`."""
     from glasscase.audit.reproduce import ReproduceRequest
     from glasscase.audit.reproduce import reproduce as rebuild
     from glasscase.bundle.check import check_bundle
@@ -55,24 +85,7 @@ def reproduce(
             say=out.say,
         )
     )
-    value = {
-        "same": result.same,
-        "differences": [{"what": d.what, "bundle": d.bundle, "rebuilt": d.rebuilt} for d in result.differences],
-        "method": result.method,
-        "mrenclave": checked.measurement.mrenclave.hex(),
-        "rebuilt": result.mrenclave.hex(),
-        "bundle_id": checked.bundle.id.hex(),
-        "not_checked": list(result.not_checked),
-        "insecure": list(checked.insecure),
-    }
-    lines = [f"DIFFERS   {d.what}\n  bundle  {d.bundle}\n  rebuilt {d.rebuilt}" for d in result.differences[:SHOWN]]
-    if len(result.differences) > SHOWN:
-        lines.append(f"... and {len(result.differences) - SHOWN} more")
-    lines += [f"NOT CHECKED  {text}" for text in result.not_checked]
-    verdict = "SAME" if result.same else "DIFFERS"
-    lines.append(f"{verdict}      MRENCLAVE {result.mrenclave.hex()} (method: {result.method})")
-    out.result(value, "\n".join(lines))
-    return exitcodes.OK if result.same else exitcodes.DIFFERS
+    return checked, result
 
 
 def _opening(given: str | None) -> bytes | None:

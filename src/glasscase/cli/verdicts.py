@@ -93,6 +93,11 @@ def _further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
         return ["this quote is by the simulator: --insecure-anchor ROOT.pem judges it, and says SIMULATED"]
     if name == "policy.mrenclave.mismatch":
         return ["have the other bundle? run: glasscase why BUNDLE OTHER"]
+    if name.endswith(".not_yet_valid"):
+        from glasscase.verify.rules import when
+
+        issued = f" (issued {when(verdict.core.latest_issue)})" if verdict.core.latest_issue else ""
+        return [f"the clock, or --at, is behind the collateral{issued}: is the clock of this machine right?"]
     if _LATE.match(name) and verdict.core.latest_issue:
         from glasscase.verify.rules import when
 

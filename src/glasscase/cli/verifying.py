@@ -57,7 +57,7 @@ def verify(  # noqa: PLR0917 - one argument for each option
     """Print the verdict; the exit code says it too."""
     from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
 
-    judge = _Arguments(
+    judge = Arguments(
         policy=policy, collateral=collateral, bundle=bundle, at=at, engine=engine, insecure_anchor=insecure_anchor,
         nonce=nonce, statements=statements,
     )  # fmt: skip
@@ -76,14 +76,18 @@ def verdict_json(verdict: "Verdict") -> dict[str, Any]:
     return {**value, "notice": SIMULATED} if verdict.simulated else value
 
 
-class _Arguments:
-    """The options that verify, report and seal share, read."""
+class Arguments:
+    """The options that verify and others who verify first share."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
 
     def verdict(self, file: str) -> "Verdict":
         """Return the verdict about a file of evidence or a raw quote."""
+        return self.judge(read_argument(file, max_bytes=_INPUT_MAX, what="evidence or quote"))
+
+    def judge(self, content: bytes) -> "Verdict":
+        """Return the verdict about the content of such a file."""
         from glasscase.verify.policy import POLICY_MAX, parse_policy
 
         options = self._options
@@ -98,7 +102,6 @@ class _Arguments:
             "engine": options["engine"],
             "nonce": _nonce(options["nonce"]),
         }
-        content = read_argument(file, max_bytes=_INPUT_MAX, what="evidence or quote")
         if options["bundle"] is not None:
             from glasscase.bundle.check import check_bundle
             from glasscase.cli.pinned import trusted_pins

@@ -5,6 +5,7 @@ Source: docs/evidence-format.md, "Rules for all".
 """
 
 import json
+import re
 from typing import Any, NoReturn
 
 from glasscase.errors import FormatError
@@ -12,6 +13,8 @@ from glasscase.errors import FormatError
 DEPTH_MAX = 64
 INT_MAX = 2**53 - 1
 _MALFORMED = "codec.json.malformed"
+# a string (possessive, so that no text takes more than linear time; the last one may lack its end) or a bracket
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
 
 
 def parse(data: bytes, *, max_bytes: int, what: str) -> Any:
@@ -93,22 +96,13 @@ def _small_int(text: str) -> int:
 
 def _check_depth(text: str, what: str) -> None:
     depth = 0
-    quoted = escaped = False
-    for character in text:
-        if quoted:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                quoted = False
-        elif character == '"':
-            quoted = True
-        elif character in "[{":
+    for match in _TOKENS.finditer(text):
+        bracket = match[0]
+        if bracket in "[{":
             depth += 1
             if depth > DEPTH_MAX:
                 raise FormatError(_MALFORMED, f"{what} is nested deeper than {DEPTH_MAX}", what=what)
-        elif character in "]}":
+        elif bracket in "]}":
             depth -= 1
 
 

@@ -88,6 +88,17 @@ def released(lines: Iterable[Line]) -> frozenset[bytes]:
     return frozenset(known)
 
 
+def require_head(lines: tuple[Line, ...], *, n: int, head: bytes) -> None:
+    """Return if the chain still holds line `n` with this digest: it has grown from what somebody remembers.
+
+    Raises FormatError("ledger.head.differs") if the chain is shorter or another one.
+    """
+    if not 0 <= n < len(lines) or lines[n].digest != head:
+        raise FormatError(
+            "ledger.head.differs", f"the ledger has {len(lines)} lines and does not continue the head of line {n}"
+        )
+
+
 def _parse_line(text: bytes) -> Line:
     value: Any = strictjson.parse_canonical(text, max_bytes=LINE_MAX, what="ledger line")
     fields = take_map(

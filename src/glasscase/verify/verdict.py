@@ -226,7 +226,8 @@ class VerifiedEnclave:
 
     @classmethod
     def _of(cls, verdict: Verdict) -> "VerifiedEnclave":
-        if verdict.status is not VerdictStatus.VERIFIED:
+        policy = verdict.basis.policy
+        if verdict.status is not VerdictStatus.VERIFIED or policy is None or policy.insecure_any:
             raise TypeError("only Verdict.require() makes a VerifiedEnclave")
         enclave = object.__new__(cls)
         object.__setattr__(enclave, "_verdict", verdict)

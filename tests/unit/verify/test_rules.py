@@ -231,6 +231,8 @@ def test_insecure_any_verifies_but_yields_nothing(shared, lab):
     with pytest.raises(VerificationError) as caught:
         verdict.require()
     assert "policy.identity.any" == caught.value.reason
+    with pytest.raises(TypeError):
+        auditor.VerifiedEnclave._of(verdict)
 
 
 def test_relaxations_of_the_bundle_stand_in_the_verdict(lab):

@@ -1,0 +1,263 @@
+"""The verbs `attest` and `ledger`.
+
+Invariants: a statement is written only after the verification or the rebuild that it speaks of has succeeded here; a ledger
+only grows.
+"""
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glasscase.cli.output import Output, verb
+from glasscase.cli.reading import read_argument
+from glasscase.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from glasscase.statements.intoto import Statement
+    from glasscase.statements.ledger import Line
+
+
+@verb("attest", help="Sign a statement: this evidence is verified under this policy, or this bundle was rebuilt here.")
+@click.argument("target", metavar="EVIDENCE|BUNDLE")
+@click.option("--key", required=True, metavar="FILE", help="The signer's Ed25519 key (keygen --kind owner).")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the statement goes.")
+@click.option("--policy", metavar="FILE", help="Evidence: the policy.")
+@click.option("--bundle", metavar="BUNDLE", help="Evidence: recompute this bundle's MRENCLAVE and compare.")
+@click.option("--collateral", metavar="FILE", help="Evidence: collateral instead of its own.")
+@click.option("--at", metavar="TIME", help="Evidence: judge as of this time.")
+@click.option(
+    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Evidence: who judges."
+)
+@click.option("--insecure-anchor", metavar="PEM", help="Evidence: trust this root. The statement says simulated.")
+@click.option("--nonce", metavar="HEX", help="Evidence: the 32 bytes that it must answer.")
+@click.option("--source", metavar="DIR", help="Bundle: the project that it is said to be built from.")
+@click.option("--opening", metavar="O", help="Bundle: the opening of the code commitment (hex or file).")
+@click.option("--package-key", metavar="FILE", help="Bundle: the package key, the provider's own way.")
+@click.option("--wheel", metavar="FILE", help="Bundle: glasscase's own wheel, if it is not the installed one.")
+@click.option("--uri", metavar="URI", help="Bundle: where the source comes from; with --commit.")
+@click.option("--commit", metavar="ID", help="Bundle: which commit of it.")
+@click.option("--expires", metavar="TIME", help="Bundle: until when the statement counts.")
+def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -> int:
+    """Verify or rebuild, then sign what came out."""
+    from glasscase.cli.sealing import read_owner_key
+    from glasscase.fs.atomic import write_file
+    from glasscase.statements.dsse import sign_dsse
+
+    seed = read_owner_key(key)
+    statement = _rebuilt(out, target, options) if os.path.isdir(target) else _verified(out, target, options)
+    if isinstance(statement, int):
+        return statement
+    signed = sign_dsse(statement.to_bytes(), seed=seed)
+    write_file(output, signed)
+    value = {
+        "predicate_type": statement.predicate_type,
+        "predicate": statement.predicate,
+        "mrenclave": statement.mrenclave.hex() if statement.mrenclave else None,
+        "path": output,
+    }
+    simulated = "SIMULATED this statement counts for nobody\n" if statement.predicate["simulated"] else ""
+    out.result(value, f"wrote     {output}\nsays      {statement.predicate_type} of {value['mrenclave']}\n{simulated}")
+    return 0
+
+
+def _verified(out: Output, target: str, options: dict[str, Any]) -> "Statement | int":
+    from glasscase import __version__
+    from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
+    from glasscase.cli.verifying import Arguments, is_evidence
+    from glasscase.evidence.format import parse_evidence
+    from glasscase.statements.intoto import VERIFICATION, Statement
+
+    _refuse(options, "source", "opening", "package_key", "wheel", "uri", "commit", "expires", what="a bundle")
+    content = read_argument(target, max_bytes=48 * 1024 * 1024, what="evidence")
+    if not is_evidence(content):
+        raise FormatError("evidence.file.malformed", "attest needs evidence or a bundle", what="evidence")
+    evidence = parse_evidence(content)
+    verdict = Arguments(**options, statements=()).judge(content)
+    if verdict.status.value != "verified" or verdict.valid_until is None:
+        out.say(verdict_text(out, verdict))
+        say_failure(verdict, target)
+        return exit_code(verdict)
+    policy = verdict.basis.policy
+    predicate = {
+        "tool": f"glasscase {__version__}",
+        "evidence": evidence.evidence_id.hex(),
+        "policy": policy.sha256.hex() if policy else "",
+        "engine": verdict.engine,
+        "at": int(verdict.at.timestamp()),
+        "valid_until": int(verdict.valid_until.timestamp()),
+        "simulated": verdict.simulated,
+    }
+    return Statement(verdict.mrenclave, verdict.basis.bundle_id, VERIFICATION, predicate)
+
+
+def _rebuilt(out: Output, target: str, options: dict[str, Any]) -> "Statement":
+    from glasscase import __version__
+    from glasscase.cli.reproducing import rebuild_bundle
+    from glasscase.cli.verifying import time_argument
+    from glasscase.statements.intoto import REPRODUCTION, Statement
+
+    _refuse(options, "policy", "bundle", "collateral", "at", "insecure_anchor", "nonce", what="evidence")
+    if (options["uri"] is None) != (options["commit"] is None):
+        raise UsageError("cli.usage.wrong", "--uri and --commit belong together", hint="glasscase attest --help")
+    checked, result = rebuild_bundle(
+        out,
+        target,
+        source=options["source"],
+        opening=options["opening"],
+        key=options["package_key"],
+        wheel=options["wheel"],
+    )
+    if not result.same or result.not_checked:
+        left = [difference.what for difference in result.differences] or list(result.not_checked)
+        raise FormatError(
+            "statements.rebuild.incomplete", f"not rebuilt the same: {', '.join(left[:5])}", what="bundle"
+        )
+    lock = checked.bundle.index.find("glasscase.lock")
+    predicate: dict[str, Any] = {
+        "tool": f"glasscase {__version__}",
+        "method": result.method,
+        "lock": lock.sha256.hex() if lock else "",
+        "at": int(time.time()),
+        "simulated": "simulated" in checked.insecure,
+    }
+    if options["uri"] is not None:
+        predicate["source"] = {"uri": options["uri"], "commit": options["commit"]}
+    if options["expires"] is not None:
+        predicate["expires"] = int(time_argument(options["expires"]).timestamp())
+    return Statement(result.mrenclave, checked.bundle.id, REPRODUCTION, predicate)
+
+
+def _refuse(options: dict[str, Any], *names: str, what: str) -> None:
+    for name in names:
+        if options[name] is not None:
+            raise UsageError(
+                "cli.usage.wrong", f"--{name.replace('_', '-')} belongs to {what}", hint="glasscase attest --help"
+            )
+
+
+@verb("ledger", help="Show, check, sign or extend the ledger of releases.")
+@click.argument("action", type=click.Choice(["show", "verify", "retire", "head"]))
+@click.argument("mrenclave", required=False)
+@click.option("--file", "path", metavar="FILE", help="The ledger; default: the user's own.")
+@click.option("--head", metavar="N:HEX", help="verify: the line number and digest that you remember.")
+@click.option("--statement", metavar="FILE", help="verify: a signed head; with --signer.")
+@click.option("--signer", metavar="FILE.pub", help="verify: the key that must have signed it.")
+@click.option("--key", metavar="FILE", help="head: the Ed25519 key that signs.")
+@click.option("-o", "--output", metavar="FILE", help="head: where the signed head goes.")
+def ledger(  # noqa: PLR0917 - one argument for each option
+    out: Output,
+    action: str,
+    mrenclave: str | None,
+    path: str | None,
+    head: str | None,
+    statement: str | None,
+    signer: str | None,
+    key: str | None,
+    output: str | None,
+) -> int:
+    """Run one of the four actions; every one of them checks the whole chain first."""
+    from glasscase.cli.places import data_dir
+    from glasscase.statements.ledger import LEDGER_MAX, NAME, NO_KEY, parse_ledger
+
+    file = path or os.fspath(data_dir() / NAME)
+    lines = parse_ledger(read_argument(file, max_bytes=LEDGER_MAX, what="ledger"), public_key=NO_KEY)
+    if action == "verify":
+        _verify_head(lines, head=head, statement=statement, signer=signer)
+    elif action == "retire":
+        lines = _retire(file, lines, mrenclave)
+    elif action == "head":
+        _sign_head(lines, key, output)
+    _say(out, file, lines)
+    return 0
+
+
+def _verify_head(lines: "tuple[Line, ...]", *, head: str | None, statement: str | None, signer: str | None) -> None:
+    from glasscase.cli.sealing import read_public_key
+    from glasscase.statements.dsse import STATEMENT_MAX, read_dsse
+    from glasscase.statements.intoto import LEDGER_HEAD, Statement
+    from glasscase.statements.ledger import require_head
+
+    if head is not None:
+        match = re.fullmatch(r"([0-9]{1,9}):([0-9a-f]{64})", head, re.ASCII)
+        if match is None:
+            raise UsageError("cli.usage.wrong", "--head is a line number, a colon and 64 hex digits")
+        require_head(lines, n=int(match[1]), head=bytes.fromhex(match[2]))
+    if (statement is None) != (signer is None):
+        raise UsageError("cli.usage.wrong", "--statement and --signer belong together", hint="glasscase ledger --help")
+    if statement is None or signer is None:
+        return
+    signed = read_dsse(read_argument(statement, max_bytes=STATEMENT_MAX, what="statement"))
+    said = Statement.from_bytes(signed.payload)
+    if said.predicate_type != LEDGER_HEAD or not signed.signers((read_public_key(signer),)):
+        raise FormatError("statements.statement.malformed", "this is no head of a ledger signed by that key")
+    require_head(lines, n=said.predicate["n"], head=bytes.fromhex(said.predicate["head"]))
+
+
+def _retire(file: str, lines: "tuple[Line, ...]", mrenclave: str | None) -> "tuple[Line, ...]":
+    """Append a retirement. The file is locked and read again, so that no line of another process is lost."""
+    import fcntl
+
+    from glasscase.fs.atomic import read_file, storage_error, write_file
+    from glasscase.statements.ledger import LEDGER_MAX, NO_KEY, next_line, parse_ledger, released
+
+    if mrenclave is None or not re.fullmatch(r"[0-9a-f]{64}", mrenclave, re.ASCII):
+        raise UsageError(
+            "cli.usage.wrong", "ledger retire needs a MRENCLAVE of 64 hex digits", hint="glasscase ledger show"
+        )
+    wanted = bytes.fromhex(mrenclave)
+    try:
+        handle = os.open(os.path.dirname(os.path.abspath(file)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise storage_error(error, file) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        content = read_file(file, max_bytes=LEDGER_MAX, what="ledger")
+        lines = parse_ledger(content, public_key=NO_KEY)
+        if wanted not in released(lines):
+            raise UsageError("ledger.measurement.unknown", f"{mrenclave} is not released in {file!r}")
+        last = [line for line in lines if line.mrenclave == wanted][-1]
+        line = next_line(
+            lines, public_key=NO_KEY, kind="retire", bundle_id=last.bundle_id, mrenclave=wanted, isv_svn=last.isv_svn,
+            time=int(time.time()),
+        )  # fmt: skip
+        write_file(file, content + line.to_bytes(), mode=0o600)
+    finally:
+        os.close(handle)
+    return (*lines, line)
+
+
+def _sign_head(lines: "tuple[Line, ...]", key: str | None, output: str | None) -> None:
+    from glasscase.cli.sealing import read_owner_key
+    from glasscase.fs.atomic import write_file
+    from glasscase.statements.dsse import sign_dsse
+    from glasscase.statements.intoto import LEDGER_HEAD, Statement
+
+    if key is None or output is None:
+        raise UsageError("cli.usage.wrong", "ledger head needs --key and -o", hint="glasscase ledger --help")
+    if not lines:
+        raise UsageError("ledger.measurement.unknown", "the ledger is empty, so it has no head")
+    predicate = {"n": lines[-1].n, "head": lines[-1].digest.hex(), "at": int(time.time())}
+    write_file(output, sign_dsse(Statement(None, None, LEDGER_HEAD, predicate).to_bytes(), seed=read_owner_key(key)))
+
+
+def _say(out: Output, file: str, lines: "tuple[Line, ...]") -> None:
+    from glasscase.statements.ledger import released
+    from glasscase.verify.rules import when
+
+    known = released(lines)
+    value = {
+        "path": file,
+        "head": f"{lines[-1].n}:{lines[-1].digest.hex()}" if lines else None,
+        "released": sorted(mrenclave.hex() for mrenclave in known),
+        "lines": [
+            {name: item.hex() if isinstance(item, bytes) else item for name, item in vars(line).items()}
+            for line in lines
+        ],
+    }
+    text = [
+        f"{line.n:<5} {line.kind:<8} {line.mrenclave.hex()}  svn {line.isv_svn}  {when(line.time)}" for line in lines
+    ]
+    out.result(value, "\n".join([*text, f"head  {value['head'] or 'none: the ledger is empty'}"]))
