@@ -87,6 +87,8 @@ EVIL = {
     "pax size without need": D + pax(record(b"size", b"0")) + file(), "pax huge size": D + pax(record(b"size", b"9" * 15)) + file(),
     "pax size not decimal": D + pax(record(b"size", b"-1")) + file(), "pax sparse": D + pax(record(b"GNU.sparse.major", b"1")) + file(),
     "pax empty": D + pax(b"") + file(), "pax long": D + pax(b"x" * 5000) + file(), "pax on pax": D + pax(record(b"path", b"a")) * 2 + file(),
+    "path of 4097 bytes": D + pax(record(b"path", b"d/" + b"x/" * 2047 + b"y")) + file((b"d/" + b"x/" * 60)[:100]),
+    "300 deep": D + pax(record(b"path", b"d/" * 300 + b"y")) + file((b"d/" * 60)[:100]),
     # ends
     "content padding": D + block(size=b"00000000001\0") + b"x" + b"y" * 511, "cut header": D + file()[:300],
     "cut content": D + block(size=b"00000000777\0") + b"short",

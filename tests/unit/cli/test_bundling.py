@@ -1,0 +1,105 @@
+"""The verbs build, export, import and reproduce on the command line: keys of --json, exit codes, no half outputs."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PATH = Path(__file__).resolve().parents[1] / "bundle" / "conftest.py"
+_SPEC = importlib.util.spec_from_file_location("workshop_for_verbs", _PATH)
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Give an encrypted project whose inputs are in the cache of the command line."""
+    made = _MODULE.Workshop(tmp_path)
+    made.edit("encrypt = false", "encrypt = true")
+    return made
+
+
+def run(shop, *arguments, code=0, data=None):
+    """Run one command; return stdout as JSON if it is, else as text."""
+    environment = os.environ | {"GLASSCASE_CACHE": str(shop.root / "cache"), "GLASSCASE_DATA": str(shop.root / "data")}
+    done = subprocess.run(
+        [sys.executable, "-m", "glasscase", *map(str, arguments)],
+        env=environment,
+        cwd=shop.root,
+        input=data,
+        capture_output=True,
+        check=False,
+    )
+    assert code == done.returncode, done.stderr.decode() + done.stdout.decode()
+    assert b"Traceback" not in done.stderr
+    text = done.stdout.decode("utf-8", "replace")
+    return json.loads(text) if "--json" in arguments else text
+
+
+def test_build_export_import_reproduce(shop):
+    """One bundle goes through all four verbs and keeps its id and MRENCLAVE."""
+    built = run(shop, "build", "project", "-o", "a.bundle", "--json", "-q")
+    assert {"bundle", "bundle_id", "mrenclave", "files", "bytes"} <= set(built)
+    default = run(shop, "build", "project", "--json", "-q", "--jobs", "1")
+    assert (built["mrenclave"], "project/dist/shop.bundle") == (default["mrenclave"], default["bundle"])
+    for option, name, source in (("--tar", "a.tar", "a.tar"), ("--oci", "layout", "layout")):
+        made = run(shop, "export", "a.bundle", option, name, "--json")
+        assert built["bundle_id"] == made["bundle_id"]
+        back = run(shop, "import", source, "-o", f"{name}.bundle", "--json")
+        assert (built["bundle_id"], built["mrenclave"]) == (back["bundle_id"], back["mrenclave"])
+    piped = run(shop, "import", "-", "-o", "piped.bundle", "--json", data=(shop.root / "a.tar").read_bytes())
+    assert built["bundle_id"] == piped["bundle_id"]
+    result = run(shop, "reproduce", "a.bundle", "--source", "project", "--key", "project/keys/package.key", "--json")
+    assert (True, []) == (result["same"], result["differences"])
+    opening = run(shop, "disclose", "a.bundle", "--key", "project/keys/package.key", "-o", "open.json", "--json")
+    assert opening["opening"] == "open.json"
+    digits = json.loads((shop.root / "open.json").read_text())["opening"]
+    for given in ("open.json", digits):
+        result = run(shop, "reproduce", "a.bundle", "--source", "project", "--opening", given, "--json")
+        assert (True, "opening", built["mrenclave"]) == (result["same"], result["method"], result["mrenclave"])
+    (shop.project / "src" / "app" / "main.py").write_bytes(b"app = 1\n")
+    result = run(shop, "reproduce", "a.bundle", "--source", "project", "--opening", digits, "--json", code=6)
+
+    assert ["code commitment"] == [row["what"] for row in result["differences"]]
+
+
+def test_errors(shop):
+    """Each fault has its exit code and leaves no output."""
+    run(shop, "build", "project", "-o", "x.bundle", "--size", "3M", code=1)
+    run(shop, "build", "project", "-o", "x.bundle", "--size", "2048G", code=1)
+    run(shop, "build", "nowhere", "-o", "x.bundle", code=4)
+    run(shop, "build", "project", "-o", "x.bundle", "--package-key", "nowhere", code=4)
+    run(shop, "build", "project", "-o", "x.bundle", "--owner", "project/glasscase.toml", code=1)
+    run(shop, "build", "project", "-o", "x.bundle", "--runtime", "none", code=1)
+    run(shop, "build", "project", "-o", "a.bundle", "-q")
+    run(shop, "export", "a.bundle", code=1)
+    run(shop, "export", "a.bundle", "--tar", "t", "--oci", "o", code=1)
+    run(shop, "export", "nowhere", "--tar", "t", code=4)
+    run(shop, "import", "nowhere", code=4)
+    run(shop, "import", "project/glasscase.toml", "-o", "x.bundle", code=2)
+    run(shop, "import", "/dev/zero", "-o", "x.bundle", code=2)
+    run(shop, "import", "project", "-o", "x.bundle", code=4)
+    run(shop, "reproduce", "a.bundle", "--opening", "00" * 32, code=1)
+    run(shop, "reproduce", "a.bundle", "--source", "project", "--opening", "project/glasscase.toml", code=2)
+    run(shop, "reproduce", "project", code=4)
+    (shop.root / "a.bundle" / "runtime" / "loader").write_bytes(b"x")
+    run(shop, "export", "a.bundle", "--tar", "t", code=2)
+    run(shop, "reproduce", "a.bundle", code=2)
+
+    assert not {"x.bundle", "t", "o"} & set(os.listdir(shop.root))
+    assert not [name for name in os.listdir(shop.root) if name.startswith(".part-")]
+
+
+def test_lock_verb(shop):
+    """--check is exit 0 for a fresh lock, 6 and lines for a stale one; --update with --check is refused."""
+    made = shop.lock(tool=run(shop, "version", "--json")["version"])
+    assert 5 == made.inputs()
+    assert [] == run(shop, "lock", "project", "--check", "--json")["stale"]
+    (shop.project / "requirements.txt").write_bytes(b"other\n")
+    assert 1 == len(run(shop, "lock", "project", "--check", "--json", code=6)["stale"])
+    run(shop, "lock", "project", "--check", "--update", code=1)
+    run(shop, "lock", "nowhere", code=4)
