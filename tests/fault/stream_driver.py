@@ -14,7 +14,7 @@ from glasscase.cli.main import run
 
 SHIM = ctypes.CDLL(os.environ["LD_PRELOAD"])
 SHIM.shim_arm.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
-SHIM.shim_seen.restype = ctypes.c_long
+SHIM.shim_seen.restype = SHIM.shim_overlaps.restype = ctypes.c_long
 CALLS = ("write", "pread", "pwrite", "fsync", "rename", "ftruncate", "fchmod")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
@@ -134,6 +134,21 @@ def kills(root: Path, operations: dict[str, list[str]], points: int) -> tuple[in
     return count, wrong
 
 
+def read_once(root: Path, operations: dict[str, list[str]]) -> tuple[int, list[str]]:
+    """No byte of a ciphertext is read twice, so a host that changes it in between gains nothing."""
+    wrong, count = [], 0
+    out = root / "out"
+    for name in ("decrypt", "unpack"):
+        SHIM.shim_forget()
+        code = attempt(operations[name], out / "x")
+        twice = SHIM.shim_overlaps()
+        count += 1
+        if code or twice or not complete(name, out / "x", root):
+            wrong.append(f"{name}: exit {code}, {twice} ranges were read twice")
+        _clear(out)
+    return count, wrong
+
+
 def complete(name: str, target: Path, root: Path) -> bool:
     """Whether an output is whole."""
     if name == "decrypt":
@@ -163,6 +178,7 @@ def main() -> None:
     results = {}
     results["faults"] = faults(root, operations)
     results["interrupted"] = interrupted(root, operations)
+    results["read_once"] = read_once(root, operations)
     results["kills"] = kills(root, operations, points)
     os.write(result, json.dumps(results).encode())
 

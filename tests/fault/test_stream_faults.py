@@ -46,11 +46,12 @@ def key(tmp_path):
 
 def test_failing_calls_and_kills(shim, tmp_path):
     """Each write, fsync, rename, truncate and chmod that fails ends with exit 4 and no output; EINTR is nothing; after a
-    kill at any point there is no half output and the next run works.
+    kill at any point there is no half output and the next run works; no byte of a ciphertext is read twice.
     """
     results = drive(shim, tmp_path, 6)
 
-    assert [[], [], []] == [results[name][1] for name in ("faults", "interrupted", "kills")]
+    assert [[], [], [], []] == [results[name][1] for name in ("faults", "interrupted", "read_once", "kills")]
+    assert results["read_once"][0] == 2
     assert results["faults"][0] >= 100
     assert results["interrupted"][0] == 12
     assert results["kills"][0] == 24
