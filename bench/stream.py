@@ -210,7 +210,8 @@ def random_access(clock: Clock, root: Path, rounds: int) -> dict[str, float]:
     """Reads of 4 KiB and of everything, with and without leaf check; opening a file of 50 GB."""
     size = (root / "plain").stat().st_size
     buffer, small = bytearray(size), bytearray(4096)
-    offsets = [random.Random(1).randrange(size - 4096) for _ in range(3000)]
+    places = random.Random(1)
+    offsets = [places.randrange(size - 4096) for _ in range(3000)]
     found = {}
     package(root)
     with (
