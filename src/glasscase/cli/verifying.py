@@ -35,6 +35,7 @@ _RFC3339 = re.compile(
 @click.option(
     "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Who judges the quote."
 )
+@click.option("--intel-library", metavar="PATH", help="Intel's library, if it is not the installed one.")
 @click.option(
     "--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The verdict says SIMULATED."
 )
@@ -49,6 +50,7 @@ def verify(  # noqa: PLR0917 - one argument for each option
     bundle: str | None,
     at: str | None,
     engine: str,
+    intel_library: str | None,
     insecure_anchor: str | None,
     nonce: str | None,
     statements: tuple[str, ...],
@@ -59,7 +61,7 @@ def verify(  # noqa: PLR0917 - one argument for each option
 
     judge = Arguments(
         policy=policy, collateral=collateral, bundle=bundle, at=at, engine=engine, insecure_anchor=insecure_anchor,
-        nonce=nonce, statements=statements,
+        nonce=nonce, statements=statements, intel_library=intel_library,
     )  # fmt: skip
     verdict = judge.verdict(file)
     out.result(verdict_json(verdict), verdict_text(out, verdict, every_check=checks))
@@ -101,6 +103,7 @@ class Arguments:
             "at": at,
             "engine": options["engine"],
             "nonce": _nonce(options["nonce"]),
+            "intel_library": options.get("intel_library"),
         }
         if options["bundle"] is not None:
             from glasscase.bundle.check import check_bundle

@@ -15,7 +15,7 @@ from glasscase.verify.rules import DOES_NOT_APPLY, judge
 if TYPE_CHECKING:
     from glasscase.collateral.model import Collateral
     from glasscase.core.dcap import CoreVerdict
-    from glasscase.verify.anchor import TrustAnchor
+    from glasscase.verify.quote import Question
 
 NATIVE = "native"
 INTEL = "intel"
@@ -34,16 +34,10 @@ def check_engine(engine: Any) -> str:
 
 
 def engine_findings(
-    engine: str,
-    quote: bytes,
-    collateral: "Collateral | None",
-    *,
-    core: "CoreVerdict",
-    anchor: "TrustAnchor",
-    at_unix: int,
+    asked: "Question", quote: bytes, collateral: "Collateral | None", core: "CoreVerdict"
 ) -> dict[str, Finding]:
     """Return the findings engine.*: what Intel's library says of a quote that the core has judged."""
-    if engine == NATIVE:
+    if asked.engine == NATIVE:
         return _NOT_ASKED
     if core.tcb_status is None or collateral is None:
         return {_IDS[0]: DOES_NOT_APPLY, _IDS[1]: DOES_NOT_APPLY, _IDS[2]: (NOT_REACHED, "the core refused first", "")}
@@ -52,7 +46,9 @@ def engine_findings(
     except ModuleNotFoundError:
         return _unavailable("no adapter for Intel's library is in this version")
     try:
-        answer = intel.judge(quote, collateral, core=core, anchor=anchor, at_unix=at_unix)
+        answer = intel.judge(
+            quote, collateral, core=core, anchor=asked.anchor, at_unix=asked.at_unix, library=asked.intel_library
+        )
     except intel.Unavailable as error:
         return _unavailable(str(error))
     except Error as error:

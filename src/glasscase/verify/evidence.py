@@ -41,15 +41,19 @@ def verify_evidence(
     engine: str = NATIVE,
     live: bool = False,
     statements: Sequence[bytes] = (),
+    intel_library: str | None = None,
 ) -> Verdict:
     """Return the verdict about one piece of evidence as of `at`.
 
     collateral: the verifier's own, else the one in the evidence (Intel signs it, so it matters not who carries it).
     measurement: a checked bundle or a Measurement. nonce: the verifier's own 32 bytes. live: the evidence comes from the
     handshake that is going on, so its age does not apply and the session must be valid now. statements: DSSE files of
-    auditors for policy [statements]. Raises UsageError for arguments of the wrong type only.
+    auditors for policy [statements]. intel_library: a path, where Intel's library is not the installed one. Raises UsageError for arguments of the wrong type only.
     """
-    asked = question(anchor=anchor, policy=policy, at=at, engine=engine, measurement=measurement, nonce=nonce)
+    asked = question(
+        anchor=anchor, policy=policy, at=at, engine=engine, measurement=measurement, nonce=nonce,
+        intel_library=intel_library,
+    )  # fmt: skip
     if not isinstance(evidence, Evidence):
         raise UsageError("policy.argument.wrong", "evidence is what load_evidence returns")
     if len(statements) > STATEMENTS_MAX:

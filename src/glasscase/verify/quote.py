@@ -55,13 +55,21 @@ class Question(NamedTuple):
     engine: str
     expected: Expected | None
     nonce: bytes | None
+    intel_library: str | None
 
 
 _SECOND = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC) - _EPOCH
 
 
 def question(
-    *, anchor: Any, policy: Any, at: Any, engine: Any = NATIVE, measurement: Any = None, nonce: Any = None
+    *,
+    anchor: Any,
+    policy: Any,
+    at: Any,
+    engine: Any = NATIVE,
+    measurement: Any = None,
+    nonce: Any = None,
+    intel_library: Any = None,
 ) -> Question:
     """Return the checked arguments. Raises UsageError("policy.argument.wrong") for a wrong type or form."""
     if not isinstance(anchor, TrustAnchor):
@@ -74,6 +82,8 @@ def question(
         raise _wrong("at is before 1970")
     if nonce is not None and (not isinstance(nonce, bytes) or len(nonce) != NONCE_SIZE):
         raise _wrong(f"nonce is {NONCE_SIZE} bytes")
+    if intel_library is not None and (not isinstance(intel_library, str) or not intel_library):
+        raise _wrong("intel_library is a path")
     if nonce is not None and not any(nonce):
         raise _wrong("nonce is all zero, which empty report data would answer")
     return Question(
@@ -84,6 +94,7 @@ def question(
         engine=check_engine(engine),
         expected=expected_of(measurement),
         nonce=nonce,
+        intel_library=intel_library,
     )
 
 
@@ -97,14 +108,19 @@ def verify_quote(
     engine: str = NATIVE,
     measurement: Any = None,
     nonce: bytes | None = None,
+    intel_library: str | None = None,
 ) -> Verdict:
     """Return the verdict about one raw quote as of `at`.
 
     collateral None or policy None: the verdict is undetermined and shows the facts. measurement: a checked bundle or a
     Measurement, compared with the quoted MRENCLAVE. nonce: 32 bytes that the report data must hold, followed by zeros.
+    intel_library: a path, where Intel's library is not the installed one.
     Raises UsageError for arguments of the wrong type only.
     """
-    asked = question(anchor=anchor, policy=policy, at=at, engine=engine, measurement=measurement, nonce=nonce)
+    asked = question(
+        anchor=anchor, policy=policy, at=at, engine=engine, measurement=measurement, nonce=nonce,
+        intel_library=intel_library,
+    )  # fmt: skip
     return judge_quote(quote, prepare(collateral, anchor), collateral, asked)
 
 
@@ -199,7 +215,7 @@ def finish(  # noqa: PLR0917 - all of them are the case
     """Return the verdict: the core's checks, our rules and `extra`, nothing left out."""
     policy, expected = asked.policy, asked.expected
     findings: dict[str, Finding] = {
-        **engine_findings(asked.engine, quote, collateral, core=core, anchor=asked.anchor, at_unix=asked.at_unix),
+        **engine_findings(asked, quote, collateral, core),
         **identity_findings(policy, report, expected),
         **enclave_findings(policy, report, expected),
         **platform_findings(policy, core),

@@ -200,6 +200,34 @@ def test_encrypted_files_policies_and_statements(tmp_path):
     assert ("statement", False) == tuple(inspect_bytes(head.to_bytes())[k] for k in ("kind", "signed"))
 
 
+def test_envelopes_and_receipts():
+    """An envelope shows its context, a receipt what it says and by which key; nothing sealed is shown."""
+    import nacl.bindings
+
+    from glasscase.codec import cbor
+    from glasscase.seal import cose
+    from glasscase.seal.envelope import FORM, Context
+    from glasscase.seal.receipt import Receipt
+
+    owner = cose.public_key(b"o" * 32)
+    context = Context(id=b"e" * 16, mrenclave=b"m" * 32, instance=b"i" * 32, package=bytes(32), secrets=b"s" * 32,
+                      owners=(owner,), isv_svn=3, issued_at=5, not_after=9)  # fmt: skip
+    payload = cbor.encode({"v": 1, "ctx": context.to_map(), "ct": bytes(1200)})
+    envelope = inspect_bytes(cose.encode_sign(payload, (cose.sign(payload, form=FORM, seed=b"o" * 32),), form=FORM))
+    receipt = inspect_bytes(
+        Receipt(instance=b"i" * 32, envelope=b"v" * 32, owners=(owner,), secrets=b"s" * 32, package=bytes(32),
+                mrenclave=b"m" * 32, host_time=7).sign(b"r" * 32)
+    )  # fmt: skip
+
+    assert ("envelope", (b"m" * 32).hex(), [owner.hex()]) == (
+        envelope["kind"],
+        envelope["mrenclave"],
+        envelope["owners"],
+    )
+    assert ("receipt", (b"v" * 32).hex(), 7) == (receipt["kind"], receipt["envelope"], receipt["host_time"])
+    assert nacl.bindings.crypto_sign_seed_keypair(b"r" * 32)[0].hex() == receipt["receipt_key"]
+
+
 @pytest.mark.parametrize("content", [
     b"", b"\0", b"hello world\n", b"\x7fELF" + bytes(100), b"{}", b"[]", b'{"a": {"b": 1}}', b"\x30\x00", b"\x30" * 100,
     b"\xa0", b"\xa1\x61\x61\x01", b"\xd2\x84\x40\xa0\x40\x40", b"\xd8\x62\x84\x40\xa0\x40\x80", b"\xd8", b"\xbf" * 9,

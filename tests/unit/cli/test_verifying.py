@@ -340,3 +340,10 @@ def test_far_times_are_judged_and_refused(desk, at):
     assert at == value["at"]
     assert any(name.endswith((".expired", ".not_yet_valid")) for name in value["failed"])
     assert "Traceback" not in err
+
+
+def test_an_intel_library_that_is_none_is_no_verdict(desk):
+    """A path that holds no library makes the engine unavailable: exit 3."""
+    code, out, _ = desk.verify("--engine", "both", "--intel-library", desk.collateral, "--json")
+
+    assert (3, ["engine.intel.unavailable"]) == (code, json.loads(out)["failed"])

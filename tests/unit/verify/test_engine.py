@@ -77,6 +77,15 @@ def test_what_the_core_cannot_read_is_not_asked(lab, monkeypatch):
     assert [] == seen
 
 
+def test_a_configured_library_reaches_the_adapter(lab, monkeypatch):
+    """The path is handed over as it is; without one the adapter looks for itself."""
+    seen = fake(monkeypatch, lambda: SimpleNamespace(differences=()))
+    lab.judge(engine="both", intel_library="/opt/lib.so")
+    lab.judge(engine="both")
+
+    assert ["/opt/lib.so", None] == [facts["library"] for _, _, facts in seen]
+
+
 def test_native_alone_asks_nobody(lab, monkeypatch):
     """Without --engine the adapter is not even imported."""
     seen = fake(monkeypatch, lambda: SimpleNamespace(differences=("never",)))

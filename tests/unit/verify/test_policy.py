@@ -1,12 +1,14 @@
 """The policy file is strict: it always names an enclave, and no key is taken for another or left out silently."""
 
 import hashlib
+from types import SimpleNamespace
 
 import pytest
 
 from glasscase import auditor
 from glasscase.errors import FormatError
 from glasscase.verify.policy import Policy
+from glasscase.verify.policyfile import policy_text
 
 HEX = "ab" * 32
 HEAD = "version = 1\n[measurement]\n"
@@ -202,3 +204,30 @@ def test_a_policy_made_in_code_is_checked_too():
             Policy(**fields)
     with pytest.raises(FormatError):
         Policy(bundle=True, accept=("Revoked",))
+
+
+def test_the_policy_written_for_a_bundle_accepts_exactly_that_bundle(lab):
+    """The written file is read without a change, names bundle, signer, product and SVN, and is strict in all else."""
+    checked = lab.bundle()
+    checked.bundle.index = SimpleNamespace(name="app")
+    policy = load(policy_text(checked))
+
+    assert (True, b"b" * 32, lab.mrsigner, 1, 3) == (
+        policy.bundle, policy.bundle_id, policy.mrsigner, policy.isv_prod_id, policy.isv_svn_min,
+    )  # fmt: skip
+    defaults = Policy(bundle=True)
+    for name in (
+        "accept",
+        "advisories",
+        "collateral_max_age_s",
+        "crl_max_age_s",
+        "evidence_max_age_s",
+        "insecure_debug",
+    ):
+        assert getattr(defaults, name) == getattr(policy, name)
+    assert [] == lab.failed(lab.judge(policy=policy, measurement=checked))
+    other = lab.bundle(bundle=SimpleNamespace(id=b"c" * 32))
+    assert ["policy.bundle_id.mismatch"] == lab.failed(lab.judge(policy=policy, measurement=other))
+    unsigned = lab.bundle(sigstruct=None)
+    unsigned.bundle.index = SimpleNamespace(name="app")
+    assert load(policy_text(unsigned)).mrsigner is None
