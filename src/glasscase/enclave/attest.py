@@ -33,7 +33,8 @@ class Identity:
 class Attester:
     """Makes claims and quotes, and keeps the current attestation and the live TLS context.
 
-    clock: unix seconds. directory: private memory for the TLS key's file. All methods may be called from any thread.
+    clock: unix seconds. directory: private memory for the TLS key's file. in_turn: runs a call so that no handshake begins
+    meanwhile, because libssl takes a certificate and its key one after the other. All methods may be called from any thread.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Attester:
         *,
         clock: Callable[[], int],
         directory: str,
+        in_turn: Callable[[Callable[[], None]], None] = lambda call: call(),
         lifetime_s: int = LIFETIME_S,
     ) -> None:
         self._identity = identity
@@ -53,6 +55,7 @@ class Attester:
         self._context = context
         self._clock = clock
         self._directory = directory
+        self._in_turn = in_turn
         self._lifetime_s = lifetime_s
         self._lock = threading.Lock()
         self._seq = 0
@@ -102,7 +105,8 @@ class Attester:
             request = (
                 make_request(key.private, name=name, san=san or (name,)) if self._identity.own_certificate else None
             )
-            key.load_into(self._context, self._chain or (certificate,), directory=self._directory)
+            chain = self._chain or (certificate,)
+            self._in_turn(lambda: key.load_into(self._context, chain, directory=self._directory))
             self._tls = key
             self._session = session
             self._current = Attestation(

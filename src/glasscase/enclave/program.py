@@ -11,7 +11,7 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ from glasscase.sgx.reportdata import app_report_data
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_TIMEOUT = 3
+IN_TURN_S = 300.0  # seconds until the event loop must have found time, while an application is being imported
 RETRY_S = 60.0  # seconds until a renewal that failed is tried again
 _T = TypeVar("_T")
 _log = logging.getLogger("glasscase")
@@ -51,13 +52,14 @@ class Program:
         self._instance = instance
         self._places = places
         self._keeper = StateKeeper(places.instance, clock=clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._keys = InstanceKeys()
         self._quoter = Quoter(places.attestation)
         self._context: ssl.SSLContext = server_context(config.server.client_ca)
         own_certificate = config.server.certificate == "own"
         self._attester = Attester(
             Identity(config.name, instance.san, own_certificate), self._keys, self._quoter, self._context,
-            clock=clock, directory=places.run,
+            clock=clock, directory=places.run, in_turn=self._in_turn,
         )  # fmt: skip
         self._unpacker = Unpacker(config, places, finder)
         self._provisioner = Provisioner(
@@ -124,7 +126,7 @@ class Program:
     # the life
 
     async def _live(self) -> int:
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._accepted = loop.create_future()
         if self._config.encrypt:
             loop.set_exception_handler(_report_quietly)
@@ -190,7 +192,7 @@ class Program:
             await asyncio.sleep(wait or RETRY_S)
             try:
                 await self._work(self._renew)
-            except Error as error:
+            except (Error, TimeoutError) as error:
                 _log.error("renewal failed: %s", error)
                 await asyncio.sleep(RETRY_S)
 
@@ -242,6 +244,23 @@ class Program:
         hand_over(
             Handover(dict(acceptance.contents.secrets), quote, partial(self._unpacker.open_file, acceptance.package))
         )
+
+    def _in_turn(self, call: Callable[[], None]) -> None:
+        """Run `call` in the thread of all handshakes, from the worker thread, and wait for it."""
+        if self._loop is None:
+            call()
+            return
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                call()
+                done.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        done.result(IN_TURN_S)
 
     async def _work(self, call: Callable[[], _T]) -> _T:
         """Run what blocks in the one worker thread of ours."""

@@ -1,0 +1,209 @@
+"""Renewal: new key, claims, quote and certificate on the live context, under load, all or nothing."""
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+import ssl
+import threading
+
+import pytest
+from cryptography import x509
+
+from glasscase.enclave.attest import BACKDATE_S, LIFETIME_S, Attester, Identity
+from glasscase.enclave.keys import InstanceKeys, server_context
+from glasscase.enclave.quoting import Quoter
+from glasscase.errors import StorageError
+from glasscase.evidence.attestation import SESSION_MAX_S, Attestation, Claims, Provision
+from glasscase.ratls.cert import read_certificate, spki_digest
+from glasscase.sgx.reportdata import claims_report_data
+from glasscase.sim.device import SoftwareDevice
+
+from .conftest import MRENCLAVE, client_context
+
+NOW = 1_800_000_000
+
+
+class Bench:
+    """An attester over a software device and a live context."""
+
+    def __init__(self, folder, platform, *, own=False):
+        self.device = SoftwareDevice(folder / "dev", platform, mrenclave=MRENCLAVE, mrsigner=b"S" * 32)
+        self.device.start()
+        self.quoter = Quoter(str(folder / "dev"), deadline_s=2)
+        self.context = server_context(())
+        self.keys = InstanceKeys()
+        self.now = NOW
+        identity = Identity("hello", ("localhost", "127.0.0.1"), own)
+        self.attester = Attester(
+            identity, self.keys, self.quoter, self.context, clock=lambda: self.now, directory=str(folder)
+        )
+        self.folder = folder
+
+    def attestation(self):
+        return Attestation.from_bytes(self.attester.current())
+
+    def claims(self):
+        return Claims.from_bytes(self.attestation().claims)
+
+
+@pytest.fixture
+def bench(tmp_path, platform):
+    """Return a function that makes a bench."""
+    made = []
+
+    def make(**options):
+        folder = tmp_path / f"b{len(made)}"
+        folder.mkdir()
+        made.append(Bench(folder, platform, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.device.stop()
+
+
+def test_each_renewal_is_new_and_chained(bench):
+    """Key, number, quote and certificate are new; prev is the digest of the claims before; the window is at most 25 h."""
+    one = bench()
+    seen = []
+    for _ in range(4):
+        one.attester.renew()
+        attestation = one.attestation()
+        claims = Claims.from_bytes(attestation.claims)
+        certificate = read_certificate(attestation.certificate)
+        assert (attestation.quote, attestation.claims) == (certificate.quote, certificate.claims)
+        assert claims_report_data(attestation.claims) == attestation.quote[368:432]
+        seen.append((claims.spki_sha256, claims.session_facts(), hashlib.sha256(attestation.claims).digest()))
+        one.now += 43_000
+    sessions = [session for _, session, _ in seen]
+
+    assert 4 == len({key for key, _, _ in seen})
+    assert [1, 2, 3, 4] == [session.seq for session in sessions]
+    assert [None, *(digest for _, _, digest in seen[:-1])] == [session.prev for session in sessions]
+    assert all(session.exp - session.nbf == LIFETIME_S + BACKDATE_S <= SESSION_MAX_S for session in sessions)
+    assert [] == [path for path in one.folder.iterdir() if path.name.startswith(".tls")]
+
+
+def test_a_challenge_continues_the_chain(bench):
+    """A challenge takes the next number over the live key, and the renewal after it names its claims."""
+    one = bench()
+    one.attester.renew()
+    answer = Attestation.from_bytes(one.attester.attest(nonce=b"n" * 32, beacon=b"b" * 32))
+    claims = Claims.from_bytes(answer.claims)
+    live = one.claims()
+    one.attester.renew()
+    session = one.claims().session_facts()
+
+    assert (live.spki_sha256, b"n" * 32, 2) == (claims.spki_sha256, claims.nonce, claims.session_facts().seq)
+    assert (3, hashlib.sha256(answer.claims).digest(), b"b" * 32) == (session.seq, session.prev, session.beacon)
+
+
+def test_a_failed_renewal_changes_nothing(bench):
+    """When the device is silent the old attestation and certificate stay, and the next number is not used up."""
+    one = bench()
+    one.attester.renew()
+    before = (one.attester.current(), one.attester.session, one.attester.live_spki_sha256)
+    one.device.stop()
+    one.quoter._deadline_s = 0.1
+    for call in (one.attester.renew, lambda: one.attester.attest(nonce=None, beacon=None)):
+        with pytest.raises(StorageError):
+            call()
+
+    assert before == (one.attester.current(), one.attester.session, one.attester.live_spki_sha256)
+    one.device._stopping.clear()
+    one.device.start()
+    one.quoter._deadline_s = 5
+    one.attester.renew()
+    assert 2 == one.attester.session.seq
+
+
+def test_mode_own_keeps_its_key(bench):
+    """In mode own the key stays, claims and quote are new, the request is by the key, and the owner's chain is served."""
+    one = bench(own=True)
+    one.attester.renew()
+    first, request = one.claims(), one.attestation().request
+    chain = one.attestation().certificate  # any certificate for this key
+    one.attester.accept(Provision(b"e", b"r"), prov=b"p" * 32, chain=(chain,))
+    one.attester.renew()
+    second = one.claims()
+
+    assert first.spki_sha256 == second.spki_sha256 == spki_digest(x509.load_der_x509_csr(request).public_key())
+    assert first.session != second.session
+    with Server(one.context) as server, server.connect() as shown:
+        assert chain == shown.getpeercert(binary_form=True)
+
+
+class Server:
+    """A TLS echo server on the live context; all its handshakes run in one event loop, as in the program."""
+
+    def __init__(self, context):
+        self.context = context
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        self.server = self.on_loop(asyncio.start_server(self.echo, "127.0.0.1", 0, ssl=self.context))
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.server.close)
+        self.on_loop(asyncio.sleep(0.1))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+    def on_loop(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+
+    def in_turn(self, call):
+        async def run():
+            call()
+
+        self.on_loop(run())
+
+    async def echo(self, reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1024):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def connect(self):
+        plain = socket.create_connection(self.server.sockets[0].getsockname(), timeout=10)
+        return client_context().wrap_socket(plain)
+
+
+def test_renewals_under_load(bench):
+    """While handshakes go on in two threads, twenty renewals break none, each certificate is whole, and old connections live."""
+    one = bench()
+    one.attester.renew()
+    stop, shown, faults = threading.Event(), set(), []
+
+    def handshakes(server):
+        while not stop.is_set():
+            try:
+                with server.connect() as connection:
+                    der = connection.getpeercert(binary_form=True)
+                    connection.sendall(b"x")
+                    assert b"x" == connection.recv(16)
+                    shown.add(read_certificate(der).spki_sha256)
+            except (ssl.SSLError, OSError, AssertionError) as error:
+                faults.append(error)
+
+    with Server(one.context) as server, server.connect() as kept:
+        one.attester._in_turn = server.in_turn
+        threads = [threading.Thread(target=handshakes, args=(server,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            one.attester.renew()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        kept.sendall(b"still here")
+
+        assert b"still here" == kept.recv(64)
+    assert [] == faults
+    assert len(shown) > 3
