@@ -20,14 +20,14 @@ from glasscase.lock.debian import Resolved, fetch_packages, python_of, resolve_p
 from glasscase.lock.model import FILE, MAX_BYTES, Lock, LockedDebian, LockedPackage, LockedWheel
 from glasscase.lock.requirements import OWN
 from glasscase.lock.resolve import Target, find_resolver
-from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_wheels, take_own_wheel
+from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_pylock, pin_wheels, take_own_wheel
 
 
 @dataclass(frozen=True)
 class LockRequest:
     """What `lock` works with. environment: proxies and CA files; python: of this host; wheel: glasscase's own, or None.
 
-    python_from: "debian" or "host", None = as before; Debian for Gramine and where the project names sources.
+    pylock: path of a pylock.toml whose wheels are taken instead of choosing them. python_from: "debian" or "host", None = as before; Debian for Gramine and where the project names sources.
     """
 
     directory: str
@@ -39,6 +39,7 @@ class LockRequest:
     runtime_named: Callable[[str], RuntimeFiles]
     say: Callable[[str], None]
     python_from: str | None = None
+    pylock: str | None = None
 
 
 def read_lock(directory: str) -> Lock:
@@ -101,7 +102,7 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     resolver = find_resolver(request.environment, index=project.sources.index, cache=uv_cache)
     own = _own_wheel(request, old)
     debian = wants_debian(request.python_from, project, runtime, old)
-    kept = old is not None and not update and (old.debian is not None) == debian
+    kept = old is not None and not update and request.pylock is None and (old.debian is not None) == debian
     if kept and old is not None and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
         request.say(f"lock      {old.inputs()} inputs are pinned already; fetching what the cache lacks")
         fetch_wheels(old.wheels, _target(request, old.debian, runtime), resolver=resolver, cache=request.cache)
@@ -111,15 +112,20 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
         return old, []
     resolved = _resolve_debian(request, project, old, update=update) if debian else None
     target = _target(request, None if resolved is None else resolved.debian, runtime)
-    request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.python[0]}.{target.python[1]}")
-    prefer = () if update or old is None else tuple(wheel for wheel in old.wheels if wheel.name != OWN)
+    if request.pylock is not None:
+        data = read_file(request.pylock, max_bytes=MAX_BYTES, what="pylock.toml")
+        wheels = pin_pylock(data, requirements, own, target, environment=request.environment, cache=request.cache)
+    else:
+        request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.python[0]}.{target.python[1]}")
+        prefer = () if update or old is None else tuple(wheel for wheel in old.wheels if wheel.name != OWN)
+        wheels = pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer)
     new = Lock(
         tool=request.tool,
         epoch=now if resolved is None else resolved.epoch,
         requirements=hashlib.sha256(requirements).digest(),
         runtime=runtime.locked(),
         debian=None if resolved is None else resolved.debian,
-        wheels=pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer),
+        wheels=wheels,
     )
     if old is not None and _but_epoch(old) == _but_epoch(new):
         return old, []

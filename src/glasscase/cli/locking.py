@@ -16,13 +16,17 @@ from glasscase.cli.output import Output, verb
 @click.option("--update", is_flag=True, help="Choose versions anew and show what changes.")
 @click.option("--check", is_flag=True, help="Change nothing; say what is stale (exit 6).")
 @click.option("--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel [default: the installed one].")
+@click.option("--pylock", metavar="FILE", type=click.Path(), help="Take the wheels of a pylock.toml (PEP 751).")
 @click.option(
     "--python",
     "python_from",
     type=click.Choice(["debian", "host"]),
     help="Python inside: Debian packages, or (simulator only) the host's [default: as before; debian for Gramine].",
 )
-def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str | None, python_from: str | None) -> int:
+def lock(
+    out: Output, directory: str, *, update: bool, check: bool, wheel: str | None, pylock: str | None,
+    python_from: str | None,
+) -> int:  # fmt: skip
     """Write glasscase.lock, or with --check compare it."""
     from glasscase.bundle.locking import LockRequest, check_lock, make_lock
     from glasscase.cli.pinned import input_cache, runtime_named
@@ -41,6 +45,7 @@ def lock(out: Output, directory: str, *, update: bool, check: bool, wheel: str |
         runtime_named=runtime_named,
         say=out.say,
         python_from=python_from,
+        pylock=pylock,
     )
     path = os.path.join(directory, FILE)
     if check:

@@ -69,6 +69,8 @@ def take_list(value: Any, field: type | int, *, what: str, reason: str, limit: i
 
 def is_plain_text(text: str) -> bool:
     """Return whether text is NFC and free of control characters."""
+    if text.isascii():
+        return text.isprintable()
     return unicodedata.is_normalized("NFC", text) and not any(unicodedata.category(c) == "Cc" for c in text)
 
 

@@ -13,6 +13,8 @@ from glasscase.errors import FormatError
 DEPTH_MAX = 64
 INT_MAX = 2**53 - 1
 _MALFORMED = "codec.json.malformed"
+_CONTROL = re.compile("[\x00-\x1f]")
+_SURROGATE = re.compile(r"\\u[dD]")
 # a string (possessive, so that no text takes more than linear time; the last one may lack its end) or a bracket
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
 
@@ -47,7 +49,8 @@ def parse(data: bytes, *, max_bytes: int, what: str) -> Any:
     except (json.JSONDecodeError, RecursionError) as error:
         position = error.pos if isinstance(error, json.JSONDecodeError) else None
         raise FormatError(_MALFORMED, f"{what} is not JSON", offset=position, what=what) from None
-    _check_text(value, what)
+    if _SURROGATE.search(text):  # the bytes were UTF-8, so only an escape can spell one
+        _check_text(value, what)
     return value
 
 
@@ -128,7 +131,7 @@ def _check_value(value: Any) -> None:
         return
     if isinstance(value, int) and abs(value) > INT_MAX:
         raise FormatError(_MALFORMED, "an integer has more than 53 bits")
-    if isinstance(value, str) and any(ord(character) < 0x20 for character in value):
+    if isinstance(value, str) and _CONTROL.search(value):
         raise FormatError(_MALFORMED, "canonical JSON holds no control characters")
     if isinstance(value, dict):
         for key, item in value.items():

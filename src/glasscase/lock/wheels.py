@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from glasscase.errors import CannotVerify, FormatError, UsageError
@@ -23,7 +24,7 @@ from glasscase.lock.cache import InputCache
 from glasscase.lock.fetch import fetch
 from glasscase.lock.model import LockedWheel
 from glasscase.lock.requirements import OWN, Wanted, enclave_requirements, parse_requirements
-from glasscase.lock.resolve import Candidate, Resolver, Target
+from glasscase.lock.resolve import Candidate, Resolver, Target, select_wheels
 
 OWN_WHEEL_MAX = 256 << 20  # bytes
 _METADATA_MAX = 1 << 20  # bytes
@@ -82,6 +83,36 @@ def pin_wheels(
             raise
         found = resolver.resolve(wanted, target)
     rest = [_store(candidate, resolver.environment, cache) for candidate in found if candidate.name != OWN]
+    return tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
+
+
+def pin_pylock(
+    pylock: bytes,
+    requirements: bytes,
+    own: OwnWheel,
+    target: Target,
+    *,
+    environment: Mapping[str, str],
+    cache: InputCache,
+) -> tuple[LockedWheel, ...]:
+    """Return the wheels that a pylock.toml (PEP 751) names, each in the cache, sorted by name; its set is taken as it is.
+
+    Raises UsageError("lock.pylock.refused") if it does not hold what the requirements and the enclave part ask for.
+    """
+    found = {item.name: item for item in select_wheels(pylock, target) if item.name != OWN}
+    for wanted in (*parse_requirements(requirements), *enclave_requirements(own.requires)):
+        requirement = Requirement(wanted.text)
+        python = ".".join(str(part) for part in target.python)
+        if requirement.marker is not None and not requirement.marker.evaluate({"python_version": python}):
+            continue
+        item = found.get(wanted.name)
+        fits = item is not None and requirement.specifier.contains(item.version, prereleases=True)
+        if item is None or not fits or (wanted.hashes and item.sha256 not in wanted.hashes):
+            raise UsageError(
+                "lock.pylock.refused", f"the pylock file has nothing that satisfies {wanted.text!r}",
+                hint="put what glasscase's enclave part needs into it too (docs/bundle-format.md, Wheels)",
+            )  # fmt: skip
+    rest = [_store(item, environment, cache) for item in found.values()]
     return tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
 
 

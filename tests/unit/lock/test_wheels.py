@@ -297,6 +297,30 @@ def test_lock_from_an_index(project, index, resolver):
     project.build()
 
 
+def test_lock_from_a_pylock(project, index, tmp_path):
+    """A pylock.toml is taken as it is, if it holds all that is asked for; the newest version does not matter then."""
+
+    def pylock_of(names):
+        rows = ['lock-version = "1.0"', 'created-by = "test"']
+        for name in names:
+            project_name, version = name.split("-")[:2]
+            digest = hashlib.sha256(index.files[name]).hexdigest()
+            url = index.url.replace("/simple", f"/files/{name}")
+            rows += ["[[packages]]", f'name = "{project_name}"', f'version = "{version}"']
+            rows += [f'wheels = [{{ url = "{url}", hashes = {{ sha256 = "{digest}" }} }}]']
+        path = tmp_path / "pylock.toml"
+        path.write_text("\n".join(rows))
+        return str(path)
+
+    names = [name for name in index.files if name != "demo-1.1-py3-none-any.whl"]
+    lock, _ = make_lock(request_of(project, pylock=pylock_of(names)), now=5, update=False)
+    assert ["6.0", "50.0", "1.0", "0.1", "0.16"] == [wheel.version for wheel in lock.wheels]
+    for missing in ("demo-1.0-py3-none-any.whl", "h11-0.16-py3-none-any.whl"):
+        with pytest.raises(UsageError) as caught:
+            make_lock(request_of(project, pylock=pylock_of([n for n in names if n != missing])), now=6, update=False)
+        assert "lock.pylock.refused" == caught.value.reason
+
+
 def test_lost_inputs_are_fetched_by_hash(project, index, resolver):
     """An input that the cache lost is fetched again by its hash; one that the index has changed is refused."""
     lock, _ = make_lock(request_of(project), now=1000, update=False)
