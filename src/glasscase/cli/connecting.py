@@ -37,6 +37,13 @@ class Url:
 def _trust_options(function: Any) -> Any:
     """Add the options that say which enclave may be talked to."""
     for option in (
+        click.option("--client-key", metavar="PEM", type=click.Path(), help="Its key [default: in the same file]."),
+        click.option("--client-cert", metavar="PEM", type=click.Path(), help="Certificate to show (mutual TLS)."),
+        click.option(
+            "--own-certificate",
+            is_flag=True,
+            help="The enclave has a certificate of its owner's CA: ask it for its evidence.",
+        ),
         click.option("--collateral-source", metavar="S", help="intel, a URL of a PCCS, or a file [default: intel]."),
         click.option("--insecure-anchor", metavar="PEM", type=click.Path(), help="Trust this root instead of Intel's."),
         click.option(
@@ -70,7 +77,7 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     where = _split(url)
     fields = dict(_header(text) for text in headers)
     body = _body(data)
-    context = _context(trust)
+    context = _context(trust, where)
     connection = http.client.HTTPSConnection(where.host, where.port, timeout=timeout, context=context)
     try:
         connection.connect()
@@ -105,7 +112,7 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
         )
     host, port = _listen(listen)
     require_loopback(host)
-    context = _context(trust)
+    context = _context(trust, where)
 
     def started(port: int) -> None:
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -144,7 +151,7 @@ def _talk(out: Output) -> Any:
     return lambda text: out.say(f"proxy     {escape(text)}")
 
 
-def _context(trust: dict[str, Any]) -> "RatlsContext":
+def _context(trust: dict[str, Any], where: Url) -> "RatlsContext":
     """Return the verifying context of the options."""
     from glasscase.cli.fetching import client_collateral
     from glasscase.cli.reading import read_argument
@@ -156,10 +163,34 @@ def _context(trust: dict[str, Any]) -> "RatlsContext":
     anchor = anchor_argument(trust["insecure_anchor"])
     measurement = None if trust["bundle"] is None else _checked(trust["bundle"])
     source = trust["collateral_source"]
-    return context(
+    found = context(
         policy, anchor, measurement,
         lambda quote: client_collateral(quote, anchor=anchor, source=source, now=int(time.time())),
+        own_certificate_at=(where.host, where.port) if trust["own_certificate"] else None,
     )  # fmt: skip
+    if trust["client_cert"] is not None:
+        _show_certificate(found, trust["client_cert"], trust["client_key"])
+    elif trust["client_key"] is not None:
+        raise UsageError("cli.usage.wrong", "--client-key needs --client-cert", hint="--client-cert PEM")
+    return found
+
+
+def _show_certificate(context: "RatlsContext", certificate: str, key: str | None) -> None:
+    """Load the certificate of a client; raises UsageError if certificate and key do not fit."""
+    import ssl
+
+    from glasscase.fs.atomic import storage_error
+
+    try:
+        # an encrypted key would ask on the terminal; an empty password makes that an error
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        text = (error.reason or "cannot be read").lower()
+        raise UsageError(
+            "client.identity.unusable", f"{certificate!r} and its key: {text}", hint="PEM, not encrypted"
+        ) from None
+    except OSError as error:
+        raise storage_error(error, certificate) from None
 
 
 def _checked(bundle: str) -> Any:

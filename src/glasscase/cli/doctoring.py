@@ -25,6 +25,7 @@ def doctor(out: Output, bundle: str | None, require: str | None) -> int:
     """Print one line for each item."""
     from glasscase.cli.places import data_dir, state_dir
     from glasscase.hosting import doctor as hosting_doctor
+    from glasscase.verify import intel
 
     runtimes = data_dir() / "runtimes"
     machine = hosting_doctor.Machine(
@@ -34,6 +35,7 @@ def doctor(out: Output, bundle: str | None, require: str | None) -> int:
         now=int(time.time()),
         clock_state=hosting_doctor.clock_state(),
         probe=hosting_doctor.probe_tcp,
+        verifier=intel.found,
     )
     items = hosting_doctor.examine(machine, None if bundle is None else _needs(bundle))
     sgx = hosting_doctor.can(items, "gramine-sgx")

@@ -244,7 +244,8 @@ def stop(out: Output, name: str, *, timeout: int, remove: bool) -> int:
 
 def _view(place: "Place") -> dict[str, Any]:
     """Return what `status` says of one instance."""
-    from glasscase.hosting import link, state
+    from glasscase.hosting import state
+    from glasscase.ratls import link
 
     record = place.record()
     now = state.state_of(place, record)

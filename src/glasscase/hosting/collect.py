@@ -17,8 +17,9 @@ from glasscase.errors import Error, FormatError, StorageError
 from glasscase.evidence.attestation import ATTESTATION_MAX, Attestation, Claims
 from glasscase.evidence.model import Evidence
 from glasscase.fs import atomic
-from glasscase.hosting import link, state
+from glasscase.hosting import state
 from glasscase.hosting.state import RECORD_MAX, InstanceRecord, Place
+from glasscase.ratls import link
 
 COLLATERAL_FILE = "collateral.json"
 FRESH_S = 12 * 3600  # seconds for which collateral is used again and a quote is not renewed for its beacon

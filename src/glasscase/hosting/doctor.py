@@ -66,6 +66,7 @@ class Machine:
     """Where to look. root: "/" or a described machine; runtimes: names of the imported Gramine runtimes.
 
     probe(host, port): raises OSError if nothing answers there. clock_state: what adjtimex(2) returned, or None.
+    verifier(): Intel's quote verification library that loads here, or None.
     """
 
     root: Path
@@ -74,6 +75,7 @@ class Machine:
     now: int
     clock_state: int | None
     probe: Callable[[str, int], None]
+    verifier: Callable[[], str | None] = lambda: None
 
     def read(self, path: str) -> str | None:
         """Return a small text file below the root, None if it cannot be read."""
@@ -89,7 +91,7 @@ def examine(machine: Machine, needs: Needs | None) -> tuple[Item, ...]:
     sgx = _cpu(machine)
     items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _epc(machine, needs), _edmm(machine, needs)]
     items += [_aesm(machine), _libraries(machine), *_pccs(machine), _clock(machine, needs), _disk(machine, needs)]
-    items += [_runtime(machine, needs)]
+    items += [_runtime(machine, needs), _verifier(machine)]
     if needs is not None:
         items.append(_bundle_owner(needs))
     return tuple(items)
@@ -299,6 +301,16 @@ def _runtime(machine: Machine, needs: Needs | None) -> Item:
             "runtime", WARN, "no Gramine is imported; a bundle brings its own", "glasscase runtime import PATH", ()
         )
     return Item("runtime", PASS, ", ".join(machine.runtimes), "", ())
+
+
+def _verifier(machine: Machine) -> Item:
+    found = machine.verifier()
+    if found is None:
+        return Item(
+            "Intel's verifier", WARN, "not installed: verify --engine intel and both cannot work",
+            "apt install libsgx-dcap-quote-verify, or pip install 'glasscase[intel]'", (),
+        )  # fmt: skip
+    return Item("Intel's verifier", PASS, found, "", ())
 
 
 def _bundle_owner(needs: Needs) -> Item:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from glasscase.errors import FormatError, StorageError
 from glasscase.evidence.attestation import Claims
-from glasscase.hosting import link, logs, state
+from glasscase.hosting import logs, state
 from glasscase.hosting.collect import fetch_attestation, require_running
 from glasscase.hosting.state import Place
+from glasscase.ratls import link
 from glasscase.seal.envelope import read_envelope
 from glasscase.seal.receipt import Receipt, read_receipt
 

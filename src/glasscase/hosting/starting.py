@@ -16,9 +16,10 @@ from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError
 from glasscase.fs import atomic
 from glasscase.gramine.pins import RuntimePin
-from glasscase.hosting import collect, launch, link, state
+from glasscase.hosting import collect, launch, state
 from glasscase.hosting.launch import LaunchRequest
 from glasscase.hosting.state import InstanceRecord, Place
+from glasscase.ratls import link
 
 
 @dataclass(frozen=True)

@@ -7,33 +7,23 @@ Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
 import ipaddress
-import os
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
-from glasscase.collateral.fetch import fetch_collateral
-from glasscase.collateral.model import FILE_MAX, Collateral, parse_collateral
 from glasscase.errors import CannotVerify, Error, FormatError, StorageError, UsageError, VerificationError
-from glasscase.evidence.attestation import Attestation
 from glasscase.evidence.model import Evidence
-from glasscase.fs import atomic
-from glasscase.ratls.cert import RatlsCertificate, read_certificate
+from glasscase.ratls.shown import OwnEvidence, Shown, read_shown
+from glasscase.ratls.sources import CollateralCache, CollateralSource
 from glasscase.verify.anchor import TrustAnchor
 from glasscase.verify.evidence import verify_evidence
 from glasscase.verify.policy import Policy
 from glasscase.verify.verdict import Verdict, VerdictStatus, VerifiedEnclave
 
-REFRESH_S = 12 * 3600  # seconds after which collateral is fetched again
 SKEW_S = 300  # seconds that this machine's clock may be behind
-RETRY_S = 30  # seconds before a fetch that did not help is repeated
-
-# a file, a URL or "intel", objects already at hand, or a function from the quote to them
-CollateralSource: TypeAlias = str | os.PathLike[str] | Collateral | Callable[[bytes], Collateral] | None
 
 
 class PeerRefused(Error, ssl.SSLCertVerificationError):  # noqa: N818 - what happened to the peer
@@ -51,46 +41,11 @@ class PeerRefused(Error, ssl.SSLCertVerificationError):  # noqa: N818 - what hap
 
 @dataclass(frozen=True)
 class LivePeer:
-    """A peer that passed. valid_until: unix seconds after which this connection must not be used any more."""
+    """A peer that passed. shown: its certificate; valid_until: unix seconds after which its connection must not be used."""
 
     enclave: VerifiedEnclave
-    certificate: RatlsCertificate
+    shown: Shown
     valid_until: int
-
-
-class CollateralCache:
-    """Collateral for the platforms of one context: fetched once, kept in memory, fetched again when it ages.
-
-    source: see CollateralSource. anchor: what it must be signed under. clock: seconds that only grow.
-    """
-
-    def __init__(
-        self, source: CollateralSource, *, anchor: TrustAnchor, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._fetch = _fetcher(source, anchor)
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: dict[str, tuple[float, Collateral]] = {}
-
-    def get(self, quote: bytes) -> Collateral:
-        """Return collateral for the platform of a quote; raises CannotVerify or StorageError if there is none."""
-        with self._lock:
-            platform = _platform(quote)
-            kept = self._kept.get(platform)
-            if kept is None or self._clock() - kept[0] > REFRESH_S:
-                kept = (self._clock(), self._fetch(quote))
-                self._kept[platform] = kept
-            return kept[1]
-
-    def expire(self, quote: bytes) -> bool:
-        """Forget what is kept for the platform of a quote, unless it is new; return whether another get() may help."""
-        with self._lock:
-            platform = _platform(quote)
-            kept = self._kept.get(platform)
-            if kept is None or self._clock() - kept[0] < RETRY_S:
-                return False
-            del self._kept[platform]
-            return True
 
 
 class RatlsContext(ssl.SSLContext):
@@ -200,11 +155,14 @@ def context(
     anchor: TrustAnchor | None = None,
     measurement: Any = None,
     collateral_source: CollateralSource = None,
+    *,
+    own_certificate_at: tuple[str, int] | None = None,
 ) -> RatlsContext:
     """Return a context whose connections reach only an enclave that satisfies `policy` now.
 
     anchor: TrustAnchor.intel() unless given. measurement: Measurement, CheckedBundle or 32 bytes for `bundle = true`.
-    collateral_source: see CollateralSource; None asks Intel's service. Raises UsageError for a policy that names no enclave.
+    collateral_source: see CollateralSource; None asks Intel's service. own_certificate_at: host and port of an enclave in
+    certificate mode `own`, which is asked there for the evidence of its key. Raises UsageError for a policy without platforms.
     """
     trusted = TrustAnchor.intel() if anchor is None else anchor
     if not policy.names_platforms:
@@ -213,12 +171,10 @@ def context(
             "the policy names no platforms, so any machine with a leaked key would do",
             hint='[platform] platforms = ["any-intel"] waives it in words, or name the platforms you have agreed on',
         )
-    cache = CollateralCache(collateral_source, anchor=trusted)
-
-    def judge(der: bytes | None, name: str | None) -> LivePeer:
-        return judge_peer(der, name, policy=policy, anchor=trusted, measurement=measurement, cache=cache)
-
-    return RatlsContext(judge)
+    cache = CollateralCache(collateral_source, anchor=trusted, now=_now)
+    own = None if own_certificate_at is None else OwnEvidence(*own_certificate_at)
+    judge = Judge(policy=policy, anchor=trusted, measurement=measurement, cache=cache, own=own)
+    return RatlsContext(lambda der, name: judge.peer(der, name, at=_now()))
 
 
 def live_peer(connection: Any) -> LivePeer:
@@ -229,83 +185,75 @@ def live_peer(connection: Any) -> LivePeer:
     return found
 
 
-def judge_peer(
-    der: bytes | None,
-    name: str | None,
-    *,
-    policy: Policy,
-    anchor: TrustAnchor,
-    measurement: Any,
-    cache: CollateralCache,
-    now: int | None = None,
-) -> LivePeer:
-    """Return the peer that showed the certificate `der` under the name it was called by; raises PeerRefused.
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """One client's question about every peer. own: where an enclave with an own certificate gives its evidence, or None."""
 
-    now: unix seconds, for tests; otherwise the clock of this machine.
-    """
-    at = int(time.time()) if now is None else now
-    try:
-        if not der:
-            raise FormatError("client.certificate.missing", "the server showed no certificate")
-        certificate = read_certificate(der)
-        _require_name(certificate, name)
-        enclave = _verify(certificate, der, policy=policy, anchor=anchor, measurement=measurement, cache=cache, at=at)
-    except VerificationError as error:
-        raise PeerRefused(
-            error.reason, error.message, hint=error.hint, exit_code=error.exit_code, verdict=error.verdict
-        ) from error
-    except Error as error:
-        raise PeerRefused(error.reason, error.message, hint=error.hint, exit_code=_exit_code(error)) from error
-    if enclave.tls_spki_sha256 != certificate.spki_sha256:
-        raise PeerRefused("client.key.unbound", "the verified claims name another TLS key than this connection's")
-    end = certificate.not_after
-    if enclave.valid_until is not None:
-        end = min(end, int(enclave.valid_until.timestamp()))
-    return LivePeer(enclave, certificate, end)
+    policy: Policy
+    anchor: TrustAnchor
+    measurement: Any
+    cache: CollateralCache
+    own: OwnEvidence | None = None
 
+    def peer(self, der: bytes | None, name: str | None, *, at: int) -> LivePeer:
+        """Return the peer that showed the certificate `der` under the name it was called by; raises PeerRefused.
 
-def _verify(
-    certificate: RatlsCertificate,
-    der: bytes,
-    *,
-    policy: Policy,
-    anchor: TrustAnchor,
-    measurement: Any,
-    cache: CollateralCache,
-    at: int,
-) -> VerifiedEnclave:
-    attestation = Attestation(certificate.quote, certificate.claims, certificate=der)
-    evidence = Evidence(attestation=attestation, bundle_id=bytes(32), created_at=at)
+        at: unix seconds, the clock of this machine.
+        """
+        try:
+            if not der:
+                raise FormatError("client.certificate.missing", "the server showed no certificate")
+            shown = read_shown(der, self.own, at)
+            _require_name(shown, name)
+            enclave = self._verdict(shown, at).require()
+        except VerificationError as error:
+            raise PeerRefused(
+                error.reason, error.message, hint=error.hint, exit_code=error.exit_code, verdict=error.verdict
+            ) from error
+        except Error as error:
+            raise PeerRefused(error.reason, error.message, hint=error.hint, exit_code=_exit_code(error)) from error
+        if enclave.tls_spki_sha256 != shown.spki_sha256:
+            raise PeerRefused("client.key.unbound", "the verified claims name another TLS key than this connection's")
+        end = shown.not_after
+        if enclave.valid_until is not None:
+            end = min(end, int(enclave.valid_until.timestamp()))
+        return LivePeer(enclave, shown, end)
 
-    def judge(when: int) -> Verdict:
+    def _verdict(self, shown: Shown, at: int) -> Verdict:
+        quote = shown.attestation.quote
+        verdict = self._at(shown, at)
+        # old collateral is our own fault, not the peer's: look once more before refusing
+        if verdict.status is VerdictStatus.UNDETERMINED and self.cache.expire(quote):
+            verdict = self._at(shown, at)
+        # our clock may be a little behind: what begins within SKEW_S is taken, nothing is taken that ends before that
+        if verdict.status is not VerdictStatus.VERIFIED:
+            ahead = self._at(shown, at + SKEW_S)
+            verdict = ahead if ahead.status is VerdictStatus.VERIFIED else verdict
+        return verdict
+
+    def _at(self, shown: Shown, at: int) -> Verdict:
         return verify_evidence(
-            evidence,
-            anchor=anchor,
-            policy=policy,
-            at=datetime.fromtimestamp(when, UTC),
-            collateral=cache.get(certificate.quote),
-            measurement=measurement,
+            Evidence(attestation=shown.attestation, bundle_id=bytes(32), created_at=at),
+            anchor=self.anchor,
+            policy=self.policy,
+            at=datetime.fromtimestamp(at, UTC),
+            collateral=self.cache.get(shown.attestation.quote),
+            measurement=self.measurement,
             live=True,
         )
 
-    verdict = judge(at)
-    # old collateral is our own fault, not the peer's: look once more before refusing
-    if verdict.status is VerdictStatus.UNDETERMINED and cache.expire(certificate.quote):
-        verdict = judge(at)
-    # our clock may be a little behind: what begins within SKEW_S is taken, nothing is taken that ends before that
-    if verdict.status is not VerdictStatus.VERIFIED:
-        ahead = judge(at + SKEW_S)
-        verdict = ahead if ahead.status is VerdictStatus.VERIFIED else verdict
-    return verdict.require()
+
+def _now() -> int:
+    return int(time.time())
 
 
-def _require_name(certificate: RatlsCertificate, name: str | None) -> None:
+def _require_name(shown: Shown, name: str | None) -> None:
     """Raise FormatError("client.name.mismatch") unless the name that was called stands in the certificate."""
     wanted = _normal(name or "")
-    if not wanted or wanted not in {_normal(known) for known in certificate.san}:
+    if not wanted or wanted not in {_normal(known) for known in shown.names}:
         raise FormatError(
             "client.name.mismatch",
-            f"the enclave was called {name!r}, its certificate names {', '.join(certificate.san)[:200]!r}",
+            f"the enclave was called {name!r}, its certificate names {', '.join(shown.names)[:200]!r}",
             hint="call it by one of its names; the operator sets them with glasscase run --san NAME",
         )
 
@@ -316,25 +264,6 @@ def _normal(name: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         return text
-
-
-def _fetcher(source: CollateralSource, anchor: TrustAnchor) -> Callable[[bytes], Collateral]:
-    if isinstance(source, Collateral):
-        return lambda _quote: source
-    if callable(source):
-        return source
-    text = "intel" if source is None else os.fspath(source)
-    if text == "intel" or text.startswith(("https://", "http://")):
-        return lambda quote: fetch_collateral(quote, anchor=anchor.core, source=text, at=int(time.time()))
-    return lambda _quote: parse_collateral(atomic.read_file(text, max_bytes=FILE_MAX, what="collateral"))
-
-
-def _platform(quote: bytes) -> str:
-    """Return a name for the platform of a quote, for the cache only; not a verified fact."""
-    from glasscase.core.dcap import parse_quote
-
-    pck = parse_quote(quote).pck
-    return "" if pck is None else f"{pck.fmspc.hex()}/{pck.ca}"
 
 
 def _exit_code(error: Error) -> int:

@@ -28,7 +28,7 @@ def machine(tmp_path):
     root = tmp_path / "m"
     listener = socket.socket(socket.AF_UNIX)
 
-    def make(*, probe=answers, clock=0, now=2000, **changes):
+    def make(*, probe=answers, clock=0, now=2000, verifier="libsgx_dcap_quoteverify.so.1", **changes):
         files = {
             "proc/cpuinfo": "model name\t: Xeon\nflags\t\t: fpu sgx sgx_lc\n",
             "proc/sys/kernel/osrelease": "6.1.0-25-amd64\n",
@@ -49,7 +49,7 @@ def machine(tmp_path):
         socket_path.parent.mkdir(parents=True, exist_ok=True)
         listener.bind(str(socket_path))
         listener.listen()
-        return Machine(root, tmp_path, ("gramine-1.9",), now, clock, probe)
+        return Machine(root, tmp_path, ("gramine-1.9",), now, clock, probe, lambda: verifier)
 
     yield make
     listener.close()
@@ -89,6 +89,7 @@ def test_a_complete_machine_passes(machine, monkeypatch):
         ("PCCS", {"probe": refuses}, FAIL),
         ("clock", {"clock": 5}, WARN),
         ("clock", {"clock": None}, UNKNOWN),
+        ("Intel's verifier", {"verifier": None}, WARN),
     ],
 )
 def test_each_lack_is_one_item_with_a_remedy(machine, name, changes, outcome):

@@ -7,7 +7,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from app.model import Model
-from app.tensors import read_tensors
 from glasscase import runtime
 
 MODEL = "/models/tiny.safetensors"
@@ -26,8 +25,8 @@ class Request(BaseModel):
 @functools.cache
 def model() -> Model:
     """Return the model, read once from the encrypted package: every chunk is authenticated before a byte is used."""
-    with runtime.open_encrypted(MODEL) as file:
-        return Model(*read_tensors(file))
+    with runtime.open_tensors(MODEL) as file:
+        return Model(file.metadata, file.load())
 
 
 @app.get("/health")

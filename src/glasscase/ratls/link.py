@@ -1,7 +1,7 @@
-"""One HTTPS request of the operator to the control paths of an enclave, over a connection that proves nothing.
+"""One HTTPS request to the control paths of an enclave, over a connection that proves nothing.
 
-Invariants: the operator trusts no answer; what comes back is bounded and is judged by those who hold a policy. The body of
-a request is public: evidence requests and sealed envelopes.
+Invariants: no answer is trusted; what comes back is bounded and is judged by those who hold a policy. A request carries only
+what is public: requests for evidence, and sealed envelopes.
 Source: docs/operating.md, "Control paths".
 """
 

@@ -1,0 +1,109 @@
+"""What a server showed in a handshake: its key, its names, and the evidence that speaks for that key.
+
+Invariants: the evidence names the very key of the certificate, or there is none. An RA-TLS certificate carries its evidence; an
+enclave in certificate mode `own` shows its owner's certificate and is asked for the evidence of its live key beforehand, by a
+request that says nothing. Nothing here says that evidence is true.
+Source: docs/clients.md, "Own certificates".
+"""
+
+import threading
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from glasscase.errors import FormatError
+from glasscase.evidence.attestation import ATTESTATION_MAX, CERTIFICATE_MAX, Attestation, Claims
+from glasscase.ratls import link
+from glasscase.ratls.cert import read_certificate, spki_digest
+
+_MALFORMED = "client.certificate.malformed"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A certificate and its evidence. names: host names and addresses; not_before, not_after: unix seconds."""
+
+    attestation: Attestation
+    spki_sha256: bytes
+    names: tuple[str, ...]
+    not_before: int
+    not_after: int
+
+
+class OwnEvidence:
+    """The evidence of an enclave with an own certificate, fetched from its control path and kept while its session lasts."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._lock = threading.Lock()
+        self._kept: Attestation | None = None
+
+    def get(self, spki_sha256: bytes, at: int) -> Attestation:
+        """Return evidence that names this TLS key. at: unix seconds.
+
+        Raises FormatError("client.key.unbound") if the enclave's evidence names another, StorageError if it does not answer.
+        """
+        with self._lock:
+            if self._kept is None or not _covers(self._kept, spki_sha256, at):
+                answer = link.ask(self._host, self._port, "evidence", max_bytes=ATTESTATION_MAX)
+                if answer.status != 200:
+                    raise FormatError(
+                        "client.evidence.missing", f"the server answered {answer.status} instead of evidence"
+                    )
+                self._kept = Attestation.from_bytes(answer.body)
+            if Claims.from_bytes(self._kept.claims).spki_sha256 != spki_sha256:
+                raise FormatError(
+                    "client.key.unbound", "the server's evidence names another TLS key than this connection's"
+                )
+            return self._kept
+
+
+def read_shown(der: bytes, own: OwnEvidence | None, at: int) -> Shown:
+    """Return what a server's certificate shows. own: where to ask if it is not an RA-TLS certificate; None refuses that.
+
+    Raises FormatError and StorageError.
+    """
+    try:
+        found = read_certificate(der)
+    except FormatError:
+        if own is None:
+            raise
+        return _owners(der, own, at)
+    attestation = Attestation(found.quote, found.claims, certificate=der)
+    return Shown(attestation, found.spki_sha256, found.san, found.not_before, found.not_after)
+
+
+def _owners(der: bytes, own: OwnEvidence, at: int) -> Shown:
+    """Return what a certificate of the owner's CA shows; its chain is not judged, for the evidence names its key."""
+    if len(der) > CERTIFICATE_MAX:
+        raise FormatError(_MALFORMED, f"the certificate has {len(der)} bytes, at most {CERTIFICATE_MAX} are allowed")
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        key = certificate.public_key()
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        not_before = int(certificate.not_valid_before_utc.timestamp())
+        not_after = int(certificate.not_valid_after_utc.timestamp())
+        san = tuple(str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress))
+    except (
+        ValueError,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        Warning,
+    ) as error:
+        raise FormatError(
+            _MALFORMED, f"the certificate cannot be read: {type(error).__name__}", what="certificate"
+        ) from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise FormatError(_MALFORMED, "the certificate's key is not that of an enclave", what="certificate")
+    if not not_before <= at < not_after:
+        raise FormatError("client.certificate.expired", "the owner's certificate is not valid now", what="certificate")
+    spki_sha256 = spki_digest(key)
+    return Shown(own.get(spki_sha256, at), spki_sha256, san, not_before, not_after)
+
+
+def _covers(attestation: Attestation, spki_sha256: bytes, at: int) -> bool:
+    claims = Claims.from_bytes(attestation.claims)
+    return claims.spki_sha256 == spki_sha256 and at < claims.session_facts().exp
