@@ -83,7 +83,8 @@ typedef struct glass_reader glass_reader;
 /* glass_stream_selftest decrypts three known messages and one forged one; GLASS_ERR_LIBCRYPTO if an answer is wrong. */
 glass_status glass_stream_selftest(const glass_ctx *ctx);
 
-/* glass_key_new copies 32 bytes to a page of its own that core dumps leave out; glass_key_free wipes it, NULL is allowed. */
+/* glass_key_new copies 32 bytes to memory that core dumps leave out; glass_key_free wipes them, NULL is allowed. A key may
+ * outlive the context. */
 glass_status glass_key_new(const glass_ctx *ctx, glass_key **out, const uint8_t bytes[32]);
 void glass_key_free(glass_key *key);
 /* glass_key_id writes the public name of a key. */

@@ -29,6 +29,11 @@ glass_status glass_ctx_new(glass_ctx **out)
     if (ctx == NULL) {
         return GLASS_ERR_MEMORY;
     }
+    ctx->vault = glass_vault_new();
+    if (ctx->vault == NULL) {
+        glass_ctx_free(ctx);
+        return GLASS_ERR_MEMORY;
+    }
     ctx->lib = OSSL_LIB_CTX_new();
     if (ctx->lib == NULL) {
         glass_ctx_free(ctx);
@@ -48,6 +53,7 @@ void glass_ctx_free(glass_ctx *ctx)
     if (ctx == NULL) {
         return;
     }
+    glass_vault_release(ctx->vault);
     EVP_PKEY_free(ctx->p256);
     EVP_MAC_free(ctx->hmac);
     EVP_CIPHER_free(ctx->aes_256_gcm);

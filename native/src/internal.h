@@ -8,6 +8,17 @@
 #include "glass_ctx.h"
 #include "glass_status.h"
 
+/* Memory for keys, see vault.c. A slot has GLASS_VAULT_SLOT bytes; NULL if all are taken. glass_page_new gives a page of its own
+ * with room for one slot. */
+#define GLASS_VAULT_SLOT 64
+typedef struct glass_vault glass_vault;
+glass_vault *glass_vault_new(void);
+void glass_vault_release(glass_vault *vault);
+void *glass_vault_take(glass_vault *vault);
+void glass_vault_give(glass_vault *vault, void *slot);
+void *glass_page_new(void);
+void glass_page_free(void *page);
+
 struct glass_ctx {
     OSSL_LIB_CTX *lib;
     EVP_MD *sha256;
@@ -15,6 +26,7 @@ struct glass_ctx {
     EVP_MD *sha512;
     EVP_CIPHER *aes_256_gcm;
     EVP_MAC *hmac;
+    glass_vault *vault;
     EVP_PKEY *p256; /* the template that glass_point_new copies */
 };
 

@@ -26,6 +26,7 @@
 
 struct glass_key {
     uint8_t bytes[32];
+    glass_vault *vault; /* where it lies, NULL: on a page of its own */
 };
 
 enum stream_state { STREAM_FRESH, STREAM_PUSHING, STREAM_DONE, STREAM_FAILED };
@@ -48,10 +49,6 @@ struct glass_stream {
     uint64_t bytes;  /* plaintext bytes so far */
     glass_stream_stat failure;
 };
-
-/* Memory for keys: whole pages of their own, locked where allowed, left out of core dumps, wiped when freed. */
-void *glass_secure_new(size_t size);
-void glass_secure_free(void *memory, size_t size);
 
 /* HKDF-Expand-SHA512 with a raw key; out_len <= 128. */
 GLASS_MUST_USE glass_status glass_expand(const glass_ctx *ctx, uint8_t *out, size_t out_len, const uint8_t key[32],

@@ -1,39 +1,8 @@
-/* Keys: memory of their own, and HKDF-Expand-SHA512 (RFC 5869), from which every other key, id and salt comes. */
+/* Keys, in the memory of vault.c, and HKDF-Expand-SHA512 (RFC 5869), from which every other key, id and salt comes. */
 #include <openssl/core_names.h>
 #include <openssl/params.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "stream_internal.h"
-
-static size_t page_round(size_t size)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    return (size + page - 1) / page * page;
-}
-
-void *glass_secure_new(size_t size)
-{
-    size_t len = page_round(size);
-    void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        return NULL;
-    }
-    (void)mlock(memory, len);                   /* a limit on locked memory is not an error */
-    (void)madvise(memory, len, MADV_DONTDUMP);  /* unknown to some runtimes */
-    return memory;
-}
-
-void glass_secure_free(void *memory, size_t size)
-{
-    if (memory == NULL) {
-        return;
-    }
-    size_t len = page_round(size);
-    OPENSSL_cleanse(memory, len);
-    (void)munmap(memory, len);
-}
 
 glass_status glass_key_new(const glass_ctx *ctx, glass_key **out, const uint8_t bytes[32])
 {
@@ -44,18 +13,31 @@ glass_status glass_key_new(const glass_ctx *ctx, glass_key **out, const uint8_t 
     if (ctx == NULL || bytes == NULL) {
         return GLASS_ERR_ARGUMENT;
     }
-    glass_key *key = glass_secure_new(sizeof *key);
+    glass_vault *vault = ctx->vault;
+    glass_key *key = glass_vault_take(vault);
+    if (key == NULL) { /* more than 64 keys at once: a page of its own */
+        vault = NULL;
+        key = glass_page_new();
+    }
     if (key == NULL) {
         return GLASS_ERR_MEMORY;
     }
     memcpy(key->bytes, bytes, sizeof key->bytes);
+    key->vault = vault;
     *out = key;
     return GLASS_OK;
 }
 
 void glass_key_free(glass_key *key)
 {
-    glass_secure_free(key, sizeof *key);
+    if (key == NULL) {
+        return;
+    }
+    if (key->vault != NULL) {
+        glass_vault_give(key->vault, key);
+    } else {
+        glass_page_free(key);
+    }
 }
 
 /* T(n) = HMAC(key, T(n - 1) || info || n); here n is 1 or 2. */

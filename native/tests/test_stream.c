@@ -375,6 +375,42 @@ static void test_wrong_key(void)
     CHECK(stream == NULL && stat.fault == GLASS_STREAM_COMMIT);
 }
 
+/* More keys than a page holds, freed in another order, some after their context. */
+static void test_many_keys(void)
+{
+    glass_ctx *own = NULL;
+    glass_key *keys[200];
+    uint8_t raw[32] = {0};
+    uint8_t id[16];
+    uint8_t again[16];
+    CHECK_STATUS(GLASS_OK, glass_ctx_new(&own));
+    for (int i = 0; i < 200; i++) {
+        raw[0] = (uint8_t)i;
+        CHECK_STATUS(GLASS_OK, glass_key_new(own, &keys[i], raw));
+    }
+    for (int i = 0; i < 200; i += 2) {
+        glass_key_free(keys[i]);
+        raw[0] = (uint8_t)i;
+        CHECK_STATUS(GLASS_OK, glass_key_new(own, &keys[i], raw));
+    }
+    for (int i = 0; i < 200; i++) {
+        glass_key *fresh = NULL;
+        raw[0] = (uint8_t)i;
+        CHECK_STATUS(GLASS_OK, glass_key_new(ctx, &fresh, raw));
+        CHECK_STATUS(GLASS_OK, glass_key_id(ctx, id, keys[i]));
+        CHECK_STATUS(GLASS_OK, glass_key_id(ctx, again, fresh));
+        CHECK(memcmp(id, again, sizeof id) == 0);
+        glass_key_free(fresh);
+    }
+    for (int i = 0; i < 100; i++) {
+        glass_key_free(keys[i]);
+    }
+    glass_ctx_free(own);
+    for (int i = 100; i < 200; i++) {
+        glass_key_free(keys[i]);
+    }
+}
+
 int main(void)
 {
     static const uint8_t raw[32] = {1, 2, 3};
@@ -395,6 +431,7 @@ int main(void)
     test_reader();
     test_leaves();
     test_wrong_key();
+    test_many_keys();
     glass_key_free(key);
     glass_ctx_free(ctx);
     glass_key_free(NULL);
