@@ -7,28 +7,20 @@ import functools
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from glasscase.codec import printable
 from glasscase.errors import UsageError
 
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 
 
 def escape(text: str) -> str:
-    """Return `text` with control, format, surrogate and bidirectional characters spelt as escapes, for a terminal."""
-    return "".join(
-        character if character == " " or unicodedata.category(character)[0] not in "CZ" else _spell(character)
-        for character in text
-    )
-
-
-def _spell(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    """Return `text` as a terminal may show it; see glasscase.codec.printable."""
+    return printable.escape(text)
 
 
 class Output:

@@ -1,0 +1,104 @@
+"""The verb `report`: the verdict with everything that it rests on, as one page for an auditor's file."""
+
+import hashlib
+import shlex
+from typing import Any
+
+import click
+
+from glasscase.cli.output import Output, verb
+from glasscase.cli.reading import read_argument
+
+_FILE_MAX = 48 << 20
+
+
+@verb(
+    "report",
+    help="Verify, then write one self-contained page that says what was judged, how, and what it does not prove.",
+)
+@click.argument("file")
+@click.option("-o", "--output", required=True, metavar="REPORT.html", help="Where the page goes; a failed verdict too.")
+@click.option("--policy", metavar="FILE", help="The policy (TOML).")
+@click.option("--collateral", metavar="FILE", help="Collateral for a raw quote, or instead of the evidence's own.")
+@click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and show what is inside.")
+@click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
+@click.option(
+    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Who judges the quote."
+)
+@click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The report says SIMULATED.")
+@click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
+@click.option("--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable).")
+def report(out: Output, file: str, *, output: str, **options: Any) -> int:
+    """Write the page; print the verdict and its exit code as verify does."""
+    from glasscase.audit.report_html import report_page
+    from glasscase.audit.report_json import Inputs, report_document
+    from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
+    from glasscase.cli.verifying import Arguments, is_evidence, verdict_json
+    from glasscase.fs.atomic import write_file
+    from glasscase.measure.drawing import draw_svg
+
+    content = read_argument(file, max_bytes=_FILE_MAX, what="evidence or quote")
+    verdict = Arguments(**options).judge(content)
+    evidence = None
+    if is_evidence(content):
+        from glasscase.evidence.format import parse_evidence
+
+        evidence = parse_evidence(content)
+    options["at"] = verdict.to_json()["at"]
+    document = report_document(
+        verdict,
+        Inputs(
+            subject=content,
+            quote=evidence.quote if evidence else content,
+            evidence_id=evidence.evidence_id if evidence else None,
+            created_at=evidence.created_at if evidence else None,
+            digests=_digests(options),
+            command=_command(file, options),
+            program=_program(),
+        ),
+    )
+    measurement = verdict.basis.measurement
+    picture = draw_svg([measurement]) if measurement is not None else b""
+    write_file(output, report_page(document, memory_map=picture))
+    out.say(f"wrote     {output}")
+    out.result(verdict_json(verdict), verdict_text(out, verdict))
+    if verdict.status.value != "verified":
+        say_failure(verdict, file)
+    return exit_code(verdict)
+
+
+def _digests(options: dict[str, Any]) -> dict[str, str]:
+    """Return SHA-256 of the files that are named, by the name of their option."""
+    named = [(name, options[name]) for name in ("policy", "collateral", "insecure_anchor") if options[name]]
+    named += [(f"statement {number}", path) for number, path in enumerate(options["statements"], 1)]
+    return {
+        name: hashlib.sha256(read_argument(path, max_bytes=_FILE_MAX, what=name)).hexdigest()
+        for name, path in named
+        if path != "-"
+    }
+
+
+def _command(file: str, options: dict[str, Any]) -> list[str]:
+    """Return the words of the command that gives the same verdict at any later time."""
+    words = ["glasscase", "verify", shlex.quote(file)]
+    for name in ("policy", "bundle", "collateral", "at", "engine", "insecure_anchor", "nonce"):
+        if options[name]:
+            words += [f"--{name.replace('_', '-')}", shlex.quote(str(options[name]))]
+    for path in options["statements"]:
+        words += ["--statement", shlex.quote(path)]
+    return words
+
+
+def _program() -> dict[str, str]:
+    """Return what judged: version, libcrypto, and SHA-256 over the list of installed files and their digests."""
+    import importlib.metadata
+
+    from glasscase import __version__
+    from glasscase.core import handles
+
+    value = {"version": __version__, "libcrypto": handles.libcrypto_version()}
+    record = importlib.metadata.distribution("glasscase").read_text("RECORD")
+    if record:
+        listed = sorted(line for line in record.splitlines() if line.startswith("glasscase/") and ",sha256=" in line)
+        value["installed files, SHA-256 over their digests"] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
+    return value
