@@ -64,7 +64,7 @@ def launch(
     account = _account(request)
     _require_free(state_directory, place, request)
     _require_persist(place, request, checked)
-    _make_directories(place, account, persist=checked.config.gramine.persist == "mrenclave")
+    _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
     runtime = data_directory / "runtimes" / checked.bundle.index.runtime.name
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
     facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
@@ -222,11 +222,11 @@ def _names(request: LaunchRequest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _make_directories(place: Place, account: pwd.struct_passwd | None, *, persist: bool) -> None:
+def _make_directories(place: Place, account: pwd.struct_passwd | None, backend: str, *, persist: bool) -> None:
     # Gramine mounts its encrypted files over instance/persist, which must be there
     owned = [place.instance, *([place.instance / "persist"] if persist else [])]
     try:
-        for path in (*owned, place.simulated_device, place.path / "run"):
+        for path in (*owned, *([place.path / "run"] if backend == "simulator" else [])):
             path.mkdir(mode=0o700, exist_ok=True)
             if stat.S_ISLNK(os.lstat(path).st_mode):
                 raise StorageError("fs.file.denied", f"{str(path)!r} is a link", path=str(path))
@@ -250,7 +250,8 @@ def _start(
     keep: tuple[int, ...] = ()
     try:
         if command.simulated:
-            keep = (_start_device(place, checked, data_directory, log),)
+            shared = account is not None and os.geteuid() == 0
+            keep = (_start_device(place, checked, data_directory, log, shared=shared),)
         identity: dict[str, Any] = {}
         if account is not None and os.geteuid() == 0:
             identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
@@ -275,7 +276,7 @@ def _start(
             os.close(descriptor)
 
 
-def _start_device(place: Place, checked: Any, data_directory: Path, log: int) -> int:
+def _start_device(place: Place, checked: Any, data_directory: Path, log: int, *, shared: bool) -> int:
     """Start the software device and return the descriptor that keeps it alive: it ends when the last copy is closed.
 
     Its lock, inherited with the open file, tells stop() when it is gone.
@@ -288,7 +289,7 @@ def _start_device(place: Place, checked: Any, data_directory: Path, log: int) ->
         sys.executable, place.simulated_device, data_directory / "simulator",
         mrenclave=checked.measurement.mrenclave, mrsigner=signed.mrsigner, isv_prod_id=signed.isv_prod_id,
         isv_svn=signed.isv_svn, attributes_flags=signed.attributes_flags, xfrm=signed.xfrm,
-        misc_select=signed.misc_select,
+        misc_select=signed.misc_select, shared=shared,
     )  # fmt: skip
     lock = os.open(place.path / "device.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)

@@ -21,6 +21,7 @@ from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import FLAG_INIT, FLAG_MODE64, TARGET_INFO_SIZE, XFRM_LEGACY_AVX512, report_body, target_info
 
 REPORT_DATA_SIZE = 64  # bytes
+INPUTS = ("user_report_data", "target_info")  # what an enclave writes
 POLL_S = 0.004
 IDLE_POLL_S = 0.02
 _IDLE_AFTER = 500  # polls without a change
@@ -31,7 +32,7 @@ class SoftwareDevice:
     """The files of one enclave in `directory` and the loop that answers them.
 
     directory: made if absent. attributes_flags: as in SIGSTRUCT; INIT is added, as EINIT does. All other facts are those
-    of the true bundle. serve() runs until stop(); start() does it in a thread.
+    of the true bundle. shared: every account that can reach the directory may use the device, else only this one. serve() runs until stop(); start() does it in a thread.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class SoftwareDevice:
         attributes_flags: int = FLAG_INIT | FLAG_MODE64,
         xfrm: int = XFRM_LEGACY_AVX512,
         misc_select: int = 0,
+        shared: bool = False,
     ) -> None:
         self.directory = Path(directory)
+        self._shared = shared
         self._platform = platform
         self._fields = {
             "mrenclave": mrenclave,
@@ -113,6 +116,9 @@ class SoftwareDevice:
         )
         try:
             (self.directory / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._shared:
+                self.directory.chmod(0o755)
+                (self.directory / "keys").chmod(0o755)
         except OSError as error:
             raise storage_error(error, self.directory) from None
         self._write("attestation_type", b"dcap")
@@ -146,7 +152,7 @@ class SoftwareDevice:
         part = path.with_name(f".part-{path.name}")
         try:
             part.write_bytes(content)
-            part.chmod(0o600)
+            part.chmod((0o666 if name in INPUTS else 0o644) if self._shared else 0o600)
             part.rename(path)
         except OSError as error:
             raise storage_error(error, path) from None
@@ -164,6 +170,7 @@ def command(
     attributes_flags: int,
     xfrm: int,
     misc_select: int,
+    shared: bool = False,
 ) -> list[str]:
     """Return the argv of a device process. It ends when its standard input ends: give it a pipe that the enclave holds."""
     return [
@@ -171,6 +178,7 @@ def command(
         f"--mrenclave={mrenclave.hex()}", f"--mrsigner={mrsigner.hex()}",
         f"--isv-prod-id={isv_prod_id}", f"--isv-svn={isv_svn}",
         f"--attributes-flags={attributes_flags}", f"--xfrm={xfrm}", f"--misc-select={misc_select}",
+        *(["--shared"] if shared else []),
     ]  # fmt: skip
 
 
@@ -183,6 +191,7 @@ def main(arguments: list[str]) -> None:
         parser.add_argument(f"--{name}", required=True, type=bytes.fromhex)
     for name in ("isv-prod-id", "isv-svn", "attributes-flags", "xfrm", "misc-select"):
         parser.add_argument(f"--{name}", required=True, type=int)
+    parser.add_argument("--shared", action="store_true")
     fields = vars(parser.parse_args(arguments))
     platform = SimPlatform.open(fields.pop("platform"))
     device = SoftwareDevice(fields.pop("directory"), platform, **fields)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -251,3 +252,34 @@ def test_a_loader_that_cannot_be_executed_is_a_clear_error(workplace, checked, b
         start(workplace, checked)
 
     assert "hosting.process.refused" == caught.value.reason
+
+
+def test_direct_runs_with_a_software_device(workplace, checked, bundle):
+    """gramine-direct: the direct loader on the derived manifest; the enclave's account gets quotes of the true MRENCLAVE."""
+    direct = workplace / "data" / "runtimes" / "gramine" / "direct"
+    direct.mkdir(parents=True)
+    (workplace / "data").chmod(0o755)
+    for name in ("loader", "libpal.so"):
+        target = direct / name
+        target.write_bytes((bundle / "runtime" / name).read_bytes())
+        target.chmod(0o755)
+    (bundle / "app.manifest.sgx").write_bytes(b"[fs]\nmounts = []\n[sgx]\nallowed_files = []\n")
+    checked.sigstruct = SimpleNamespace(
+        mrsigner=b"\x44" * 32, isv_prod_id=1, isv_svn=2, attributes_flags=5, xfrm=3, misc_select=0
+    )
+    root = workplace / "state"
+    place = state.place_of(root, "one")
+    place.path.mkdir(parents=True)
+    request = LaunchRequest("one", bundle, "gramine-direct", user=USER)
+    with state.locked(place):
+        record = launch.launch(root, request, checked=checked, data_directory=workplace / "data", now=1)
+        launch.wait_ready(place, record, lambda port: port == 4321, deadline_s=20)
+        facts = facts_of(place)
+        how = launch.stop(place, record, deadline_s=10)
+
+    assert ["direct/loader", "direct/libpal.so", "init", "app"] == facts["argv"]
+    assert {"mrenclave": "22" * 32, "mrsigner": "44" * 32, "data": bytes(range(64)).hex()} == facts["quoted"]
+    assert 16 == facts["sealing"]
+    assert b"file:sim" in (place.path / "app.manifest").read_bytes()
+    assert "stopped" == how
+    assert not place.simulated_device.exists()
