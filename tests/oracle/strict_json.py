@@ -56,7 +56,7 @@ class Reader:
         match = _INTEGER.match(self.data, self.at)
         require(match, f"no value at {self.at}")
         self.at = match.end()
-        require(self._peek() not in b".eE0123456789", "not an integer")
+        require(self.data[self.at : self.at + 1] not in b".eE0123456789" or self.at == len(self.data), "not an integer")
         require(len(match[0]) <= 16 and int(match[0]) < 2**53, "integer too large")
         return int(match[0])
 

@@ -251,7 +251,7 @@ def check_role(certificate, kind):
     if kind == "root":  # trusted by identity, so how many authorities may stand below it is its owner's choice
         parts = elements(constraints)
         require(len(parts) in (1, 2) and boolean(parts[0]), "basic constraints of root")
-        require(all(integer(length) >= 1 for length in parts[1:]), "path length of root")
+        require(all(1 <= integer(length) <= 255 for length in parts[1:]), "path length of root")
     else:
         require(constraints == (b"\1\1\xff\2\1\0" if authority else b""), f"basic constraints of {kind}")
     key_id(certificate.extensions)
@@ -366,6 +366,7 @@ def read_crl(given):
         parts = entry.children()
         require(entry.tag == 0x30 and len(parts) in (2, 3), "CRL entry")
         revoked.append(integer(parts[0]))
+        require(0 <= revoked[-1] < 2**160, "serial number of a CRL entry")
         moment(parts[1])
         if len(parts) == 3:
             reason = read_extensions(Element(0xA0, parts[2].raw, b""))
@@ -380,8 +381,7 @@ def read_crl(given):
         {name: critical for name, (critical, _) in extensions.items()} == {CRL_NUMBER: False, AKI: False},
         "CRL extensions",
     )
-    number = single(extensions[CRL_NUMBER][1], 0x02)
-    require(integer(number) >= 0 and len(number.content) <= 20, "CRL number")
+    require(0 <= integer(single(extensions[CRL_NUMBER][1], 0x02)) < 2**160, "CRL number")
     return Crl(
         tbs.raw,
         fields[2].raw,

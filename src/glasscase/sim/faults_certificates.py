@@ -142,6 +142,8 @@ def _encoding_faults(name: str) -> Iterator[tuple[str, Change]]:
     yield "hybrid-key", certificate_by(name, lambda c: replace(c, point=bytes([6 + c.point[64] % 2]) + c.point[1:]))
     yield "key-too-long", certificate_by(name, lambda c: replace(c, point=c.point + b"\0"))
     yield "serial-negative", certificate(name, serial=-5)
+    yield "serial-zero", certificate(name, serial=0)
+    yield "serial-of-161-bits", certificate(name, serial=2**160)
     yield "trailing-byte", edits(f"der.{name}", append(b"\0"))
     yield "trailing-element", edits(f"der.{name}", append_inside(b"\5\0"))
     yield "trailing-in-signed-part", edits(f"tbs.{name}", append_inside(b"\5\0"))

@@ -56,6 +56,9 @@ def _of_crl(name: str, area: str, item: str) -> Iterator[Fault]:
     unknown = Extension("1.3.6.1.4.1.99999.1", der.sequence())
     for what, extension in (("delta", delta), ("partial", partial), ("unknown-extension", unknown)):
         yield fault(what, "bad_extension", _add(name, extension))
+    for what, number in (("negative", -1), ("of-161-bits", 2**160)):
+        content = der.integer(number)
+        yield fault(f"number-{what}", "bad_extension", _with(name, pki.OID_CRL_NUMBER, content=content))
     yield fault("without-extensions", "bad_extension", _crl(name, lambda crl: replace(crl, extensions=())))
     unknown_critical = Extension("1.3.6.1.4.1.99999.1", der.sequence(), critical=True)
     odd = der.sequence(der.integer(9), der.time(1700000000), der.sequence(unknown_critical.encode()))
@@ -90,6 +93,8 @@ def _encoding_faults(name: str) -> Iterator[tuple[str, Change]]:
     yield "outer-algorithm-other", lambda scene: scene.crl(name, outer_algorithm=_SHA384)
     yield "both-algorithms-other", lambda scene: scene.crl(name, outer_algorithm=_SHA384, inner_algorithm=_SHA384)
     yield "is-a-certificate", lambda scene: scene.edit(f"der.{name}", become(scene.anchor))
+    yield "entry-serial-negative", lambda scene: scene.crl(name, revoked=(-5,))
+    yield "entry-serial-of-161-bits", lambda scene: scene.crl(name, revoked=(2**160,))
     yield "entry-with-two-numbers", _odd_entry(name, der.sequence(der.integer(9), der.integer(9)))
     yield "entry-without-date", _odd_entry(name, der.sequence(der.integer(9)))
 
