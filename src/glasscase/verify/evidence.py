@@ -166,7 +166,7 @@ def _freshness(case: _Case, claims: Claims | None, *, matched: bool) -> tuple[di
         found["freshness.nonce.missing"] = judge(asked.nonce is not None, asked.nonce or "no nonce", "a nonce")
     if asked.nonce is not None:
         seen = "no claims" if claims is None else claims.nonce or "no nonce"
-        found["freshness.nonce.mismatch"] = judge(matched, seen, asked.nonce)
+        found["freshness.nonce.mismatch"] = NOT_LOOKED_AT if case.report is None else judge(matched, seen, asked.nonce)
     if case.live:
         found["freshness.session.outside"] = NOT_LOOKED_AT if claims is None else _session(claims, asked.at_unix)
         return found, None
@@ -175,6 +175,9 @@ def _freshness(case: _Case, claims: Claims | None, *, matched: bool) -> tuple[di
     if matched:
         found["freshness.unproven"] = (PASS, "the verifier's nonce", "a nonce or a beacon")
         found["freshness.evidence.old"] = (PASS, "answers the verifier's nonce", "")
+        return found, None
+    if not case.core.genuine:  # the age of a quote is a question only once it is one
+        found["freshness.unproven"] = found["freshness.evidence.old"] = NOT_LOOKED_AT
         return found, None
     issued = _beacon_issued(case, claims)
     if issued is None or issued > asked.at_unix:
@@ -252,7 +255,9 @@ def _instance(
             found["instance.envelope.mismatch"], signers = _provision(evidence, claims, report)
     if policy is None or (policy.provisioned is False and not policy.owners):
         return found
-    found["instance.provision.missing"] = judge(prov is not None, prov or "not provisioned", "provisioned")
+    found["instance.provision.missing"] = (
+        NOT_LOOKED_AT if report is None else judge(prov is not None, prov or "not provisioned", "provisioned")
+    )
     if isinstance(policy.provisioned, tuple):
         found["instance.envelope.unlisted"] = (
             NOT_LOOKED_AT if prov is None else judge(prov in policy.provisioned, prov, policy.provisioned)

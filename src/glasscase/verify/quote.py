@@ -23,6 +23,7 @@ from glasscase.verify.expected import Expected, expected_of
 from glasscase.verify.policy import Policy
 from glasscase.verify.rules import (
     DOES_NOT_APPLY,
+    NOT_LOOKED_AT,
     collateral_findings,
     enclave_findings,
     identity_findings,
@@ -191,7 +192,7 @@ def judge_quote(
 
 def _finish_quote(core: dcap.CoreVerdict, quote: bytes, collateral: Collateral | None, asked: Question) -> Verdict:
     report = report_of(quote)
-    return finish(core, quote, collateral, asked, report, quote_only_findings(asked, report))
+    return finish(core, quote, collateral, asked, report, quote_only_findings(asked, core, report))
 
 
 class Extra(NamedTuple):
@@ -241,7 +242,7 @@ def finish(  # noqa: PLR0917 - all of them are the case
     )
 
 
-def quote_only_findings(asked: Question, report: ReportBody | None) -> Extra:
+def quote_only_findings(asked: Question, core: dcap.CoreVerdict, report: ReportBody | None) -> Extra:
     """Return what can be said of binding, freshness and instance without claims: little, and that strictly."""
     policy = asked.policy
     findings = dict(_WITHOUT_CLAIMS)
@@ -249,14 +250,18 @@ def quote_only_findings(asked: Question, report: ReportBody | None) -> Extra:
     if asked.nonce is not None:
         answer = asked.nonce + bytes(32)
         matched = report is not None and report.report_data == answer
-        findings["freshness.nonce.mismatch"] = judge(matched, report.report_data if report else "no report", answer)
+        findings["freshness.nonce.mismatch"] = (
+            NOT_LOOKED_AT if report is None else judge(matched, report.report_data, answer)
+        )
     if policy is not None:
         if policy.nonce:
             findings["freshness.nonce.missing"] = judge(asked.nonce is not None, asked.nonce or "no nonce", "a nonce")
         if policy.evidence_max_age_s is not None:
-            findings["freshness.unproven"] = judge(
-                matched, "the verifier's nonce" if matched else "neither nonce nor beacon", "a nonce or a beacon"
-            )
+            findings["freshness.unproven"] = NOT_LOOKED_AT
+            if core.genuine:  # the age of a quote is a question only once it is one
+                findings["freshness.unproven"] = judge(
+                    matched, "the verifier's nonce" if matched else "neither nonce nor beacon", "a nonce or a beacon"
+                )
         if policy.provisioned is not False or policy.owners:
             findings["instance.provision.missing"] = (FAIL, "a quote without claims", "claims that name an envelope")
         if policy.statements_require:

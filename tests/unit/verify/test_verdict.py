@@ -148,6 +148,40 @@ def test_without_a_policy_there_are_facts_and_no_verdict(lab):
         verdict.require()
 
 
+@pytest.mark.parametrize(("case", "check"), [
+    ("tdx4-90c06f000000-f8f82d-2412", "quote.tee.unsupported"), ("tdx5-90c06f000000-d0010d-2506", "quote.tee.unsupported"),
+    ("sgx3-00707f000000-8cc428-1909v2", "quote.certification.unsupported"),
+])  # fmt: skip
+def test_what_is_not_judged_is_undetermined_under_any_policy(shared, lab, case, check):
+    """TDX and quotes without a chain end undetermined, also when the policy asks for age, nonce or a platform."""
+    import json
+
+    folder = shared / "corpus" / case
+    at = json.loads((folder / "expected.json").read_text())["checks"][0]["at"]
+    policy = (
+        auditor.Policy(mrenclave=(bytes(32),), insecure_debug=True) if check.startswith("quote.tee") else lab.named()
+    )
+    verdict = auditor.verify_quote(
+        (folder / "quote.bin").read_bytes(), collateral=auditor.load_collateral(folder / "collateral.json"),
+        anchor=auditor.TrustAnchor.intel(), policy=policy, at=lab.time_at(at), nonce=b"n" * 32 if "tdx" in case else None,
+    )  # fmt: skip
+
+    assert check in lab.failed(verdict)
+    if "tdx" in case:
+        assert VerdictStatus.UNDETERMINED is verdict.status
+    assert not [name for name in lab.failed(verdict) if name.startswith(("freshness.", "instance.", "platform."))]
+
+
+def test_a_raw_quote_without_collateral_is_undetermined_under_the_default_policy(lab):
+    """Missing collateral is the only thing that is said."""
+    verdict = auditor.verify_quote(
+        lab.quote(bytes(64)), collateral=None, anchor=lab.anchor, policy=lab.named(), at=lab.time_at(lab.at)
+    )
+
+    assert VerdictStatus.UNDETERMINED is verdict.status
+    assert all(name.endswith(".missing") for name in lab.failed(verdict))
+
+
 def test_many_quotes_at_once_give_the_same_verdicts(lab):
     """verify_many keeps the order and agrees with verify_quote, with one thread or several."""
     collateral = lab.collateral()
