@@ -5,32 +5,34 @@
 
 enum { LINE = 64 };
 
-static int base64_value(uint8_t c)
+/* Values of the digits from '+' to 'z'; 255: no digit. */
+enum { FIRST_DIGIT = 43, DIGITS = 80, NO_DIGIT = 255 };
+static const uint8_t VALUES[DIGITS] = {
+    62, 255, 255, 255, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 255,
+    255, 255, 255, 255, 255, 255, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+    10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+    255, 255, 255, 255, 255, 255, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35,
+    36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
+};
+
+static uint32_t base64_value(uint8_t c)
 {
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    unsigned index = (unsigned)c - FIRST_DIGIT;
+    return index < DIGITS ? VALUES[index] : NO_DIGIT;
 }
 
 /* Four digits to 1, 2 or 3 bytes; padding bits must be zero. Returns the number of bytes, 0 if the group is malformed. */
 static size_t group(uint8_t out[3], const uint8_t in[4])
 {
     size_t bytes = in[3] != '=' ? 3 : in[2] != '=' ? 2 : 1;
-    uint32_t value = 0;
+    uint32_t digit[4];
     for (size_t i = 0; i < 4; i++) {
-        int digit = i <= bytes ? base64_value(in[i]) : 0;
-        if (digit < 0) {
-            return 0;
-        }
-        value = value << 6 | (uint32_t)digit;
+        digit[i] = i <= bytes ? base64_value(in[i]) : 0;
     }
+    if ((digit[0] | digit[1] | digit[2] | digit[3]) > 63) {
+        return 0;
+    }
+    uint32_t value = digit[0] << 18 | digit[1] << 12 | digit[2] << 6 | digit[3];
     if (bytes < 3 && (value & (bytes == 2 ? 0xffU : 0xffffU)) != 0) {
         return 0;
     }
