@@ -89,7 +89,8 @@ uint32_t glass_check_count(void);
 const char *glass_tcb_status_name(glass_tcb_status status);
 
 /* glass_cache_new sets `*out` to a cache of signature results that may be shared between threads: which PCK chains (by
- * SHA-256 of their bytes and of the root key) have good signatures. It never holds a verdict. 1 to 4096 entries. */
+ * SHA-256 of their bytes and of the anchor) and which QE reports under them have good signatures. It never holds a verdict.
+ * 1 to 4096 chains, 8 QE reports each. */
 glass_status glass_cache_new(glass_cache **out, size_t entries);
 void glass_cache_free(glass_cache *cache);
 

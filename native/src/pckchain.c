@@ -143,6 +143,53 @@ glass_status glass_pck_chain_get(const glass_ctx *ctx, glass_pck_chain **out, gl
     return GLASS_OK;
 }
 
+static bool known_report(glass_pck_chain *chain, glass_cache *cache, const uint8_t digest[32])
+{
+    bool found = false;
+    if (pthread_mutex_lock(&cache->lock) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < GLASS_QE_REPORTS; i++) { /* an unused place is zero, which no digest is */
+        found = found || memcmp(chain->qe_good[i], digest, 32) == 0;
+    }
+    (void)pthread_mutex_unlock(&cache->lock);
+    return found;
+}
+
+static void keep_report(glass_pck_chain *chain, glass_cache *cache, const uint8_t digest[32])
+{
+    if (pthread_mutex_lock(&cache->lock) != 0) {
+        return;
+    }
+    memcpy(chain->qe_good[chain->qe_next], digest, 32);
+    chain->qe_next = (chain->qe_next + 1) % GLASS_QE_REPORTS;
+    (void)pthread_mutex_unlock(&cache->lock);
+}
+
+glass_status glass_pck_chain_signed(const glass_ctx *ctx, bool *good, glass_pck_chain *chain, glass_cache *cache, glass_slice report, const uint8_t signature[64])
+{
+    uint8_t text[GLASS_REPORT_SIZE + 64];
+    uint8_t digest[32];
+    *good = false;
+    if (report.len != GLASS_REPORT_SIZE) {
+        return GLASS_ERR_ARGUMENT;
+    }
+    if (cache != NULL) {
+        memcpy(text, report.at, GLASS_REPORT_SIZE);
+        memcpy(text + GLASS_REPORT_SIZE, signature, 64);
+        GLASS_TRY(glass_sha256(ctx, digest, text, sizeof text));
+        *good = known_report(chain, cache, digest);
+        if (*good) {
+            return GLASS_OK;
+        }
+    }
+    *good = glass_point_verifies(ctx, chain->leaf_key, report, signature);
+    if (*good && cache != NULL) {
+        keep_report(chain, cache, digest);
+    }
+    return GLASS_OK;
+}
+
 void glass_pck_chain_put(glass_pck_chain *chain)
 {
     if (chain == NULL || atomic_fetch_sub(&chain->references, 1) != 1) {

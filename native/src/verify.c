@@ -17,7 +17,8 @@ typedef struct task {
     const uint8_t *quote;
     int64_t at;
     glass_quote_layout layout;
-    const glass_pck_chain *chain; /* NULL: the quote carries none */
+    glass_cache *cache;
+    glass_pck_chain *chain; /* NULL: the quote carries none */
 } task;
 
 static void judge_text(task *t, glass_check_id id, bool good, const char *bad, const char *wanted)
@@ -232,8 +233,9 @@ GLASS_MUST_USE static glass_status judge_qe_report(task *t)
     uint8_t text[64 + GLASS_QE_AUTH_MAX];
     uint8_t digest[32];
     if (t->chain != NULL && t->chain->leaf != NULL) {
-        bool good = glass_point_verifies(t->ctx, t->chain->leaf_key, slice_of(t, t->layout.qe_report),
-                                       t->quote + t->layout.qe_report_signature.offset);
+        bool good = false;
+        GLASS_TRY(glass_pck_chain_signed(t->ctx, &good, t->chain, t->cache, slice_of(t, t->layout.qe_report),
+                                         t->quote + t->layout.qe_report_signature.offset));
         judge_text(t, GLASS_CHECK_QE_REPORT_BAD_SIGNATURE, good, "does not hold", "holds");
     }
     if (t->layout.qe_auth.size <= GLASS_QE_AUTH_MAX) {
@@ -323,13 +325,12 @@ static void date_facts(glass_facts *facts)
     facts->earliest_expiration = expiration;
 }
 
-GLASS_MUST_USE static glass_status judge_all(task *t, glass_cache *cache, size_t quote_len)
+GLASS_MUST_USE static glass_status judge_all(task *t, size_t quote_len)
 {
-    glass_pck_chain *chain = NULL;
     bool complete = glass_quote_read(&t->layout, t->f, t->quote, quote_len);
     if (complete && t->layout.certification_type == GLASS_CERTIFICATION_PCK_CHAIN) {
-        GLASS_TRY(glass_pck_chain_get(t->ctx, &chain, cache, t->anchor, t->collateral, slice_of(t, t->layout.certification)));
-        t->chain = chain;
+        GLASS_TRY(glass_pck_chain_get(t->ctx, &t->chain, t->cache, t->anchor, t->collateral,
+                                      slice_of(t, t->layout.certification)));
         judge_chain(t);
     }
     judge_collateral_now(t);
@@ -343,7 +344,7 @@ GLASS_MUST_USE static glass_status judge_all(task *t, glass_cache *cache, size_t
         status = judge_platform(t);
     }
     date_facts(&t->verdict->facts);
-    glass_pck_chain_put(chain);
+    glass_pck_chain_put(t->chain);
     return status;
 }
 
@@ -368,8 +369,8 @@ glass_status glass_verify(const glass_ctx *ctx, glass_verdict **out, const uint8
     verdict->advisory = NULL;
     verdict->advisory_used = 0;
     task t = {.ctx = ctx, .verdict = verdict, .f = &verdict->findings, .collateral = collateral, .anchor = anchor,
-              .quote = quote, .at = at};
-    glass_status status = judge_all(&t, cache, quote_len);
+              .quote = quote, .at = at, .cache = cache};
+    glass_status status = judge_all(&t, quote_len);
     if (status != GLASS_OK) {
         glass_verdict_free(verdict);
         return status;

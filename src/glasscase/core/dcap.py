@@ -5,6 +5,7 @@ passed or does not apply; time is an argument; nothing of the caller's buffers i
 Source: docs/checks.md; native/include/glass_verify.h.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
@@ -25,6 +26,11 @@ DATED: tuple[str, ...] = (  # the order of enum glass_dated
     "root", "pck_ca", "pck_leaf", "root_ca_crl", "pck_crl_root", "pck_crl_ca", "pck_crl", "tcb_info_root",
     "tcb_info_signer", "tcb_info", "qe_identity_root", "qe_identity_signer", "qe_identity",
 )  # fmt: skip
+STATUSES: tuple[str | None, ...] = (  # by enum glass_tcb_status
+    None,
+    *(str(ffi.string(lib.glass_tcb_status_name(status)), "ascii") for status in range(1, lib.GLASS_TCB_REVOKED + 1)),
+)
+WINDOW = struct.Struct("<qqi4x")  # glass_window
 OUTCOMES = ("not_reached", "pass", "fail", "not_applicable")
 SGX_TYPES = ("standard", "scalable", "scalable-with-integrity")
 CACHE_ENTRIES = 256  # PCK chains whose signatures are remembered
@@ -142,7 +148,7 @@ class CoreVerdict:
     def _facts(self) -> Any:
         return lib.glass_verdict_facts(self._handle)
 
-    @property
+    @cached_property
     def tcb_status(self) -> str | None:
         """Return the status of platform and QE together, None if it was not decided."""
         return _status(self._facts.tcb_status)
@@ -204,8 +210,8 @@ class CoreVerdict:
     @cached_property
     def windows(self) -> dict[str, Window]:
         """Return the validity window of every dated item that could be read, by the names of DATED."""
-        rows = zip(DATED, self._facts.windows, strict=True)
-        return {name: Window(row.start, row.end) for name, row in rows if row.known}
+        rows = zip(DATED, WINDOW.iter_unpack(ffi.buffer(self._facts.windows)), strict=True)
+        return {name: Window(start, end) for name, (start, end, known) in rows if known}
 
     def window(self, name: str) -> Window | None:
         """Return one of `windows` without making the others."""
@@ -264,7 +270,7 @@ class CoreVerdict:
 
 
 def _status(status: int) -> str | None:
-    return str(ffi.string(lib.glass_tcb_status_name(status)), "ascii") if status else None
+    return STATUSES[status]
 
 
 def _level(level: Any) -> TcbLevel | None:

@@ -5,6 +5,7 @@ Source: native/include/glass_quote.h, glass_verify.h.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 TDX_FIELDS: tuple[tuple[str, int], ...] = (  # name and bytes; a 584-byte body ends before the last two
     ("tee_tcb_svn", 16), ("mr_seam", 48), ("mr_signer_seam", 48), ("seam_attributes", 8), ("td_attributes", 8),
@@ -58,8 +59,7 @@ class TcbLevel:
     date: int  # unix seconds
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Valid while start <= at < end (unix seconds)."""
 
     start: int

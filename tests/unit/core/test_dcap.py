@@ -116,6 +116,28 @@ def test_a_second_verification_looks_again(kit, judge):
     assert revoked.failed == ("pck.leaf.revoked",)
 
 
+def test_remembered_signatures_are_of_exact_bytes(kit):
+    """After a good quote has been seen, a changed QE report, QE signature or PCK chain is refused, each time anew."""
+    exhibit = kit.exhibit()
+    anchor = dcap.Anchor([exhibit.root], key=dcap.certificate_key(exhibit.root), insecure=True)
+    collateral = dcap.PreparedCollateral(exhibit.collateral, anchor)
+    parsed = dcap.parse_quote(exhibit.quote)
+    places = {
+        "qe.report.bad_signature": exhibit.quote.index(parsed.qe_report_signature) + 40,
+        "qe.report.bad_binding": exhibit.quote.index(parsed.qe_report) + 330,
+        "pck.chain.malformed": exhibit.quote.index(b"-----BEGIN") + 5,
+    }
+    for _ in range(3):
+        assert dcap.verify(exhibit.quote, collateral=collateral, at=kit.at).genuine
+        for check, place in places.items():
+            changed = bytearray(exhibit.quote)
+            changed[place] ^= 1
+            verdict = dcap.verify(bytes(changed), collateral=collateral, at=kit.at)
+
+            assert check in verdict.failed
+            assert check != "qe.report.bad_binding" or "qe.report.bad_signature" in verdict.failed
+
+
 def test_the_window_is_half_open(kit):
     """start <= at < end: the first second is in, the last is out."""
     exhibit = kit.exhibit()
