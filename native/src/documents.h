@@ -20,6 +20,7 @@ typedef struct glass_signed_object {
     uint8_t signature[64];
 } glass_signed_object;
 
+/* glass_signed_object_read finds the object and its signature; the object itself must be read by one of the two below. */
 GLASS_MUST_USE glass_status glass_signed_object_read(glass_signed_object *out, glass_slice document, const char *name);
 
 typedef struct glass_tcb_level {

@@ -217,6 +217,36 @@ glass_status glass_json_skip(glass_json *json)
     return GLASS_OK;
 }
 
+glass_status glass_json_outline(glass_json *json, glass_slice *out)
+{
+    size_t open = 0;
+    *out = (glass_slice){NULL, 0};
+    if (peek(json) != '{') {
+        return GLASS_ERR_FORMAT;
+    }
+    const uint8_t *start = json->cur.at;
+    const uint8_t *at = start;
+    do {
+        if (*at == '{') {
+            open++;
+        } else if (*at == '}') {
+            open--;
+        } else if (*at == '"') { /* no escapes: the next quote ends it */
+            at = memchr(at + 1, '"', (size_t)(json->cur.end - at - 1));
+            if (at == NULL) {
+                return GLASS_ERR_TRUNCATED;
+            }
+        }
+        at++;
+    } while (open > 0 && at < json->cur.end);
+    if (open > 0) {
+        return GLASS_ERR_TRUNCATED;
+    }
+    *out = (glass_slice){start, (size_t)(at - start)};
+    json->cur.at = at;
+    return GLASS_OK;
+}
+
 glass_status glass_json_span(glass_json *json, glass_slice *out)
 {
     *out = (glass_slice){NULL, 0};

@@ -56,8 +56,8 @@ glass_status glass_signed_object_read(glass_signed_object *out, glass_slice docu
             break;
         }
         if (glass_slice_is(key, name)) {
-            GLASS_TRY(glass_json_span(&json, &out->bytes));
-            object = out->bytes.len > 0 && out->bytes.at[0] == '{';
+            GLASS_TRY(glass_json_outline(&json, &out->bytes));
+            object = true;
         } else if (glass_slice_is(key, "signature")) {
             GLASS_TRY(glass_json_hex(&json, out->signature, sizeof out->signature));
             signature = true;

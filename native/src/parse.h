@@ -128,6 +128,9 @@ GLASS_MUST_USE glass_status glass_json_time(glass_json *json, int64_t *out);
 GLASS_MUST_USE glass_status glass_json_skip(glass_json *json);
 /* glass_json_span skips one value and sets `*out` to its exact bytes. */
 GLASS_MUST_USE glass_status glass_json_span(glass_json *json, glass_slice *out);
+/* glass_json_outline finds the end of an object by its braces and strings alone and sets `*out` to its bytes: for what is read
+ * strictly afterwards, to its last byte. */
+GLASS_MUST_USE glass_status glass_json_outline(glass_json *json, glass_slice *out);
 /* glass_json_close succeeds if nothing but white space is left. */
 GLASS_MUST_USE glass_status glass_json_close(glass_json *json);
 
