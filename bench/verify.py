@@ -1,6 +1,7 @@
 """How fast a real SGX quote is verified, against dcap-qvl and Intel's library in the same process, in interleaved rounds.
 
-cold: everything from bytes, nine ECDSA verifications. prepared: collateral seen before, three. warm: the PCK chain and the
+cold: quote and collateral from bytes, seven ECDSA verifications (those of Intel's own CA and signing certificates are done
+once, when the anchor is made). prepared: collateral seen before, three. warm: the PCK chain and the
 QE report of its platform too, as in every further quote of one machine: one. Results of signatures are remembered, never verdicts.
 Medians; every round runs each contender once, in turn. Needs the corpus (GLASSCASE_SHARED or ../shared).
 """

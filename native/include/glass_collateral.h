@@ -24,6 +24,10 @@ typedef enum glass_item {
  * the 65-byte key `pinned_key`), or to NULL. `insecure` is 1 for a root that is not Intel's.
  * GLASS_ERR_FORMAT: a certificate is not a self-issued root by the rules, or has another key. */
 glass_status glass_anchor_new(const glass_ctx *ctx, glass_anchor **out, const uint8_t *const *der, const size_t *der_len, size_t count, const uint8_t pinned_key[65], int insecure);
+/* glass_anchor_know checks the signature of one certificate under the anchor's key and remembers it by its exact bytes, so that
+ * it is not checked again where it occurs in a chain. At most 4, before the anchor is shared; nothing is trusted by it that
+ * its signature does not show. GLASS_ERR_AUTH: the signature does not hold. */
+glass_status glass_anchor_know(const glass_ctx *ctx, glass_anchor *anchor, const uint8_t *der, size_t der_len);
 void glass_anchor_free(glass_anchor *anchor);
 /* glass_pem_certificate decodes the one PEM certificate in `pem` into `der` (`capacity` bytes) and sets `*der_len`, or to 0. */
 glass_status glass_pem_certificate(uint8_t *der, size_t capacity, size_t *der_len, const uint8_t *pem, size_t pem_len);

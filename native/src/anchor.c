@@ -83,6 +83,40 @@ glass_status glass_anchor_new(const glass_ctx *ctx, glass_anchor **out, const ui
     return GLASS_OK;
 }
 
+bool glass_anchor_signed(const glass_ctx *ctx, const glass_anchor *anchor, const glass_cert *cert)
+{
+    for (size_t i = 0; i < anchor->known_count; i++) {
+        if (cert->der.len == anchor->known_len[i] && memcmp(cert->der.at, anchor->known[i], cert->der.len) == 0) {
+            return true;
+        }
+    }
+    return glass_point_verifies(ctx, anchor->pkey, cert->tbs, cert->signature);
+}
+
+glass_status glass_anchor_know(const glass_ctx *ctx, glass_anchor *anchor, const uint8_t *der, size_t der_len)
+{
+    glass_cert cert;
+    if (ctx == NULL || anchor == NULL || der == NULL) {
+        return GLASS_ERR_ARGUMENT;
+    }
+    if (anchor->known_count == GLASS_KNOWN_MAX) {
+        return GLASS_ERR_LIMIT;
+    }
+    GLASS_TRY(glass_cert_read(&cert, der, der_len));
+    if (!glass_point_verifies(ctx, anchor->pkey, cert.tbs, cert.signature)) {
+        return GLASS_ERR_AUTH;
+    }
+    uint8_t *copy = malloc(der_len);
+    if (copy == NULL) {
+        return GLASS_ERR_MEMORY;
+    }
+    memcpy(copy, der, der_len);
+    anchor->known[anchor->known_count] = copy;
+    anchor->known_len[anchor->known_count] = der_len;
+    anchor->known_count++;
+    return GLASS_OK;
+}
+
 void glass_anchor_free(glass_anchor *anchor)
 {
     if (anchor == NULL) {
@@ -90,6 +124,9 @@ void glass_anchor_free(glass_anchor *anchor)
     }
     for (size_t i = 0; i < GLASS_ROOTS_MAX; i++) {
         free(anchor->der[i]);
+    }
+    for (size_t i = 0; i < anchor->known_count; i++) {
+        free(anchor->known[i]);
     }
     EVP_PKEY_free(anchor->pkey);
     free(anchor);

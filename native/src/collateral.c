@@ -114,7 +114,7 @@ static void check_signer(const glass_ctx *ctx, glass_issuer *issuer, const glass
         issuer->key = known->key;
         return;
     }
-    issuer->is_signed = glass_point_verifies(ctx, anchor->pkey, signer->tbs, signer->signature);
+    issuer->is_signed = glass_anchor_signed(ctx, anchor, signer);
     issuer->key = glass_point_new(ctx, signer->key);
 }
 

@@ -9,6 +9,7 @@
 enum {
     GLASS_ITEMS = 7,
     GLASS_ROOTS_MAX = 4,
+    GLASS_KNOWN_MAX = 4,
     GLASS_CRL_MAX = 10485760 /* bytes of DER */
 };
 
@@ -21,10 +22,16 @@ struct glass_anchor {
     uint8_t key[65];
     EVP_PKEY *pkey;
     uint8_t root_key_id[48];
+    size_t known_count;
+    uint8_t *known[GLASS_KNOWN_MAX]; /* owned: certificates whose signature under `key` has been checked */
+    size_t known_len[GLASS_KNOWN_MAX];
 };
 
 /* glass_anchor_accepts returns whether the certificate is byte for byte one of the anchor's. */
 bool glass_anchor_accepts(const glass_anchor *anchor, const glass_cert *cert);
+
+/* glass_anchor_signed returns whether the certificate's signature holds under the anchor's key. */
+bool glass_anchor_signed(const glass_ctx *ctx, const glass_anchor *anchor, const glass_cert *cert);
 
 /* A root and one certificate below it, as they come with CRL, TCB info and QE identity. */
 typedef struct glass_issuer {

@@ -41,7 +41,7 @@ static void check_signatures(const glass_ctx *ctx, glass_pck_chain *chain, const
 {
     bool same = known->signer != NULL && glass_slice_equal(known->signer->der, chain->ca->der);
     chain->ca_signed = same ? known->is_signed
-                            : glass_point_verifies(ctx, anchor->pkey, chain->ca->tbs, chain->ca->signature);
+                            : glass_anchor_signed(ctx, anchor, chain->ca);
     EVP_PKEY *key = same ? known->key : glass_point_new(ctx, chain->ca->key);
     chain->leaf_signed = glass_point_verifies(ctx, key, chain->leaf->tbs, chain->leaf->signature);
     if (!same) {

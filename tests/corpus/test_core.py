@@ -1,6 +1,6 @@
 """The C core on the real corpus: every case and instant."""
 
-from glasscase.core import dcap
+from glasscase.core.facts import SGX_TYPES
 from glasscase.reasons.stricter import LAST_SECOND, NO_CHAIN, TRAILING, VERSION_2
 
 STATUS = {  # Intel's result -> name of the policy file
@@ -105,7 +105,7 @@ def test_facts_equal_intels_supplemental_data(cases):
         # Intel's library gives "undefined" for a cachedKeys that the certificate says is FALSE
         assert FLAG[wanted["cached_keys"]] == (pck.cached_keys or None)
         assert FLAG[wanted["smt_enabled"]] == pck.smt_enabled
-        assert wanted["sgx_type"] == dcap.SGX_TYPES.index(pck.sgx_type)
+        assert wanted["sgx_type"] == SGX_TYPES.index(pck.sgx_type)
         assert wanted["root_ca_crl_num"] == verdict.root_ca_crl_number
         assert wanted["pck_crl_num"] == verdict.pck_crl_number
         assert wanted["tcb_eval_ref_num"] == min(verdict.tcb_info_evaluation, verdict.qe_identity_evaluation)

@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from glasscase._native import ffi, lib
-from glasscase.core.facts import CoreCheck, ParsedQuote, PckFacts, Shortfall, TcbLevel, Window
+from glasscase.core.facts import CoreCheck, ParsedQuote, PckFacts, Shortfall, TcbLevel, Window, pck_of
 from glasscase.core.handles import check, context
 from glasscase.errors import FormatError, UsageError
 
@@ -32,7 +32,6 @@ STATUSES: tuple[str | None, ...] = (  # by enum glass_tcb_status
 )
 WINDOW = struct.Struct("<qqi4x")  # glass_window
 OUTCOMES = ("not_reached", "pass", "fail", "not_applicable")
-SGX_TYPES = ("standard", "scalable", "scalable-with-integrity")
 CACHE_ENTRIES = 256  # PCK chains whose signatures are remembered
 TEXT_SIZE = 1024  # bytes of one observed or expected text, more is cut
 CERTIFICATE_SIZE = 8192  # bytes of one DER certificate
@@ -46,10 +45,14 @@ VERDICT_SIZE = 12288  # bytes that the garbage collector counts for one verdict
 class Anchor:
     """Root certificates that a verification accepts, all with one key. Immutable."""
 
-    def __init__(self, certificates: Sequence[bytes], *, key: bytes, insecure: bool) -> None:
+    def __init__(
+        self, certificates: Sequence[bytes], *, key: bytes, insecure: bool, known: Sequence[bytes] = ()
+    ) -> None:
         """certificates: 1 to 4 in DER. key: their 65-byte P-256 key. insecure: not Intel's.
 
-        Raises FormatError("core.root.malformed") if one is not a self-signed root by the rules or has another key.
+        known: at most 4 certificates in DER whose signatures are checked now and then not again; they are trusted no more
+        than others. Raises FormatError("core.root.malformed") if a certificate is not a self-signed root by the rules, has
+        another key, or if a known one is not signed by it.
         """
         if not 1 <= len(certificates) <= MAX_ROOTS or len(key) != KEY_SIZE or not all(certificates):
             raise UsageError("core.root.missing", "an anchor needs one to four root certificates and a key of 65 bytes")
@@ -67,6 +70,9 @@ class Anchor:
         check(status, "the trust anchor cannot be made")
         self.handle = ffi.gc(out[0], lib.glass_anchor_free)
         self.insecure = insecure
+        for certificate in known:
+            if lib.glass_anchor_know(context(), self.handle, certificate, len(certificate)) != lib.GLASS_OK:
+                raise FormatError("core.root.malformed", "a known certificate is not signed by the root")
 
 
 def certificate_der(pem: bytes) -> bytes:
@@ -176,7 +182,7 @@ class CoreVerdict:
     @cached_property
     def pck(self) -> PckFacts | None:
         """Return what the PCK certificate says, None if none could be read."""
-        return _pck(self._facts.pck)
+        return pck_of(self._facts.pck)
 
     @property
     def matched(self) -> TcbLevel | None:
@@ -207,16 +213,17 @@ class CoreVerdict:
         """Return the tcbDate of the matched QE level, 0 if there is none."""
         return int(self._facts.qe_tcb_date)
 
+    def window(self, name: str) -> Window | None:
+        """Return the validity window of one dated item (a name of DATED), None if it could not be read."""
+        buffer = ffi.buffer(self._facts.windows)
+        start, end, known = WINDOW.unpack_from(buffer, DATED.index(name) * WINDOW.size)
+        return Window(start, end) if known else None
+
     @cached_property
     def windows(self) -> dict[str, Window]:
         """Return the validity window of every dated item that could be read, by the names of DATED."""
         rows = zip(DATED, WINDOW.iter_unpack(ffi.buffer(self._facts.windows)), strict=True)
         return {name: Window(start, end) for name, (start, end, known) in rows if known}
-
-    def window(self, name: str) -> Window | None:
-        """Return one of `windows` without making the others."""
-        row = self._facts.windows[DATED.index(name)]
-        return Window(row.start, row.end) if row.known else None
 
     @property
     def earliest_issue(self) -> int:
@@ -276,33 +283,6 @@ def _status(status: int) -> str | None:
 def _level(level: Any) -> TcbLevel | None:
     status = _status(level.status)
     return None if status is None else TcbLevel(bytes(level.component_svn), level.pcesvn, status, level.date)
-
-
-def _flag(flag: int) -> bool | None:
-    return bool(flag) if flag in (0, 1) else None
-
-
-def _pck(facts: Any) -> PckFacts | None:
-    if not facts.present:
-        return None
-    return PckFacts(
-        ca="platform" if facts.platform_ca else "processor",
-        serial=bytes(facts.serial)[: facts.serial_size],
-        ppid=bytes(facts.ppid),
-        component_svn=bytes(facts.component_svn),
-        cpusvn=bytes(facts.cpusvn),
-        cpusvn_differs=bool(facts.cpusvn_differs),
-        pcesvn=facts.pcesvn,
-        pceid=bytes(facts.pceid),
-        fmspc=bytes(facts.fmspc),
-        sgx_type=SGX_TYPES[facts.sgx_type] if facts.sgx_type < len(SGX_TYPES) else "unknown",
-        platform_instance_id=bytes(facts.platform_instance_id),
-        dynamic_platform=_flag(facts.dynamic_platform),
-        cached_keys=_flag(facts.cached_keys),
-        smt_enabled=_flag(facts.smt_enabled),
-        not_before=facts.not_before,
-        not_after=facts.not_after,
-    )
 
 
 @cache
@@ -384,7 +364,7 @@ def parse_quote(quote: bytes) -> ParsedQuote:
         pce_svn=layout.pce_svn,
         certification_type=layout.certification_type,
         chain=_certificates(handle),
-        pck=_pck(lib.glass_quote_get_pck(handle)),
+        pck=pck_of(lib.glass_quote_get_pck(handle)),
         **{name: part(getattr(layout, name)) for name in names},
     )
 

@@ -5,8 +5,9 @@ Source: native/include/glass_quote.h, glass_verify.h.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+SGX_TYPES = ("standard", "scalable", "scalable-with-integrity")
 TDX_FIELDS: tuple[tuple[str, int], ...] = (  # name and bytes; a 584-byte body ends before the last two
     ("tee_tcb_svn", 16), ("mr_seam", 48), ("mr_signer_seam", 48), ("seam_attributes", 8), ("td_attributes", 8),
     ("xfam", 8), ("mr_td", 48), ("mr_config_id", 48), ("mr_owner", 48), ("mr_owner_config", 48), ("rtmr0", 48),
@@ -108,3 +109,31 @@ class ParsedQuote:
                 fields[name] = self.body[offset : offset + size]
             offset += size
         return fields
+
+
+def pck_of(facts: Any) -> PckFacts | None:
+    """Return the facts of a glass_pck_facts, None if it holds none."""
+    if not facts.present:
+        return None
+    return PckFacts(
+        ca="platform" if facts.platform_ca else "processor",
+        serial=bytes(facts.serial)[: facts.serial_size],
+        ppid=bytes(facts.ppid),
+        component_svn=bytes(facts.component_svn),
+        cpusvn=bytes(facts.cpusvn),
+        cpusvn_differs=bool(facts.cpusvn_differs),
+        pcesvn=facts.pcesvn,
+        pceid=bytes(facts.pceid),
+        fmspc=bytes(facts.fmspc),
+        sgx_type=SGX_TYPES[facts.sgx_type] if facts.sgx_type < len(SGX_TYPES) else "unknown",
+        platform_instance_id=bytes(facts.platform_instance_id),
+        dynamic_platform=_flag(facts.dynamic_platform),
+        cached_keys=_flag(facts.cached_keys),
+        smt_enabled=_flag(facts.smt_enabled),
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+    )
+
+
+def _flag(flag: int) -> bool | None:
+    return bool(flag) if flag in (0, 1) else None

@@ -13,7 +13,7 @@ from glasscase.core import dcap
 from glasscase.errors import FormatError, UsageError
 from glasscase.reasons import dcap as table
 from glasscase.sim import pki
-from glasscase.verify.roots import INTEL_ROOT_KEY, INTEL_ROOTS
+from glasscase.verify.roots import INTEL_KNOWN, INTEL_ROOT_KEY, INTEL_ROOTS
 
 
 def intel():
@@ -28,6 +28,29 @@ def test_the_table_is_the_enum():
 def test_intels_roots_have_the_pinned_key():
     """Both root certificates that are shipped carry the key that is pinned."""
     assert {dcap.certificate_key(dcap.certificate_der(pem)) for pem in INTEL_ROOTS} == {INTEL_ROOT_KEY}
+
+
+def test_known_certificates_only_save_time(kit):
+    """What is known is checked when the anchor is made: an unsigned one is refused, and a known CA is revoked as any other."""
+    scene = kit.scene()
+    scene.crl("root_crl", revoked=(scene.certificates["ca"].serial,))
+    exhibit = scene.render()
+    key, ca = dcap.certificate_key(exhibit.root), scene.certificate_der("ca")
+    anchor = dcap.Anchor([exhibit.root], key=key, insecure=True, known=[ca])
+    verdict = dcap.verify(exhibit.quote, collateral=dcap.PreparedCollateral(exhibit.collateral, anchor), at=kit.at)
+
+    assert {"pck.ca.revoked", "crl.ca.revoked"} == set(verdict.failed)
+    for wrong in (
+        scene.certificate_der("pck"),
+        ca[:-1] + bytes([ca[-1] ^ 1]),
+        b"",
+        *map(dcap.certificate_der, INTEL_KNOWN),
+    ):
+        with pytest.raises(FormatError) as caught:
+            dcap.Anchor([exhibit.root], key=key, insecure=True, known=[wrong])
+        assert caught.value.reason == "core.root.malformed"
+    roots = [dcap.certificate_der(pem) for pem in INTEL_ROOTS]
+    dcap.Anchor(roots, key=INTEL_ROOT_KEY, insecure=False, known=[dcap.certificate_der(pem) for pem in INTEL_KNOWN])
 
 
 def test_an_honest_platform_is_genuine(kit, judge):
