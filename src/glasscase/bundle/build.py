@@ -35,6 +35,7 @@ from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOption
 from glasscase.core.measure import digest_files
 from glasscase.errors import FormatError, UsageError
 from glasscase.fs.atomic import atomic_directory, read_private
+from glasscase.gramine.lint import require_clean
 from glasscase.lock.cache import InputCache
 from glasscase.lock.model import FILE as LOCK_FILE
 from glasscase.lock.model import Lock
@@ -144,6 +145,7 @@ def describe(
     tree.add(CONFIG, config.to_bytes())
     tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
     manifest = manifest_of(config, tree.entries())
+    require_clean(manifest, insecure=config.insecure)
     tree.add(MANIFEST, manifest)
     measurement = measure(manifest, runtime.files["libpal.so"])
     tree.add(LOCK_FILE, lock.to_bytes())
