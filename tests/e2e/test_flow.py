@@ -463,3 +463,16 @@ def test_a_restart_keeps_what_persist_kept(shell, serving):
     shell.run("stop", "keeping")
     said = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "keeping", code=2)
     assert "hosting.persist.foreign" == said["error"]["id"]
+
+
+def test_an_enclave_that_hangs_holds_up_nobody(shell, serving):
+    """SIGSTOP: status still comes, evidence fails in bounded time without a file, stop ends it by SIGKILL."""
+    started = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "hung")
+    os.kill(started["pid"], signal.SIGSTOP)
+    begun = time.monotonic()
+    assert "waiting" == shell.run("status", "hung")["state"]
+    assert time.monotonic() - begun < 20
+    assert 4 == shell.raw("evidence", "hung", "-o", "hung.json").returncode
+    assert not (shell.directory / "hung.json").exists()
+    assert "killed" == shell.run("stop", "hung", "--timeout", "1")["how"]
+    assert state.identify(started["pid"]) is None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 READY_S = 60
 STOP_S = 45
 SERVING_S = 60
+STATUS_S = 3  # status of an instance that hangs still comes
 ENVELOPE_MAX = 1 << 20  # bytes
 SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by the simulator and protect nothing"
 
@@ -281,7 +282,7 @@ def _receipt(place: "Place") -> str | None:
     from glasscase.hosting.collect import fetch_attestation
 
     with contextlib.suppress(Error):
-        provision = fetch_attestation(place).provision
+        provision = fetch_attestation(place, timeout_s=STATUS_S).provision
         return None if provision is None else to_base64url(provision.receipt)
     return None
 

@@ -40,7 +40,9 @@ def require_running(place: Place) -> tuple[InstanceRecord, int]:
     return record, status.port
 
 
-def fetch_attestation(place: Place, *, nonce: bytes | None = None, beacon: str | None = None) -> Attestation:
+def fetch_attestation(
+    place: Place, *, nonce: bytes | None = None, beacon: str | None = None, timeout_s: float = link.TIMEOUT_S
+) -> Attestation:
     """Return what the enclave answers: the current attestation, or with nonce or beacon one with a new quote.
 
     Raises StorageError if it does not run, answer or is busy for too long, FormatError for an answer of another form.

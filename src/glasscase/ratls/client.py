@@ -20,6 +20,7 @@ from glasscase.ratls.shown import OwnEvidence, Shown, read_shown
 from glasscase.ratls.sources import CollateralCache, CollateralSource
 from glasscase.verify.anchor import TrustAnchor
 from glasscase.verify.evidence import verify_evidence
+from glasscase.verify.expected import expected_of
 from glasscase.verify.policy import Policy
 from glasscase.verify.verdict import Verdict, VerdictStatus, VerifiedEnclave
 
@@ -160,7 +161,7 @@ def context(
 ) -> RatlsContext:
     """Return a context whose connections reach only an enclave that satisfies `policy` now.
 
-    anchor: TrustAnchor.intel() unless given. measurement: Measurement, CheckedBundle or 32 bytes for `bundle = true`.
+    anchor: TrustAnchor.intel() unless given. measurement: the Measurement or CheckedBundle that `bundle = true` means.
     collateral_source: see CollateralSource; None asks Intel's service. own_certificate_at: host and port of an enclave in
     certificate mode `own`, which is asked there for the evidence of its key. Raises UsageError for a policy without platforms.
     """
@@ -170,6 +171,13 @@ def context(
             "client.platforms.unnamed",
             "the policy names no platforms, so any machine with a leaked key would do",
             hint='[platform] platforms = ["any-intel"] waives it in words, or name the platforms you have agreed on',
+        )
+    expected_of(measurement)  # what cannot be compared is the caller's fault, and is said now
+    if policy.bundle and measurement is None:
+        raise UsageError(
+            "client.bundle.missing",
+            "the policy says bundle = true, and no bundle was given",
+            hint="give the bundle, or name the enclave by mrenclave or mrsigner in the policy",
         )
     cache = CollateralCache(collateral_source, anchor=trusted, now=_now)
     own = None if own_certificate_at is None else OwnEvidence(*own_certificate_at)

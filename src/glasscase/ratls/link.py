@@ -7,12 +7,14 @@ Source: docs/operating.md, "Control paths".
 
 import http.client
 import ssl
+import time
 from dataclasses import dataclass
 
 from glasscase.errors import FormatError, StorageError
 
 PREFIX = "/.well-known/glasscase/"
 TIMEOUT_S = 30.0
+CHUNK = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def ask(
 ) -> Answer:
     """Return the answer to GET (no body) or POST of PREFIX + path.
 
-    Raises StorageError("hosting.enclave.unreachable") if there is no answer, FormatError("hosting.answer.oversize") if it is
+    timeout_s: for each wait, and for the whole body. Raises StorageError("hosting.enclave.unreachable") if there is no answer, FormatError("hosting.answer.oversize") if it is
     longer than max_bytes.
     """
     connection = http.client.HTTPSConnection(reachable(host), port, timeout=timeout_s, context=_context())
@@ -43,7 +45,7 @@ def ask(
         headers = {"Content-Type": content_type} if content_type else {}
         connection.request("GET" if body is None else "POST", PREFIX + path, body=body, headers=headers)
         response = connection.getresponse()
-        data = response.read(max_bytes + 1)
+        data = _read(response, max_bytes + 1, time.monotonic() + timeout_s)
     except (OSError, http.client.HTTPException) as error:
         raise StorageError(
             "hosting.enclave.unreachable", f"the enclave on port {port} does not answer: {_cause(error)}",
@@ -54,6 +56,18 @@ def ask(
     if len(data) > max_bytes:
         raise FormatError("hosting.answer.oversize", f"the enclave's answer is longer than {max_bytes} bytes")
     return Answer(response.status, data)
+
+
+def _read(response: http.client.HTTPResponse, limit: int, deadline: float) -> bytes:
+    """Return at most `limit` bytes of a body; a server that drips them past the deadline counts as silent."""
+    parts: list[bytes] = []
+    left = limit
+    while left and (part := response.read1(min(left, CHUNK))):
+        parts.append(part)
+        left -= len(part)
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer did not end in time")
+    return b"".join(parts)
 
 
 def reachable(host: str) -> str:
