@@ -2,6 +2,8 @@
 
 All run interleaved on one file in memory (--dir, default /dev/shm), medians count. A spin loop runs between the rounds: if the
 machine was too busy for it to keep its speed, nothing is reported but that (exit 3), unless --busy. Exit 1: below a target.
+"By CPU time" is the same ratio from the processor time of each, ours shared by its two threads: what a machine with two free
+cores would show, also read on a busy one.
 Peers are installed by this program: age through apt-get when it is root, pyrage and tink into a temporary environment.
 """
 
@@ -32,6 +34,7 @@ from tests.oracle import stream_oracle
 KEY = os.urandom(32)
 SPIN_SPREAD = 1.15  # slowest over fastest spin, above which the machine is called busy
 NOISE = 0.95  # of a ratio
+OURS = ("encrypt", "decrypt", "verify", "package", "lazy", "lazy, leaf")
 PEER = """
 import io, os, sys, time
 root = sys.argv[1]
@@ -92,8 +95,12 @@ class Clock:
         return statistics.median(run[0] for run in self.runs[name])
 
     def cpu(self, name: str) -> float:
-        """Return the median of the CPU times."""
-        return statistics.median(run[1] for run in self.runs[name])
+        """Return the smallest CPU time, which other work on the machine disturbs least."""
+        return min(run[1] for run in self.runs[name])
+
+    def share(self, name: str) -> float:
+        """Return the wall time that the CPU time makes when both threads have a core: ours have two, all others one."""
+        return self.cpu(name) / (2 if name in OURS else 1)
 
 
 class Peer:
@@ -303,20 +310,22 @@ def report(clock: Clock, numbers: dict[str, float], size: int) -> list[dict[str,
     """Return every figure with its target."""
     rows: list[dict[str, object]] = []
 
-    def row(name: str, value: float, unit: str, target: float, *, least: bool) -> None:
+    def row(name: str, value: float, unit: str, target: float, *, least: bool, by_cpu: float | None = None) -> None:
         good = value >= target * NOISE if least else value <= target
-        rows.append({"what": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good})
+        entry = {"what": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good}
+        rows.append(entry if by_cpu is None else {**entry, "by_cpu": round(by_cpu, 3)})
 
-    base = clock.wall("cp")
+    base, share = clock.wall("cp"), clock.share("cp")
     for name, target in (
         ("encrypt", 1.0), ("decrypt", 1.0), ("verify", 1.6), ("package", 0.35), ("lazy, leaf", 0.5),
     ):  # fmt: skip
-        row(f"{name} / cp", base / clock.wall(name), "x", target, least=True)
+        row(f"{name} / cp", base / clock.wall(name), "x", target, least=True, by_cpu=share / clock.share(name))
     for peer, encrypt, decrypt in (("age", 2.3, 2.8), ("loop", 1.5, 1.5), ("pyrage", 0, 0), ("tink", 0, 0)):
         for what, target in (("encrypt", encrypt), ("decrypt", decrypt)):
             if f"{peer} {what}" in clock.runs:
-                ratio = clock.wall(f"{peer} {what}") / clock.wall(what)
-                row(f"{what} / {peer}", ratio, "x", target, least=True)
+                name = f"{peer} {what}"
+                by_cpu = clock.share(name) / clock.share(what)
+                row(f"{what} / {peer}", clock.wall(name) / clock.wall(what), "x", target, least=True, by_cpu=by_cpu)
     for name, unit, limit in (
         ("read 4 KiB", "us", 12), ("read 4 KiB, leaf", "us", 30), ("open 50 GB", "us", 1000),
         ("10,000 files of 4 KiB", "s", 1.0), ("peak memory", "MiB", 64),
@@ -371,9 +380,9 @@ def main(arguments: list[str]) -> int:
         for entry in rows:
             if "target" in entry:
                 verdict = "ok" if entry["ok"] else "BELOW"
-                print(
-                    f"{entry['what']!s:28} {entry['value']:9} {entry['unit']:4} target {entry['target']:<6} {verdict}"
-                )
+                by_cpu = f"  by CPU time: {entry['by_cpu']}" if "by_cpu" in entry else ""
+                words = f"{entry['what']!s:28} {entry['value']:9} {entry['unit']:4} target {entry['target']:<6}"
+                print(f"{words} {verdict:5}{by_cpu}")
             else:
                 print(f"{entry['what']!s:28} {entry['value']:9} s    cpu {entry['cpu']:<8} {entry['gb_per_s']} GB/s")
     return 0 if all(entry.get("ok", True) for entry in rows) else 1

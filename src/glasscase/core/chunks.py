@@ -324,7 +324,7 @@ def facts_of(stream: Any) -> Message:
     """Return header, kind and stated size of a stream of the core."""
     facts = ffi.new("glass_stream_facts *")
     handles.check(lib.glass_stream_facts_of(stream, facts), "no facts")
-    header = bytes(facts.header)[: _bare_size(bool(facts.bare))]
+    header = bytes(ffi.buffer(facts.header, _bare_size(bool(facts.bare))))
     return Message(header, facts.kind, facts.size, None)
 
 

@@ -39,6 +39,7 @@ from glasscase.fs.atomic import storage_error
 from glasscase.fs.part import PartFile
 
 _PIPE_READ = 1 << 20  # bytes
+_PRECHECK_FROM = 1 << 20  # bytes; a smaller file that does not fit is found out by writing it
 
 
 class _Source(Protocol):
@@ -65,7 +66,8 @@ def encrypt_file(
         if not stat_module.S_ISREG(facts.st_mode):
             return _through(Encryptor(secret, context=context), file, target, 0o600, progress)
         total = sealed_size(facts.st_size)
-        precheck(target, total)
+        if total >= _PRECHECK_FROM:
+            precheck(target, total)
         with PartFile(target) as output:
             os.ftruncate(output, total)
             header = encrypt_descriptor(
@@ -100,7 +102,8 @@ def decrypt_file(
             return decrypt_accepted(stream, file, -1, size=plain, threads=threads, progress=progress)
         if facts.st_size - head < plain + TAG_SIZE * (plain // CHUNK_SIZE + 1):  # before the disk is asked for room
             raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), repr(os.fspath(source)))
-        precheck(target, plain)
+        if plain >= _PRECHECK_FROM:
+            precheck(target, plain)
         with PartFile(target, mode=mode) as output:
             os.ftruncate(output, plain)
             return decrypt_accepted(stream, file, output, size=plain, threads=threads, progress=progress)

@@ -6,7 +6,6 @@ it. Nothing but open, write, fsync and rename is needed, so it works inside an e
 
 import contextlib
 import os
-import secrets
 from types import TracebackType
 
 from glasscase.fs.atomic import PART, storage_error, sync_directory
@@ -24,7 +23,7 @@ class PartFile:
         self._folder, name = os.path.split(self._path)
         if not name or name in (".", ".."):
             raise storage_error(IsADirectoryError(21, "is a directory"), self._path)
-        self._part = os.path.join(self._folder, PART + secrets.token_hex(8))
+        self._part = os.path.join(self._folder, PART + os.urandom(8).hex())
         self._mode = mode
         self._durable = durable
         self._descriptor = -1

@@ -311,7 +311,7 @@ def test_no_room(tmp_path, monkeypatch):
     """A file that cannot fit is refused before anything is written."""
     facts = os.statvfs(tmp_path)
     small = os.statvfs_result((facts[0], facts[1], facts[2], 0, 0, *facts[5:]))
-    (tmp_path / "plain").write_bytes(content(1000))
+    (tmp_path / "plain").write_bytes(content(2_000_000))
     monkeypatch.setattr(os, "statvfs", lambda _path: small)
     with pytest.raises(StorageError) as caught:
         stream.encrypt_file(tmp_path / "plain", tmp_path / "out", key=KEY)
