@@ -64,6 +64,7 @@ def fetch_attestation(
             max_bytes=ATTESTATION_MAX,
             body=body,
             content_type="application/cbor" if body else "",
+            timeout_s=timeout_s,
         )
         if answer.status != 429 or time.monotonic() > deadline:
             break
