@@ -181,11 +181,10 @@ def test_the_missing_engine_is_no_verdict(desk, monkeypatch):
 def test_a_nonce_is_64_digits_and_must_match(desk):
     """A malformed nonce is a usage error; one that the quote does not hold fails."""
     assert 1 == desk.verify("--nonce", "00")[0]
-    assert 1 == desk.verify("--nonce", "00" * 32)[0]  # the report data of an enclave that says nothing
-    code, _, err = desk.verify("--nonce", "01" * 32)
-
-    assert 2 == code
-    assert "[freshness.nonce.mismatch]" in err
+    for nonce in ("01" * 32, "00" * 32):  # zeros are the report data of an enclave that says nothing
+        code, _, err = desk.verify("--nonce", nonce)
+        assert 2 == code
+        assert "[freshness.nonce.mismatch]" in err
 
 
 BAD = {

@@ -239,7 +239,7 @@ def test_wrong_use_raises(lab):
     good = {"anchor": lab.anchor, "policy": lab.named(), "at": lab.time_at(lab.at)}
     wrong = [
         {"anchor": None}, {"policy": "policy.toml"}, {"at": lab.time_at(lab.at).replace(tzinfo=None)}, {"at": lab.at},
-        {"engine": "fast"}, {"nonce": b"short"}, {"nonce": bytes(32)}, {"nonce": "00" * 32}, {"measurement": 7},
+        {"engine": "fast"}, {"nonce": b"short"}, {"nonce": "00" * 32}, {"measurement": 7},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(UsageError) as caught:
