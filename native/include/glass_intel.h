@@ -38,11 +38,11 @@ typedef struct glass_intel_answer {
 
 /* glass_intel_open loads the library `path` (a file, or a name that the loader searches) with its two entry points and sets
  * `*out`, or to NULL. GLASS_ERR_UNSUPPORTED: it cannot be loaded or is another library. */
-glass_status glass_intel_open(glass_intel **out, const char *path);
+GLASS_MUST_USE glass_status glass_intel_open(glass_intel **out, const char *path);
 /* glass_intel_verify judges a quote at `at` (> 0). items: the seven objects in the order of enum glass_item, CRLs as
  * hexadecimal DER, each followed by a NUL that item_len does not count. wants_supplemental: 0 or 1.
  * GLASS_ERR_UNSUPPORTED: the library's supplemental data has a size or version that is not known. */
-glass_status glass_intel_verify(const glass_intel *library, glass_intel_answer *out, const uint8_t *quote, size_t quote_len, const char *const *items, const size_t *item_len, int64_t at, int wants_supplemental);
+GLASS_MUST_USE glass_status glass_intel_verify(const glass_intel *library, glass_intel_answer *out, const uint8_t *quote, size_t quote_len, const char *const *items, const size_t *item_len, int64_t at, int wants_supplemental);
 /* glass_intel_close frees the handle; the library itself stays loaded (it cannot be unloaded). */
 void glass_intel_close(glass_intel *library);
 /* cffi: end */

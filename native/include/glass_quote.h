@@ -60,7 +60,7 @@ typedef struct glass_pck_facts {
 
 /* glass_quote_parse reads exactly `quote_len` bytes as a version 3, 4 or 5 quote and sets `*out` to a new handle which keeps
  * no pointer into `quote`. On failure `*out` is NULL and `*fault` is the index of the check that fails (glass_check_name). */
-glass_status glass_quote_parse(const glass_ctx *ctx, glass_quote **out, uint32_t *fault, const uint8_t *quote, size_t quote_len);
+GLASS_MUST_USE glass_status glass_quote_parse(const glass_ctx *ctx, glass_quote **out, uint32_t *fault, const uint8_t *quote, size_t quote_len);
 void glass_quote_free(glass_quote *quote);
 /* The next three return parts of the handle; they live as long as it does. */
 const glass_quote_layout *glass_quote_get_layout(const glass_quote *quote);

@@ -91,16 +91,16 @@ const char *glass_tcb_status_name(glass_tcb_status status);
 /* glass_cache_new sets `*out` to a cache of signature results that may be shared between threads: which PCK chains (by
  * SHA-256 of their bytes and of the anchor) and which QE reports under them have good signatures. It never holds a verdict.
  * 1 to 4096 chains, 8 QE reports each. */
-glass_status glass_cache_new(glass_cache **out, size_t entries);
+GLASS_MUST_USE glass_status glass_cache_new(glass_cache **out, size_t entries);
 void glass_cache_free(glass_cache *cache);
 
 /* glass_verify judges `quote` at the time `at` (unix seconds, > 0) and sets `*out` to a new verdict, or to NULL.
  * A status other than GLASS_OK says that nothing was judged (arguments, memory, libcrypto); hostile bytes never cause one.
  * `collateral` must have been prepared with `anchor`; `cache` may be NULL. */
-glass_status glass_verify(const glass_ctx *ctx, glass_verdict **out, const uint8_t *quote, size_t quote_len, const glass_collateral *collateral, const glass_anchor *anchor, glass_cache *cache, int64_t at);
+GLASS_MUST_USE glass_status glass_verify(const glass_ctx *ctx, glass_verdict **out, const uint8_t *quote, size_t quote_len, const glass_collateral *collateral, const glass_anchor *anchor, glass_cache *cache, int64_t at);
 /* glass_verify_many does the same for `count` jobs on up to `threads` threads (1 to 64): out[i] is the verdict of jobs[i].
  * When the status is not GLASS_OK all of `out` are NULL. */
-glass_status glass_verify_many(const glass_ctx *ctx, glass_verdict **out, const glass_job *jobs, size_t count, const glass_anchor *anchor, glass_cache *cache, int64_t at, uint32_t threads);
+GLASS_MUST_USE glass_status glass_verify_many(const glass_ctx *ctx, glass_verdict **out, const glass_job *jobs, size_t count, const glass_anchor *anchor, glass_cache *cache, int64_t at, uint32_t threads);
 void glass_verdict_free(glass_verdict *verdict);
 
 /* glass_verdict_genuine returns 1 only if every check passed or is not applicable. */
@@ -108,14 +108,14 @@ int glass_verdict_genuine(const glass_verdict *verdict);
 /* glass_verdict_outcomes returns glass_check_count() bytes, one glass_outcome each. */
 const uint8_t *glass_verdict_outcomes(const glass_verdict *verdict);
 /* glass_verdict_text writes what check `index` saw and wanted as printable ASCII with a final NUL, cut to the capacity. */
-glass_status glass_verdict_text(const glass_verdict *verdict, uint32_t index, char *observed, size_t observed_capacity, char *expected, size_t expected_capacity);
+GLASS_MUST_USE glass_status glass_verdict_text(const glass_verdict *verdict, uint32_t index, char *observed, size_t observed_capacity, char *expected, size_t expected_capacity);
 const glass_facts *glass_verdict_facts(const glass_verdict *verdict);
 /* glass_verdict_advisory writes advisory `index` as printable ASCII with a final NUL. */
-glass_status glass_verdict_advisory(const glass_verdict *verdict, uint32_t index, char *out, size_t capacity);
+GLASS_MUST_USE glass_status glass_verdict_advisory(const glass_verdict *verdict, uint32_t index, char *out, size_t capacity);
 
 /* glass_p256_verify returns GLASS_OK if the signature over SHA-256(message) holds, GLASS_ERR_AUTH if it does not,
  * GLASS_ERR_FORMAT if key or signature have the wrong form. `der` 0: raw r || s of 64 bytes; 1: strict DER. */
-glass_status glass_p256_verify(const glass_ctx *ctx, const uint8_t key[65], const uint8_t *message, size_t message_len, const uint8_t *signature, size_t signature_len, int der);
+GLASS_MUST_USE glass_status glass_p256_verify(const glass_ctx *ctx, const uint8_t key[65], const uint8_t *message, size_t message_len, const uint8_t *signature, size_t signature_len, int der);
 /* cffi: end */
 
 #endif
