@@ -30,6 +30,7 @@ from glasscase.enclave.state import State, StateKeeper
 from glasscase.enclave.unpack import Unpacker
 from glasscase.errors import Error, StorageError
 from glasscase.evidence.attestation import Provision
+from glasscase.fs.atomic import storage_error
 from glasscase.seal.envelope import Contents
 from glasscase.sgx.reportdata import app_report_data
 
@@ -274,6 +275,8 @@ def _report_quietly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 
 def prepare(places: Places) -> None:
-    """Make the private directories that a fresh tmpfs lacks."""
-    for path in (places.run, places.models):
-        os.makedirs(path, mode=0o700, exist_ok=True)
+    """Make the private directory where there is no mount for it. Raises StorageError."""
+    try:
+        os.makedirs(places.run, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, places.run) from None

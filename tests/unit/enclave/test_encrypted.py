@@ -125,7 +125,7 @@ def tree(path):
 def test_an_encrypted_application_runs(secret):
     """Code and models come out of the package; nothing of them is on disk before, or in the log after."""
     secret.start()
-    assert ["models"] == tree(secret.run)
+    assert [] == tree(secret.run)
 
     secret.serve(secret.envelope(CONTENTS))
     assert (200, b"canary-source") == secret.ask("GET", "/helper")
@@ -162,7 +162,7 @@ def test_a_wrong_package_key_is_refused_like_anything_else(secret):
     wrong = secret.envelope(dataclasses.replace(CONTENTS, package_key=b"x" * 32))
 
     assert (403, b"refused") == secret.provision(wrong)
-    assert ["models"] == tree(secret.run)
+    assert [] == tree(secret.run)
     assert "waiting" == secret.status_file()["state"]
     secret.serve(secret.envelope(CONTENTS))
 
@@ -178,7 +178,7 @@ def test_keys_that_do_not_fit_are_refused(secret, change):
     secret.start()
 
     assert (403, b"refused") == secret.provision(secret.envelope(contents))
-    assert ["models"] == tree(secret.run)
+    assert [] == tree(secret.run)
 
 
 def test_a_changed_manifest_is_refused(secret, package):
@@ -191,7 +191,7 @@ def test_a_changed_manifest_is_refused(secret, package):
     manifest.write_bytes(data)
 
     assert (403, b"refused") == secret.provision(secret.envelope(CONTENTS))
-    assert ["models"] == tree(secret.run)
+    assert [] == tree(secret.run)
 
 
 def test_a_changed_blob_ends_the_enclave(secret, package):
