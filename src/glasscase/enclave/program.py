@@ -153,8 +153,9 @@ class Program:
         return EXIT_OK
 
     def _listening(self, port: int) -> None:
-        self._keeper.enter(State.WAITING if self._restored is None else State.PROVISIONING, port=port)
-        _log.info("listening on port %d", port)
+        waits = self._restored is None
+        self._keeper.enter(State.WAITING if waits else State.PROVISIONING, port=port)
+        _log.info("%s on port %d", "waiting for secrets" if waits else "listening, with kept secrets,", port)
 
     async def _be_provisioned(self) -> int:
         """Wait for secrets, start the application, and renew until cancelled."""
