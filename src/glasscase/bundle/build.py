@@ -31,6 +31,8 @@ from glasscase.bundle.rootfs import add_clear_application, add_debian, add_runti
 from glasscase.bundle.runtime import RuntimeFiles
 from glasscase.bundle.sbom import bill_of_materials
 from glasscase.bundle.tree import TreeWriter
+from glasscase.codec.strictjson import write
+from glasscase.codec.version import VERSION
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
 from glasscase.core.measure import digest_files
 from glasscase.errors import FormatError, UsageError
@@ -41,7 +43,7 @@ from glasscase.lock.model import FILE as LOCK_FILE
 from glasscase.lock.model import Lock
 from glasscase.lock.requirements import OWN
 from glasscase.measure.mrenclave import Measurement, measure
-from glasscase.seal.files import MANIFEST_NAME
+from glasscase.seal.files import MANIFEST_NAME, Package
 from glasscase.seal.package import build_package
 
 KEY_SIZE = 32  # bytes of a package or model key
@@ -49,7 +51,10 @@ KEY_SIZE = 32  # bytes of a package or model key
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What was built. bundle_id, mrenclave: 32 bytes. files: all but bundle.json; size: their bytes together."""
+    """What was built. bundle_id: 32 bytes. files: all but bundle.json; size: their bytes together.
+
+    package: the encrypted package with the digests of its plaintext, which stay with the provider; None in clear.
+    """
 
     path: str
     bundle_id: bytes
@@ -57,6 +62,7 @@ class BuildResult:
     measurement: Measurement
     files: int
     size: int
+    package: Package | None
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,14 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Sealed:
-    """What encryption leaves to be measured: header of the package manifest and code commitment; None without it."""
+    """What encryption leaves to be measured: header of the package manifest and code commitment; None without it.
+
+    package: what was encrypted just now, if it was.
+    """
 
     header: bytes | None
     commitment: bytes | None
+    package: Package | None = None
 
 
 # puts the application's files into the tree, in clear or as blobs, and says what is to be measured of them
@@ -97,8 +107,12 @@ def build(
     project = load_project(project_dir)
     lock = _fresh_lock(project_dir, project, runtime)
 
+    made: list[Package | None] = []
+
     def place(tree: TreeWriter, project: Project, files: tuple[AppFile, ...]) -> Sealed:
-        return place_application(tree, project, files, directory=project_dir, options=options)
+        sealed = place_application(tree, project, files, directory=project_dir, options=options)
+        made.append(sealed.package)
+        return sealed
 
     with atomic_directory(out, overwrite=overwrite and os.path.isfile(os.path.join(out, INDEX))) as folder:
         tree = TreeWriter(folder)
@@ -108,7 +122,7 @@ def build(
         tree.add(INDEX, index.to_bytes())
         tree.finish()
     total = sum(file.size for file in index.files)
-    return BuildResult(os.path.abspath(out), index.id, index, measurement, len(index.files), total)
+    return BuildResult(os.path.abspath(out), index.id, index, measurement, len(index.files), total, made[0])
 
 
 def add_inputs(
@@ -163,6 +177,29 @@ def place_application(
         return _encrypt(tree, files, project, directory, options)
     add_clear_application(tree, files)
     return Sealed(None, None)
+
+
+def private_document(result: BuildResult) -> bytes:
+    """Return what an encrypted bundle holds in plaintext terms, for the provider's own files only (0600)."""
+    package = result.package
+    if package is None:
+        raise UsageError("bundle.app.clear", "the application is in clear, so there is nothing private to write down")
+    entries = [
+        {"path": entry.path, "mode": entry.mode}
+        | ({} if entry.directory else {"size": entry.size, "digest": entry.digest.hex(), "blob": entry.blob.hex()})
+        for entry in package.entries
+    ]
+    return write(
+        {
+            "v": VERSION,
+            "type": "glasscase-private",
+            "bundle_id": result.bundle_id.hex(),
+            "mrenclave": result.measurement.mrenclave.hex(),
+            "commitment": package.commitment.hex(),
+            "package_digest": package.digest.hex(),
+            "entries": entries,
+        }
+    )
 
 
 def _fresh_lock(directory: str, project: Project, runtime: RuntimeFiles) -> Lock:
@@ -257,7 +294,7 @@ def _encrypt(
     digests = digest_files([os.path.join(blobs, name) for name in names], threads=threads)
     for name, digest in zip(names, digests, strict=True):
         tree.adopt(BLOBS + name, size=digest.size, sha256=digest.sha256)
-    return Sealed(package.header, package.commitment)
+    return Sealed(package.header, package.commitment, package)
 
 
 def _read_key(path: str) -> bytes:

@@ -5,6 +5,7 @@ import os
 import click
 
 from glasscase.cli.output import Output, verb
+from glasscase.errors import UsageError
 
 
 @verb("build", help="Build the bundle from project, lock and keys, and print its MRENCLAVE.")
@@ -23,18 +24,27 @@ from glasscase.cli.output import Output, verb
     help="Repeatable [default: the project's].",
 )
 @click.option("--no-record", is_flag=True, help="Do not add this build to the ledgers of releases.")
+@click.option(
+    "--private",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write paths and digests of the encrypted files (0600): keep it.",
+)
 def build(
     out: Output, directory: str, *, output: str | None, runtime_name: str | None, size: str | None, jobs: int | None,
-    package_key: str | None, owners: tuple[str, ...], no_record: bool,
+    package_key: str | None, owners: tuple[str, ...], private: str | None, no_record: bool,
 ) -> int:  # fmt: skip
     """Build, and say what the bundle is."""
-    from glasscase.bundle.build import BuildOptions
+    from glasscase.bundle.build import BuildOptions, private_document
     from glasscase.bundle.build import build as build_bundle
     from glasscase.bundle.project import load_project
     from glasscase.cli.pinned import input_cache, runtime_named
     from glasscase.cli.releases import record_release
+    from glasscase.fs.atomic import write_file
 
     project = load_project(directory)
+    if private is not None and not project.app.encrypt:
+        raise UsageError("bundle.app.clear", "the application is in clear, so there is nothing private to write down")
     if output is None:
         os.makedirs(os.path.join(directory, "dist"), exist_ok=True)
         output = os.path.join(directory, "dist", f"{project.app.name}.bundle")
@@ -53,6 +63,8 @@ def build(
             mrenclave=result.measurement.mrenclave,
             isv_svn=project.enclave.isv_svn,
         )
+    if private is not None:
+        write_file(private, private_document(result), mode=0o600)
     value = {
         "bundle": output,
         "bundle_id": result.bundle_id.hex(),

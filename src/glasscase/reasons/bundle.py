@@ -29,6 +29,8 @@ REASONS: tuple[Reason, ...] = (
            "use a published glasscase, or allow it with enclave.insecure_dev_enclave = true"),
     Reason("bundle.app.empty", "usage", "the application's source directory holds no files", _FORMAT, "check app.source"),
     Reason("bundle.app.entry", "usage", "the module of app.entry is not among the sources", _FORMAT, "check app.entry"),
+    Reason("bundle.app.clear", "usage", "the application is in clear, so there is nothing private", _FORMAT,
+           "leave --private away; bundle.json lists every file"),
     Reason("bundle.app.shadows", "usage", "an application module has the name of an installed one", _FORMAT, "rename it"),
     Reason("bundle.key.malformed", "usage", "a package or model key does not have 32 bytes", _FORMAT,
            "glasscase keygen --kind package -o FILE"),

@@ -67,6 +67,21 @@ def test_build_export_import_reproduce(shop):
     assert ["code commitment"] == [row["what"] for row in result["differences"]]
 
 
+def test_private_document(shop):
+    """Paths and digests of what is encrypted go to a file of mode 0600 only if asked for."""
+    built = run(shop, "build", "project", "-o", "a.bundle", "--private", "a.private.json", "--json", "-q")
+    path = shop.root / "a.private.json"
+    value = json.loads(path.read_text())
+
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert (built["bundle_id"], built["mrenclave"]) == (value["bundle_id"], value["mrenclave"])
+    assert ["app", "app/app", "app/app/__init__.py", "app/app/main.py"] == [row["path"] for row in value["entries"]]
+    shop.edit("encrypt = true", "encrypt = false")
+    run(shop, "build", "project", "-o", "b.bundle", "--private", "b.private.json", code=1)
+
+    assert not {"b.private.json", "b.bundle"} & set(os.listdir(shop.root))
+
+
 def test_errors(shop):
     """Each fault has its exit code and leaves no output."""
     run(shop, "build", "project", "-o", "x.bundle", "--size", "3M", code=1)
