@@ -39,6 +39,7 @@ enclave.bootstrap
 enclave.connections
 enclave.gateway
 enclave.handover
+enclave.health
 enclave.http2
 enclave.instancefile
 enclave.keys

@@ -19,6 +19,7 @@ from glasscase.config.enclave import EnclaveConfig
 from glasscase.enclave.attest import Attester, Identity
 from glasscase.enclave.gateway import Gateway
 from glasscase.enclave.handover import Handover, hand_over
+from glasscase.enclave.health import require_health
 from glasscase.enclave.instancefile import InstanceFile, read_beacon
 from glasscase.enclave.keys import InstanceKeys, server_context
 from glasscase.enclave.persist import Record, Store
@@ -180,6 +181,9 @@ class Program:
             self._config.entry, self._config.interface, threads=options.app_threads, drain_s=options.drain
         )
         async with loaded:
+            if self._config.health is not None:
+                host = next(iter(self._instance.san), "localhost")
+                await require_health(loaded.application, self._config.health, host=host, state=loaded.state)
             self._gateway.open(loaded.application, loaded.state)
             self._keeper.enter(State.SERVING)
             _log.info("serving")

@@ -19,6 +19,8 @@ REASONS: tuple[Reason, ...] = (
            "use glasscase evidence"),
     Reason("enclave.app.failed", "usage", "the application could not be loaded or started", _PROVISIONING,
            "run its tests with glasscase test; look at the log"),
+    Reason("enclave.app.unhealthy", "usage", "the application's health path gave no good answer within 30 s", _PROVISIONING,
+           "mend the application, or leave health out of the project"),
     Reason("enclave.persist.keyless", "storage", "persist is asked for, and the backend gives no sealing key", _PROVISIONING,
            'set persist = "none" in the project, or run on SGX'),
     Reason("enclave.persist.malformed", "format", "the kept record is not of the one form; it counts as absent",

@@ -1,5 +1,6 @@
 """The life of an enclave: boot, wait, secrets, serving, renewal, stop."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import hashlib
@@ -9,8 +10,9 @@ import time
 
 import pytest
 
+from glasscase.enclave import health
 from glasscase.enclave.instancefile import parse_instance
-from glasscase.errors import FormatError
+from glasscase.errors import FormatError, UsageError
 from glasscase.evidence.attestation import Claims, instance_digest
 from glasscase.ratls.cert import read_certificate
 from glasscase.seal.envelope import read_envelope
@@ -116,6 +118,47 @@ def test_an_application_that_does_not_start(enclave, app, entry):
     assert 200 == one.provision()[0]
     assert 1 == one.process.wait(20)
     assert "failed" == one.status_file()["state"]
+
+
+@pytest.mark.parametrize("answer", [200, 503, None])
+def test_the_health_path_is_asked_before_serving(answer, monkeypatch):
+    """A good answer lets it serve, a bad one or an exception does not; it is asked again until the deadline."""
+    asked = []
+
+    async def app(scope, receive, send):
+        asked.append((scope["path"], scope["query_string"], scope["headers"]))
+        assert {"type": "http.request", "body": b"", "more_body": False} == await receive()
+        if answer is None:
+            raise ValueError("broken")
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer if len(asked) == 1 or answer == 200 else 500,
+                "headers": [],
+            }
+        )
+        await send({"type": "http.response.body", "body": b"x"})
+        assert {"type": "http.disconnect"} == await receive()
+
+    monkeypatch.setattr(health, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(health, "RETRY_S", 0.05)
+    ask = health.require_health(app, "/health?deep=1", host="localhost", state={})
+    if answer == 200:
+        asyncio.run(ask)
+        assert [("/health", b"deep=1", [(b"host", b"localhost")])] == asked
+    else:
+        with pytest.raises(UsageError) as caught:
+            asyncio.run(ask)
+        assert "enclave.app.unhealthy" == caught.value.reason
+        assert len(asked) > 1
+
+
+def test_a_healthy_application_is_served(enclave):
+    """With a health path that the application answers the enclave serves."""
+    one = enclave(config=make_config(health="/any")).start()
+    one.serve()
+
+    assert (200, b"hello from /any") == one.ask("GET", "/any")
 
 
 @pytest.mark.parametrize(
