@@ -25,6 +25,7 @@ def demo(out: Output, kind: str) -> int:
     out.say("SIMULATED  no enclave here: the simulator has its own root, and what it says protects nothing")
     value: dict[str, Any] = {"simulated": True, "notice": "SIMULATED"}
     with temporary_flow(out) as flow:
+        flow.steps_are_result = True
         try:
             value |= _good(flow, kind)
             value["refusals"] = _refusals(flow)

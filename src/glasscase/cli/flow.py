@@ -49,13 +49,17 @@ class StepFailed(Error):  # noqa: N818 - what happened, in the words of the flow
 
 @dataclass
 class Flow:
-    """The commands of one flow. directory: where all files are. steps: what was run so far."""
+    """The commands of one flow. directory: where all files are. steps: what was run so far.
+
+    steps_are_result: the line of each step goes to stdout, unless that is for JSON.
+    """
 
     directory: Path
     out: Output
     environment: dict[str, str]
     steps: list[Step] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    steps_are_result: bool = False
 
     def run(self, name: str, *commands: tuple[str, ...], expect: int = 0, note: str = "") -> dict[str, Any]:
         """Return the JSON of the last of the commands, all of which must end with `expect`; one step.
@@ -133,7 +137,11 @@ class Flow:
         step = Step(name, time.monotonic() - started, ok)
         self.steps.append(step)
         mark = self.out.paint("ok  ", "green") if ok else self.out.paint("FAIL", "red")
-        self.out.say(f"{mark}  {name:<26} {step.seconds:6.1f} s  {note}".rstrip())
+        line = f"{mark}  {name:<26} {step.seconds:6.1f} s  {note}".rstrip()
+        if self.steps_are_result and not self.out.json:
+            self.out.result({}, line)
+        else:
+            self.out.say(line)
 
     def stop_all(self) -> None:
         """Stop every instance that was started, whatever became of it."""
