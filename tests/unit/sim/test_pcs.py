@@ -24,7 +24,7 @@ def server(platform):
 
 
 def get(server, path):
-    with urllib.request.urlopen(server.url + path, timeout=10) as answer:
+    with urllib.request.urlopen(server.url + path, timeout=60) as answer:
         return answer.read(), answer.headers
 
 
