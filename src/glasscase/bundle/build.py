@@ -214,28 +214,9 @@ def _configuration(
     project: Project, lock: Lock, sealed: Sealed, tree: TreeWriter, *, directory: str, owners: tuple[bytes, ...], size: str | None
 ) -> EnclaveConfig:  # fmt: skip
     own = next(wheel.sha256 for wheel in lock.wheels if wheel.name == OWN)
-    enclave, server = project.enclave, project.server
     try:
-        gramine = GramineOptions(
-            profile=lock.runtime.profile,
-            size=size or enclave.size,
-            max_threads=enclave.max_threads,
-            isv_prod_id=enclave.isv_prod_id,
-            isv_svn=enclave.isv_svn,
-            edmm=enclave.edmm,
-            dns=enclave.dns,
-            persist=enclave.persist,
-            debug=enclave.insecure_debug,
-        )
-        serving = ServerOptions(
-            certificate=server.certificate,
-            client_ca=read_client_ca(directory, server.client_ca),
-            app_threads=server.app_threads,
-            body_max=server.body_max,
-            header_timeout=server.header_timeout,
-            idle_timeout=server.idle_timeout,
-            drain=server.drain,
-        )
+        gramine = _gramine_options(project, profile=lock.runtime.profile, size=size)
+        server = _server_options(project, directory)
 
         def config(insecure: tuple[str, ...]) -> EnclaveConfig:
             return EnclaveConfig(
@@ -251,7 +232,7 @@ def _configuration(
                 package=sealed.header,
                 commitment=sealed.commitment,
                 gramine=gramine,
-                server=serving,
+                server=server,
                 env=project.env,
                 insecure=insecure,
             )
@@ -266,13 +247,41 @@ def _configuration(
         raise UsageError(
             "bundle.project.malformed", error.message, hint="change glasscase.toml or the option"
         ) from None
-    if "dev-enclave" in final.insecure and not enclave.insecure_dev_enclave:
+    if "dev-enclave" in final.insecure and not project.enclave.insecure_dev_enclave:
         raise UsageError(
             "bundle.wheel.unknown",
             f"the locked glasscase wheel {own.hex()[:16]}... is none that this tool knows",
             hint="use a published glasscase, or say enclave.insecure_dev_enclave = true; it then stands in every verdict",
         )
     return final
+
+
+def _gramine_options(project: Project, *, profile: str, size: str | None) -> GramineOptions:
+    enclave = project.enclave
+    return GramineOptions(
+        profile=profile,
+        size=size or enclave.size,
+        max_threads=enclave.max_threads,
+        isv_prod_id=enclave.isv_prod_id,
+        isv_svn=enclave.isv_svn,
+        edmm=enclave.edmm,
+        dns=enclave.dns,
+        persist=enclave.persist,
+        debug=enclave.insecure_debug,
+    )
+
+
+def _server_options(project: Project, directory: str) -> ServerOptions:
+    server = project.server
+    return ServerOptions(
+        certificate=server.certificate,
+        client_ca=read_client_ca(directory, server.client_ca),
+        app_threads=server.app_threads,
+        body_max=server.body_max,
+        header_timeout=server.header_timeout,
+        idle_timeout=server.idle_timeout,
+        drain=server.drain,
+    )
 
 
 def _encrypt(

@@ -106,9 +106,7 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     if kept and old is not None and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
         request.say(f"lock      {old.inputs()} inputs are pinned already; fetching what the cache lacks")
         fetch_wheels(old.wheels, _target(request, old.debian, runtime), resolver=resolver, cache=request.cache)
-        if old.debian is not None:
-            sources, _ = _apt_sources(request.directory, project)
-            fetch_packages(old.debian.packages, bases(sources), cache=request.cache, environment=request.environment)
+        _fetch_debian(request, project, old.debian)
         return old, []
     resolved = _resolve_debian(request, project, old, update=update) if debian else None
     target = _target(request, None if resolved is None else resolved.debian, runtime)
@@ -150,9 +148,7 @@ def fetch_inputs(request: LockRequest, lock: Lock, runtime: RuntimeFiles, *, has
     index = None if project is None else project.sources.index
     resolver = find_resolver(request.environment, index=index, cache=uv_cache)
     fetch_wheels(lock.wheels, _target(request, lock.debian, runtime), resolver=resolver, cache=request.cache)
-    if packages:
-        sources, _ = host_sources() if project is None else _apt_sources(request.directory, project)
-        fetch_packages(packages, bases(sources), cache=request.cache, environment=request.environment)
+    _fetch_debian(request, project, lock.debian)
 
 
 def wants_debian(chosen: str | None, project: Project, runtime: RuntimeFiles, old: Lock | None) -> bool:
@@ -172,8 +168,7 @@ def wants_debian(chosen: str | None, project: Project, runtime: RuntimeFiles, ol
 def _resolve_debian(request: LockRequest, project: Project, old: Lock | None, *, update: bool) -> Resolved:
     """Return the packages; those of the old lock unless they are to be chosen anew."""
     if old is not None and old.debian is not None and not update:
-        sources, _ = _apt_sources(request.directory, project)
-        fetch_packages(old.debian.packages, bases(sources), cache=request.cache, environment=request.environment)
+        _fetch_debian(request, project, old.debian)
         return Resolved(old.debian, old.epoch, "")
     sources, keyring = _apt_sources(request.directory, project)
     request.say(f"lock      resolving Debian packages of {sources[0].suite} with apt")
@@ -189,6 +184,15 @@ def _resolve_debian(request: LockRequest, project: Project, old: Lock | None, *,
             hint="use a mirror that is up to date; somebody may be holding back updates",
         )  # fmt: skip
     return resolved
+
+
+def _fetch_debian(request: LockRequest, project: Project | None, debian: LockedDebian | None) -> None:
+    """Put the packages that the cache lacks there, from the project's sources or the host's; without any, ask nobody."""
+    packages = () if debian is None else debian.packages
+    if all(request.cache.holds(package.sha256, package.size) for package in packages):
+        return
+    sources, _ = host_sources() if project is None else _apt_sources(request.directory, project)
+    fetch_packages(packages, bases(sources), cache=request.cache, environment=request.environment)
 
 
 def _apt_sources(directory: str, project: Project) -> tuple[tuple[AptSource, ...], str]:
