@@ -8,6 +8,7 @@ Source: docs/provisioning.md, "Renewal".
 import hashlib
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ class Attester:
         self._tls = TlsKey()
         self._chain: tuple[bytes, ...] = ()
         self._session: Session | None = None
+        self._renewed_at = 0.0  # by the monotonic clock
         self._current: Attestation | None = None
 
     @property
@@ -109,9 +111,15 @@ class Attester:
             self._in_turn(lambda: key.load_into(self._context, chain, directory=self._directory))
             self._tls = key
             self._session = session
+            self._renewed_at = time.monotonic()
             self._current = Attestation(
                 quote, claims, certificate=certificate, request=request, provision=self._provision
             )
+
+    def is_due(self) -> bool:
+        """Return whether half of the live session is over, by the host's clock or by the time that has passed."""
+        half = (self.session.nbf + self.session.exp) // 2
+        return self._clock() >= half or time.monotonic() - self._renewed_at >= self._lifetime_s / 2
 
     def attest(self, *, nonce: bytes | None, beacon: bytes | None) -> bytes:
         """Return an encoded attestation with new claims over the live TLS key and without a certificate."""

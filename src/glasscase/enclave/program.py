@@ -39,7 +39,9 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_TIMEOUT = 3
 IN_TURN_S = 300.0  # seconds until the event loop must have found time, while an application is being imported
-RETRY_S = 60.0  # seconds until a renewal that failed is tried again
+CHECK_S = 60.0  # seconds between two looks whether a renewal is due
+RENEWAL_TRIES = 4
+RETRY_S = 5.0  # seconds until a renewal that failed is tried again
 _T = TypeVar("_T")
 _log = logging.getLogger("glasscase")
 
@@ -140,9 +142,11 @@ class Program:
             return EXIT_OK
         serving = asyncio.create_task(self._server.serve())
         owner = asyncio.create_task(self._be_provisioned())
+        renewing = asyncio.create_task(self._keep_renewing())
         done, _ = await asyncio.wait({serving, owner}, return_when=asyncio.FIRST_COMPLETED)
         if owner in done and owner.exception() is None and owner.result() == EXIT_OK:
             raise RuntimeError("the application's task ended before the server")
+        renewing.cancel()
         self._server.should_exit = True
         await serving
         self._gateway.close()
@@ -159,7 +163,7 @@ class Program:
         _log.info("%s on port %d", "waiting for secrets" if waits else "listening, with kept secrets,", port)
 
     async def _be_provisioned(self) -> int:
-        """Wait for secrets, start the application, and renew until cancelled."""
+        """Wait for secrets, start the application, and keep it until cancelled."""
         if self._accepted is None:
             raise RuntimeError("not alive")
         acceptance = self._restored
@@ -173,7 +177,7 @@ class Program:
         self._keeper.enter(State.PROVISIONING)
         _log.info("secrets accepted")
         await self._work(partial(self._unpacker.unpack, acceptance.package))
-        await self._work(self._renew)
+        await self._renew_now()
         self._hand_over(acceptance)
         self._unpacker.expose(acceptance.package)
         options = self._config.server
@@ -187,20 +191,29 @@ class Program:
             self._gateway.open(loaded.application, loaded.state)
             self._keeper.enter(State.SERVING)
             _log.info("serving")
-            await self._keep_renewing()
+            await asyncio.get_running_loop().create_future()  # until the program is stopped
         return EXIT_OK
 
     async def _keep_renewing(self) -> None:
+        """Renew at half-life, from the first certificate on, until cancelled; what fails is tried again."""
         while True:
-            session = self._attester.session
-            now = self._clock()
-            wait = max((session.nbf + session.exp) // 2 - now, 0.0)
-            await asyncio.sleep(wait or RETRY_S)
+            await asyncio.sleep(CHECK_S)
+            if self._attester.is_due():
+                with contextlib.suppress(Error, TimeoutError):
+                    await self._renew_now()
+
+    async def _renew_now(self) -> None:
+        """Renew; a device that does not answer is asked again a few times. Raises Error or TimeoutError in the end."""
+        for left in reversed(range(RENEWAL_TRIES)):
             try:
                 await self._work(self._renew)
             except (Error, TimeoutError) as error:
                 _log.error("renewal failed: %s", error)
+                if not left:
+                    raise
                 await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     def _renew(self, *, nonce: bytes | None = None, beacon: bytes | None = None) -> None:
         self._attester.renew(nonce=nonce, beacon=read_beacon(self._places.instance) or beacon)

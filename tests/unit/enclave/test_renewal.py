@@ -6,6 +6,7 @@ import hashlib
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from cryptography import x509
@@ -116,6 +117,20 @@ def test_a_failed_renewal_changes_nothing(bench):
     one.quoter._deadline_s = 5
     one.attester.renew()
     assert 2 == one.attester.session.seq
+
+
+def test_when_a_renewal_is_due(bench, monkeypatch):
+    """Half-life counts by the host's clock, and by the time that has passed if that clock stands still or goes back."""
+    one = bench()
+    one.attester.renew()
+    assert not one.attester.is_due()
+    one.now = NOW + LIFETIME_S // 2
+    assert one.attester.is_due()
+    one.now = NOW - 10**6
+    assert not one.attester.is_due()
+    passed = time.monotonic() + LIFETIME_S / 2
+    monkeypatch.setattr("glasscase.enclave.attest.time.monotonic", lambda: passed)
+    assert one.attester.is_due()
 
 
 def test_mode_own_keeps_its_key(bench):
