@@ -59,11 +59,11 @@ def test_failing_calls_and_kills(shim, tmp_path):
 
 @pytest.mark.long
 def test_kill_at_two_hundred_points(shim, tmp_path):
-    """The same with 200 points of kill."""
-    results = drive(shim, tmp_path, 50)
+    """The same with at least 200 points of kill: at every call of the short operations, at most 90 of the long ones."""
+    results = drive(shim, tmp_path, 90)
 
     assert [] == results["kills"][1]
-    assert 200 == results["kills"][0]
+    assert results["kills"][0] >= 200
 
 
 @pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
