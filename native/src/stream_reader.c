@@ -4,48 +4,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "stream_internal.h"
+#include "stream_reader.h"
 
-#define CACHE_SLOTS 64                   /* chunks: 1 MiB */
-#define LEAVES_OF_CHUNK (CHUNK / DIGEST) /* 512 leaves, of 8 MiB, in one chunk of the leaf list */
-#define PIECES_OF_CHUNK (LEAVES_OF_CHUNK / PIECE_CHUNKS)
-
-struct slot {
-    uint8_t *bytes;
-    size_t len;
-    uint64_t chunk;
-    uint64_t used;
-};
-
-/* What one reading thread needs; `leaves` is one decrypted chunk of the leaf list, of which the pieces in `checked` have
- * been compared with the piece digests since it was decrypted. */
-struct reader_lane {
-    struct reader_lane *next;
-    EVP_CIPHER_CTX *cipher;
-    EVP_MD_CTX *md;
-    uint8_t *sealed; /* BATCH * SEALED */
-    uint8_t *bounce; /* CHUNK */
-    uint8_t *leaves; /* CHUNK, or NULL */
-    size_t leaves_len;
-    uint64_t leaves_chunk;
-    unsigned int checked;
-};
-
-struct glass_reader {
-    glass_stream *stream;
-    int fd;
-    uint64_t size;
-    glass_reader *leaves; /* NULL: no leaf check */
-    uint8_t *pieces;
-    pthread_mutex_t lock; /* all below */
-    struct reader_lane *idle;
-    struct slot slots[CACHE_SLOTS];
-    uint64_t clock;
-    glass_status dead;
-    glass_stream_stat failure;
-};
-
-static void lane_free(struct reader_lane *lane)
+void glass_lane_free(struct reader_lane *lane)
 {
     if (lane == NULL) {
         return;
@@ -79,7 +40,7 @@ GLASS_MUST_USE static glass_status lane_new(const glass_reader *reader, struct r
     return glass_cipher_new(reader->stream->ctx, &lane->cipher, reader->stream->secret, 0);
 }
 
-GLASS_MUST_USE static glass_status lane_take(glass_reader *reader, struct reader_lane **out)
+glass_status glass_lane_take(glass_reader *reader, struct reader_lane **out)
 {
     (void)pthread_mutex_lock(&reader->lock);
     struct reader_lane *lane = reader->idle;
@@ -93,13 +54,13 @@ GLASS_MUST_USE static glass_status lane_take(glass_reader *reader, struct reader
     }
     glass_status status = lane_new(reader, out);
     if (status != GLASS_OK) {
-        lane_free(*out);
+        glass_lane_free(*out);
         *out = NULL;
     }
     return status;
 }
 
-static void lane_give(glass_reader *reader, struct reader_lane *lane)
+void glass_lane_give(glass_reader *reader, struct reader_lane *lane)
 {
     if (lane == NULL) {
         return;
@@ -110,17 +71,16 @@ static void lane_give(glass_reader *reader, struct reader_lane *lane)
     (void)pthread_mutex_unlock(&reader->lock);
 }
 
-static size_t chunk_len(const glass_reader *reader, uint64_t chunk)
+size_t glass_chunk_len(const glass_reader *reader, uint64_t chunk)
 {
     uint64_t left = reader->size - chunk * CHUNK;
     return left < CHUNK ? (size_t)left : CHUNK;
 }
 
-/* Decrypt `count` <= BATCH chunks from `first` to `dst`, which is wiped on failure; no leaf check. */
-GLASS_MUST_USE static glass_status open_chunks(const glass_reader *reader, struct reader_lane *lane,
-                                               glass_stream_stat *stat, uint64_t first, uint64_t count, uint8_t *dst)
+glass_status glass_open_chunks(const glass_reader *reader, struct reader_lane *lane, glass_stream_stat *stat,
+                               uint64_t first, uint64_t count, uint8_t *dst)
 {
-    size_t plain = (size_t)(count - 1) * CHUNK + chunk_len(reader, first + count - 1);
+    size_t plain = (size_t)(count - 1) * CHUNK + glass_chunk_len(reader, first + count - 1);
     size_t sealed = plain + (size_t)count * TAG;
     size_t got = 0;
     GLASS_TRY(glass_read_at(stat, reader->fd, lane->sealed, sealed, reader->stream->header_len + first * SEALED, &got));
@@ -129,60 +89,10 @@ GLASS_MUST_USE static glass_status open_chunks(const glass_reader *reader, struc
     }
     for (uint64_t i = 0; i < count; i++) {
         glass_status status = glass_chunk_open(lane->cipher, reader->stream->secret, first + i, dst + i * CHUNK,
-                                               lane->sealed + i * SEALED, chunk_len(reader, first + i));
+                                               lane->sealed + i * SEALED, glass_chunk_len(reader, first + i));
         if (status != GLASS_OK) {
             OPENSSL_cleanse(dst, plain);
             return status == GLASS_ERR_AUTH ? glass_fail_chunk(stat, first + i) : status;
-        }
-    }
-    return GLASS_OK;
-}
-
-/* The leaf of a chunk, out of a piece of the leaf list that was just compared with its digest in private memory. */
-GLASS_MUST_USE static glass_status leaf_of(const glass_reader *reader, struct reader_lane *lane,
-                                           glass_stream_stat *stat, uint64_t chunk, const uint8_t **leaf)
-{
-    uint64_t list_chunk = chunk / LEAVES_OF_CHUNK;
-    size_t index = (size_t)(chunk % LEAVES_OF_CHUNK);
-    size_t piece = index / PIECE_CHUNKS;
-    if (lane->leaves_len == 0 || lane->leaves_chunk != list_chunk) {
-        struct reader_lane *own = NULL;
-        lane->leaves_len = 0;
-        lane->checked = 0;
-        GLASS_TRY(lane_take(reader->leaves, &own));
-        glass_status status = open_chunks(reader->leaves, own, stat, list_chunk, 1, lane->leaves);
-        lane_give(reader->leaves, own);
-        GLASS_TRY(status);
-        lane->leaves_chunk = list_chunk;
-        lane->leaves_len = chunk_len(reader->leaves, list_chunk);
-    }
-    if ((lane->checked >> piece & 1U) == 0) {
-        uint8_t digest[DIGEST];
-        size_t start = piece * PIECE_CHUNKS * DIGEST;
-        size_t len = lane->leaves_len - start < PIECE_CHUNKS * DIGEST ? lane->leaves_len - start : PIECE_CHUNKS * DIGEST;
-        GLASS_TRY(glass_hash(reader->stream->ctx, lane->md, digest, lane->leaves + start, len));
-        if (!glass_equal(digest, reader->pieces + (list_chunk * PIECES_OF_CHUNK + piece) * DIGEST, DIGEST)) {
-            stat->chunk = chunk;
-            return glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_LEAF);
-        }
-        lane->checked |= 1U << piece;
-    }
-    *leaf = lane->leaves + index * DIGEST;
-    return GLASS_OK;
-}
-
-GLASS_MUST_USE static glass_status check_leaves(const glass_reader *reader, struct reader_lane *lane,
-                                                glass_stream_stat *stat, uint64_t first, uint64_t count,
-                                                const uint8_t *plain)
-{
-    for (uint64_t i = 0; i < count && first + i < (reader->size + CHUNK - 1) / CHUNK; i++) {
-        uint8_t digest[DIGEST];
-        const uint8_t *leaf = NULL;
-        GLASS_TRY(leaf_of(reader, lane, stat, first + i, &leaf));
-        GLASS_TRY(glass_hash(reader->stream->ctx, lane->md, digest, plain + i * CHUNK, chunk_len(reader, first + i)));
-        if (!glass_equal(digest, leaf, DIGEST)) {
-            stat->chunk = first + i;
-            return glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_LEAF);
         }
     }
     return GLASS_OK;
@@ -192,13 +102,13 @@ GLASS_MUST_USE static glass_status check_leaves(const glass_reader *reader, stru
 GLASS_MUST_USE static glass_status read_chunks(const glass_reader *reader, struct reader_lane *lane,
                                                glass_stream_stat *stat, uint64_t first, uint64_t count, uint8_t *dst)
 {
-    GLASS_TRY(open_chunks(reader, lane, stat, first, count, dst));
+    GLASS_TRY(glass_open_chunks(reader, lane, stat, first, count, dst));
     if (reader->leaves == NULL) {
         return GLASS_OK;
     }
-    glass_status status = check_leaves(reader, lane, stat, first, count, dst);
+    glass_status status = glass_check_leaves(reader, lane, stat, first, count, dst);
     if (status != GLASS_OK) {
-        OPENSSL_cleanse(dst, (size_t)(count - 1) * CHUNK + chunk_len(reader, first + count - 1));
+        OPENSSL_cleanse(dst, (size_t)(count - 1) * CHUNK + glass_chunk_len(reader, first + count - 1));
     }
     return status;
 }
@@ -278,9 +188,9 @@ GLASS_MUST_USE static glass_status range_unit(glass_job *job, glass_lane *unused
     const struct range_work *work = job->work;
     struct reader_lane *lane = NULL;
     (void)unused;
-    GLASS_TRY(lane_take(work->reader, &lane));
+    GLASS_TRY(glass_lane_take(work->reader, &lane));
     glass_status status = range_batch(work, lane, stat, unit);
-    lane_give(work->reader, lane);
+    glass_lane_give(work->reader, lane);
     glass_progress(job->stat, BATCH * CHUNK);
     return status;
 }
@@ -367,11 +277,11 @@ glass_status glass_reader_pread(glass_reader *reader, glass_stream_stat *stat, u
     }
     size_t part = reader->size - offset < len ? (size_t)(reader->size - offset) : len;
     struct reader_lane *lane = NULL;
-    glass_status status = lane_take(reader, &lane);
+    glass_status status = glass_lane_take(reader, &lane);
     if (status == GLASS_OK) {
         status = read_all(reader, lane, stat, dst, part, offset, threads);
     }
-    lane_give(reader, lane);
+    glass_lane_give(reader, lane);
     if (status != GLASS_OK) {
         OPENSSL_cleanse(dst, len);
         if (stat->fault == GLASS_STREAM_FINE) {
@@ -401,9 +311,9 @@ GLASS_MUST_USE static glass_status check_size(glass_reader *reader, glass_stream
     }
     GLASS_TRY(glass_payload_size(reader->stream, stat, &reader->size,
                                  (uint64_t)facts.st_size - reader->stream->header_len));
-    GLASS_TRY(lane_take(reader, &lane));
-    glass_status status = open_chunks(reader, lane, stat, reader->size / CHUNK, 1, lane->bounce);
-    lane_give(reader, lane);
+    GLASS_TRY(glass_lane_take(reader, &lane));
+    glass_status status = glass_open_chunks(reader, lane, stat, reader->size / CHUNK, 1, lane->bounce);
+    glass_lane_give(reader, lane);
     return status;
 }
 
@@ -480,7 +390,7 @@ void glass_reader_free(glass_reader *reader)
     while (reader->idle != NULL) {
         struct reader_lane *lane = reader->idle;
         reader->idle = lane->next;
-        lane_free(lane);
+        glass_lane_free(lane);
     }
     for (size_t i = 0; i < CACHE_SLOTS; i++) {
         if (reader->slots[i].bytes != NULL) {
@@ -503,62 +413,4 @@ uint64_t glass_reader_size(const glass_reader *reader)
 glass_status glass_reader_facts(const glass_reader *reader, glass_stream_facts *out)
 {
     return reader == NULL ? GLASS_ERR_ARGUMENT : glass_stream_facts_of(reader->stream, out);
-}
-
-/* Hash the whole leaf list, one chunk of it after the other, to piece digests and those to the content digest. */
-GLASS_MUST_USE static glass_status hash_list(const glass_reader *list, struct reader_lane *lane,
-                                             glass_stream_stat *stat, uint8_t *pieces, size_t pieces_len,
-                                             const uint8_t digest[32])
-{
-    uint8_t all[DIGEST];
-    size_t step = PIECE_CHUNKS * DIGEST;
-    for (uint64_t chunk = 0; chunk * CHUNK < list->size; chunk++) {
-        size_t len = chunk_len(list, chunk);
-        GLASS_TRY(open_chunks(list, lane, stat, chunk, 1, lane->bounce));
-        for (size_t done = 0; done < len; done += step) {
-            uint8_t *piece = pieces + (chunk * PIECES_OF_CHUNK + done / step) * DIGEST;
-            size_t part = len - done < step ? len - done : step;
-            GLASS_TRY(glass_hash(list->stream->ctx, lane->md, piece, lane->bounce + done, part));
-        }
-    }
-    GLASS_TRY(glass_sha256(list->stream->ctx, all, pieces, pieces_len));
-    return glass_equal(all, digest, DIGEST) ? GLASS_OK : glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_LEAF);
-}
-
-glass_status glass_reader_set_leaves(glass_reader *reader, glass_stream_stat *stat, glass_reader *leaves,
-                                     const uint8_t digest[32])
-{
-    struct reader_lane *lane = NULL;
-    if (reader == NULL || stat == NULL || leaves == NULL || digest == NULL || reader->leaves != NULL) {
-        glass_reader_free(leaves);
-        return GLASS_ERR_ARGUMENT;
-    }
-    uint64_t chunks = reader->size / CHUNK + (reader->size % CHUNK != 0);
-    size_t pieces = (size_t)(reader->size / PIECE + (reader->size % PIECE != 0));
-    if (leaves->size != chunks * DIGEST) {
-        glass_reader_free(leaves);
-        return glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_LEAF);
-    }
-    uint8_t *digests = calloc(pieces + 1, DIGEST);
-    glass_status status = digests == NULL ? GLASS_ERR_MEMORY : lane_take(leaves, &lane);
-    if (status == GLASS_OK) {
-        status = hash_list(leaves, lane, stat, digests, pieces * DIGEST, digest);
-    }
-    lane_give(leaves, lane);
-    if (status != GLASS_OK) {
-        free(digests);
-        glass_reader_free(leaves);
-        return stat->fault != GLASS_STREAM_FINE ? status : glass_fail(stat, status, GLASS_STREAM_CRYPTO);
-    }
-    while (reader->idle != NULL) { /* lanes made before have no room for leaves */
-        struct reader_lane *old = reader->idle;
-        reader->idle = old->next;
-        lane_free(old);
-    }
-    for (size_t i = 0; i < CACHE_SLOTS; i++) {
-        reader->slots[i].used = 0;
-    }
-    reader->pieces = digests;
-    reader->leaves = leaves;
-    return GLASS_OK;
 }

@@ -8,6 +8,7 @@ Source: docs/stream-format.md.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from glasscase._native import ffi, lib
@@ -97,17 +98,12 @@ class Message:
     digest: bytes | None
 
 
+@cache
 def context() -> Any:
     """Return the shared context of the core after its self-test has passed once."""
-    global _TESTED  # noqa: PLW0603 - one bit, set once
     ctx = handles.context()
-    if not _TESTED:
-        handles.check(lib.glass_stream_selftest(ctx), "the self-test of the encryption failed")
-        _TESTED = True
+    handles.check(lib.glass_stream_selftest(ctx), "the self-test of the encryption failed")
     return ctx
-
-
-_TESTED = False
 
 
 def sealed_size(size: int) -> int:
