@@ -50,7 +50,7 @@ GLASS_MUST_USE glass_status glass_levels_advisories(glass_levels *levels, glass_
 GLASS_MUST_USE glass_status glass_levels_sort(glass_levels *levels);
 glass_tcb_status glass_tcb_status_of(glass_slice name);
 
-typedef enum glass_tee_id { GLASS_ID_OTHER = 0, GLASS_ID_SGX, GLASS_ID_TDX, GLASS_ID_QE, GLASS_ID_TD_QE } glass_tee_id;
+typedef enum glass_tee_id { GLASS_ID_OTHER = 0, GLASS_ID_SGX, GLASS_ID_TDX, GLASS_ID_QE } glass_tee_id;
 
 typedef struct glass_tcb_info {
     uint64_t version;

@@ -170,8 +170,6 @@ glass_status glass_qe_identity_read(glass_qe_identity *identity, glass_slice obj
     GLASS_TRY(members(identity, &json, &levels));
     if (glass_slice_is(identity->id_text, "QE")) {
         identity->id = GLASS_ID_QE;
-    } else if (glass_slice_is(identity->id_text, "TD_QE")) {
-        identity->id = GLASS_ID_TD_QE;
     }
     glass_status status = all_levels(&identity->levels, levels);
     if (status == GLASS_ERR_MEMORY) {

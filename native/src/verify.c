@@ -160,15 +160,14 @@ static void judge_collateral_now(task *t)
 static void judge_belonging(task *t, bool known_tee)
 {
     const glass_collateral *c = t->collateral;
-    bool tdx = t->layout.tee == GLASS_TEE_TDX;
     if (c->has_tcb_info && known_tee) {
-        glass_judge(t->f, GLASS_CHECK_TCBINFO_ID_MISMATCH, c->tcb_info.id == (tdx ? GLASS_ID_TDX : GLASS_ID_SGX),
+        glass_judge(t->f, GLASS_CHECK_TCBINFO_ID_MISMATCH, c->tcb_info.id == GLASS_ID_SGX,
                     c->tcb_info.id_text.at != NULL ? glass_value_chars(t->f, c->tcb_info.id_text) : glass_value_text("absent"),
-                    glass_value_text(tdx ? "TDX" : "SGX"));
+                    glass_value_text("SGX"));
     }
     if (c->has_qe_identity && known_tee) {
-        glass_judge(t->f, GLASS_CHECK_QE_ID_MISMATCH, c->qe_identity.id == (tdx ? GLASS_ID_TD_QE : GLASS_ID_QE),
-                    glass_value_chars(t->f, c->qe_identity.id_text), glass_value_text(tdx ? "TD_QE" : "QE"));
+        glass_judge(t->f, GLASS_CHECK_QE_ID_MISMATCH, c->qe_identity.id == GLASS_ID_QE,
+                    glass_value_chars(t->f, c->qe_identity.id_text), glass_value_text("QE"));
     }
     if (c->has_tcb_info && t->verdict->facts.pck.present) {
         const glass_pck_facts *pck = &t->verdict->facts.pck;
@@ -278,7 +277,7 @@ GLASS_MUST_USE static glass_status judge_platform(task *t)
     const glass_tcb_info *info = &t->collateral->tcb_info;
     glass_facts *facts = &t->verdict->facts;
     /* levels that nobody signed, or of another platform, say nothing of this one */
-    bool comparable = t->layout.tee == GLASS_TEE_SGX && passed(t, GLASS_CHECK_TCBINFO_DOCUMENT_BAD_SIGNATURE) &&
+    bool comparable = passed(t, GLASS_CHECK_TCBINFO_DOCUMENT_BAD_SIGNATURE) &&
                       passed(t, GLASS_CHECK_TCBINFO_LEVELS_MALFORMED) && passed(t, GLASS_CHECK_TCBINFO_ID_MISMATCH) &&
                       passed(t, GLASS_CHECK_TCBINFO_FMSPC_MISMATCH) && passed(t, GLASS_CHECK_TCBINFO_PCEID_MISMATCH);
     if (!comparable) {
@@ -331,6 +330,13 @@ GLASS_MUST_USE static glass_status judge_all(task *t, size_t quote_len)
     if (complete && t->layout.certification_type == GLASS_CERTIFICATION_PCK_CHAIN) {
         GLASS_TRY(glass_pck_chain_get(t->ctx, &t->chain, t->cache, t->anchor, t->collateral,
                                       slice_of(t, t->layout.certification)));
+    }
+    if (t->layout.tee == GLASS_TEE_TDX) { /* quote.tee.unsupported: shown, not judged */
+        t->verdict->facts.pck = t->chain != NULL ? t->chain->facts : t->verdict->facts.pck;
+        glass_pck_chain_put(t->chain);
+        return GLASS_OK;
+    }
+    if (t->chain != NULL) {
         judge_chain(t);
     }
     judge_collateral_now(t);

@@ -79,7 +79,7 @@ def test_tdx_quotes_are_shown_and_not_judged(cases):
         if case.facts["tee"] == "TDX":
             verdict = case.verify(check["at"])
 
-            assert "quote.tee.unsupported" in verdict.failed
+            assert ("quote.tee.unsupported",) == verdict.failed
             assert verdict.tcb_status is None
             assert not verdict.genuine
             seen += 1
@@ -91,7 +91,7 @@ def test_facts_equal_intels_supplemental_data(cases):
     seen = 0
     for case, check in instants(cases):
         wanted = check.get("intel", {}).get("supplemental")
-        if not wanted or case.facts["cert_type"] != 5:
+        if not wanted or case.facts["cert_type"] != 5 or case.facts["tee"] != "SGX":
             continue
         verdict = case.verify(check["at"])
         pck = verdict.pck
@@ -113,8 +113,7 @@ def test_facts_equal_intels_supplemental_data(cases):
         assert wanted["earliest_issue_date"] == verdict.earliest_issue
         assert wanted["latest_issue_date"] == verdict.latest_issue
         assert wanted["earliest_expiration_date"] == verdict.earliest_expiration
-        if case.facts["tee"] == "SGX":
-            assert wanted["tcb_level_date_tag"] == min(verdict.matched.date, verdict.qe_tcb_date)
-            assert set(wanted["sa_list"].split(",")) - {""} == set(verdict.advisories)
+        assert wanted["tcb_level_date_tag"] == min(verdict.matched.date, verdict.qe_tcb_date)
+        assert set(wanted["sa_list"].split(",")) - {""} == set(verdict.advisories)
         seen += 1
-    assert seen > 30
+    assert seen >= 25
