@@ -250,7 +250,8 @@ def _find_manifest(layout: str, reference: str | None) -> tuple[str, Any]:
     if not isinstance(rows, list):
         raise _bad("index.json lists no manifests")
     rows = [_descriptor(row) | {"tag": (row.get("annotations") or {}).get(TAG)} for row in rows]
-    found = [row for row in rows if reference in (None, row["digest"], row["tag"])]
+    named = "digest" if _DIGEST.fullmatch(reference or "") else "tag"  # no tag may pass for a digest
+    found = [row for row in rows if reference in (None, row[named])]
     if len({row["digest"] for row in found}) != 1:
         raise UsageError(
             "bundle.oci.reference", f"the layout has {len(found)} manifests for {reference or 'no reference'!r}",

@@ -116,6 +116,21 @@ def test_oci_round_trip(bundle, tmp_path):
         import_oci(str(tmp_path / "layout"), str(tmp_path / "x.bundle"), reference="v2", runtimes=PINS)
 
 
+def test_a_tag_does_not_pass_for_a_digest(bundle, tmp_path):
+    """Who names a digest gets that manifest or nothing, whatever the layout calls another one."""
+    export_oci(bundle, str(tmp_path / "layout"), tag="v1")
+    path = tmp_path / "layout" / "index.json"
+    index = json.loads(path.read_text())
+    wanted = "sha256:" + "ab" * 32
+    index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = wanted
+    path.write_text(json.dumps(index))
+    with pytest.raises(UsageError) as caught:
+        import_oci(str(tmp_path / "layout"), str(tmp_path / "x.bundle"), reference=wanted, runtimes=PINS)
+
+    assert "bundle.oci.reference" == caught.value.reason
+    assert not (tmp_path / "x.bundle").exists()
+
+
 def edited(layout, change):
     """Rewrite the manifest of a layout after `change`, with right digests all the way up."""
     index = json.loads((layout / "index.json").read_text())
