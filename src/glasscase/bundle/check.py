@@ -165,14 +165,16 @@ def _check_libc(pin: RuntimePin, files: dict[str, tuple[int, bytes]], problems: 
     expected = {
         file.path.removeprefix(LIBC): (file.size, file.sha256) for file in pin.files if file.path.startswith(LIBC)
     }
+    own = set()
     for name, facts in expected.items():
         folders = ("lib", "lib64") if name.startswith("ld-linux") else ("lib",)
         for folder in folders:
-            if files.get(f"rootfs/{folder}/{name}") != facts:
-                problems.append(Problem("bundle.runtime.libc", f"rootfs/{folder}/{name} is not the one that is pinned"))
-    for path in files:
-        folder, _, name = path.rpartition("/")
-        if folder in ("rootfs/lib", "rootfs/lib64") and name not in expected:
+            path = f"rootfs/{folder}/{name}"
+            own.add(path)
+            if files.get(path) != facts:
+                problems.append(Problem("bundle.runtime.libc", f"{path} is not the one that is pinned"))
+    for path in files:  # below too: the dynamic loader prefers what lies in lib/glibc-hwcaps
+        if path.startswith(("rootfs/lib/", "rootfs/lib64/")) and path not in own:
             problems.append(Problem("bundle.runtime.libc", f"{path!r} does not belong to the pinned runtime"))
 
 

@@ -82,8 +82,14 @@ def test_pin_is_required(gramine):
 def test_changed_libc_shows(gramine):
     """Another C library in rootfs than that of the pinned runtime is refused, also if index and manifest are made to fit."""
     result = gramine.build()
-    for path, content in (("rootfs/lib/libc.so.6", b"\x7fELF evil"), ("rootfs/lib/libm.so.6", b"\x7fELF more")):
+    for path, content in (
+        ("rootfs/lib/libc.so.6", b"\x7fELF evil"),
+        ("rootfs/lib/libm.so.6", b"\x7fELF more"),
+        ("rootfs/lib/glibc-hwcaps/x86-64-v2/libc.so.6", b"\x7fELF rest"),  # the loader would take it first
+        ("rootfs/lib64/libc.so.6", b"\x7fELF else"),
+    ):
         target = Path(result.path, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
         before = target.read_bytes() if target.exists() else None
         index = (Path(result.path) / "bundle.json").read_bytes()
         target.write_bytes(content)
