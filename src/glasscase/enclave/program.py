@@ -96,7 +96,7 @@ class Program:
             self._renew(nonce=self._instance.nonce, beacon=self._instance.beacon)
             code = asyncio.run(self._live())
         except Error as error:
-            _log.error("%s", error)
+            _log.error("%s", self._said(error))
             code = EXIT_FAILED
         except Exception:
             self._keeper.enter(State.FAILED)
@@ -263,6 +263,11 @@ class Program:
         hand_over(
             Handover(dict(acceptance.contents.secrets), quote, partial(self._unpacker.open_file, acceptance.package))
         )
+
+    def _said(self, error: Error) -> str:
+        """Return what the operator may read: once a secret package is open, a message could name what is in it."""
+        secret = self._config.encrypt and self._keeper.state in {State.PROVISIONING, State.SERVING}
+        return f"the application cannot go on [{error.reason}]" if secret else str(error)
 
     def _in_turn(self, call: Callable[[], None]) -> None:
         """Run `call` in the thread of all handshakes, from the worker thread, and wait for it."""

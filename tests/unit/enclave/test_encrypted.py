@@ -207,6 +207,39 @@ def test_a_changed_blob_ends_the_enclave(secret, package):
     assert 1 == secret.process.wait(20)
     assert "failed" == secret.status_file()["state"]
     assert not (secret.run / "app/main.py").exists()
+    assert "main.py" not in secret.text()  # else the host could ask which blob is which file
+    assert "[stream." in secret.text() or "[package." in secret.text()
+
+
+def test_a_swapped_blob_does_not_tell_its_path(secret, package):
+    """A blob under the name of another ends the enclave, and the log has no path of the package."""
+    built, blobs = package
+    names = {entry.path: entry.blob.hex() for entry in built.entries if not entry.directory}
+    shutil.copy(blobs / names["app/main.py"], blobs / names["app/secretpkg/helper.py"])
+    secret.start()
+
+    assert 200 == secret.provision(secret.envelope(CONTENTS))[0]
+    assert 1 == secret.process.wait(20)
+    assert "package.blob.swapped" in secret.text()
+    assert "helper" not in secret.text()
+
+
+def test_an_error_of_the_start_does_not_tell_a_path(enclave, tmp_path):
+    """An error of ours that the application's own code lets through at import is shown by its reason alone."""
+    source, blobs = tmp_path / "opens", tmp_path / "opensblobs"
+    source.mkdir()
+    blobs.mkdir()
+    (source / "main.py").write_text("from glasscase import runtime\nruntime.open_encrypted('/models/canary')\n")
+    built = build_package(sources_of(str(source), prefix="app"), key=PACKAGE_KEY, out_dir=str(blobs))
+    one = enclave(
+        config=make_config(encrypt=True, package=built.header, commitment=built.commitment, entry="main:app"),
+        app={}, blobs=blobs,
+    ).start()  # fmt: skip
+
+    assert 200 == one.provision(one.envelope(dataclasses.replace(CONTENTS, model_keys={})))[0]
+    assert 1 == one.process.wait(20)
+    assert "enclave.file.missing" in one.text()
+    assert "canary" not in one.text()
 
 
 def test_a_missing_blob_ends_the_enclave(secret, package):
@@ -238,3 +271,4 @@ def test_an_application_may_not_shadow_the_enclave(enclave, tmp_path):
     assert 200 == one.provision(one.envelope(dataclasses.replace(CONTENTS, model_keys={})))[0]
     assert 1 == one.process.wait(20)
     assert "failed" == one.status_file()["state"]
+    assert "module cryptography" not in one.text()
