@@ -140,6 +140,8 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
     except BaseException as error:
         _remove_tree(part)
         if isinstance(error, OSError):
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else has taken the name meanwhile
+                raise _exists(final) from None
             raise storage_error(error, final) from None
         raise
     finally:
