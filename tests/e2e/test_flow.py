@@ -381,9 +381,10 @@ def demo(directory, **changes):
     )  # fmt: skip
 
 
-def test_two_demos_at_once_and_nothing_left(tmp_path):
-    """Both show every step and three refusals; no process and no file is left, HOME stays empty."""
-    places = [tmp_path / "one", tmp_path / "two"]
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_demos_at_once_leave_nothing(count, tmp_path):
+    """Each shows every step and three refusals; no process and no file is left, HOME stays empty."""
+    places = [tmp_path / f"demo {number}" for number in range(count)]
     for place in places:
         place.mkdir()
     running = [demo(place) for place in places]
@@ -465,6 +466,7 @@ def test_a_restart_keeps_what_persist_kept(shell, serving):
     assert "hosting.persist.foreign" == said["error"]["id"]
 
 
+@pytest.mark.long
 def test_an_enclave_that_hangs_holds_up_nobody(shell, serving):
     """SIGSTOP: status still comes, evidence fails in bounded time without a file, stop ends it by SIGKILL."""
     started = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "hung")
