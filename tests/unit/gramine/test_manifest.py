@@ -164,6 +164,8 @@ PERSIST = {"type": "encrypted", "path": "/persist", "uri": "file:instance/persis
         ("fs.mounts", [*MOUNTS, {"type": "tmpfs", "path": "/sys/x"}], "mount"),
         ("fs.mounts", [*MOUNTS, {"type": "tmpfs", "path": "//dev"}], "mount"),
         ("fs.mounts", [*MOUNTS, {"type": "tmpfs", "path": "/x/../dev"}], "mount"),
+        ("fs.mounts", [*MOUNTS, {"type": "tmpfs", "path": "/./dev/attestation"}], "mount"),
+        ("fs.mounts", [*MOUNTS, {"type": "tmpfs", "path": "/."}], "mount"),
         ("fs.mounts", [*MOUNTS, {"type": "chroot", "path": "/x", "uri": "file:/etc"}], "mount"),
         ("fs.mounts", [*MOUNTS, {"type": "untrusted_shm", "path": "/x", "uri": "dev:/dev/shm"}], "mount"),
         ("fs.mounts", [*MOUNTS, PERSIST | {"key_name": "default"}], "mount"),
