@@ -7,6 +7,7 @@ Source: docs/policy.md.
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +31,47 @@ _SVN_MAX = 0xFFFF
 _EVALUATION_MAX = 0xFFFF_FFFF
 
 
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_digest(value: Any) -> bool:
+    return type(value) is bytes and len(value) == 32
+
+
+def _is_digests(value: Any) -> bool:
+    return type(value) is tuple and all(_is_digest(item) for item in value)
+
+
+def _is_names(value: Any) -> bool:
+    return type(value) is tuple and all(type(item) is str for item in value)
+
+
+# field of Policy -> whether a value has its form: one of another form would compare unlike what it says
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("bundle", "insecure_any", "nonce", "insecure_debug"), _is_flag),
+    **dict.fromkeys(("bundle_id", "mrsigner"), lambda value: value is None or _is_digest(value)),
+    **dict.fromkeys(("isv_prod_id", "isv_svn_min", "evidence_max_age_s"), lambda value: value is None or _is_count(value)),
+    **dict.fromkeys(
+        ("tcb_evaluation_min", "collateral_max_age_s", "crl_max_age_s", "statements_require"), _is_count
+    ),
+    **dict.fromkeys(("mrenclave", "owners", "statements_keys"), _is_digests),
+    **dict.fromkeys(("accept", "advisories", "platforms"), _is_names),
+    "provisioned": lambda value: _is_flag(value) or _is_digests(value),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """One policy. Byte fields have 32 bytes, platforms 16 in hex; ages are seconds, evidence_max_age_s None is "off".
 
     provisioned: False, True, or the digests of the envelopes that are accepted. sha256: of the file's bytes, or zeros if it
-    was not read from a file. Raises FormatError("policy.identity.incomplete") if no enclave is named.
+    was not read from a file. Raises FormatError: "policy.file.malformed" for a value of another type, a list for a
+    tuple too, "policy.identity.incomplete" if no enclave is named.
     """
 
     bundle: bool = False
@@ -61,6 +97,9 @@ class Policy:
     sha256: bytes = bytes(32)
 
     def __post_init__(self) -> None:
+        for name, fits in _FORMS.items():
+            if not fits(getattr(self, name)):
+                raise FormatError(_MALFORMED, f"{name} of the policy has another type or form than it must have")
         if self.insecure_any:
             identity = (self.bundle_id, self.mrsigner, self.isv_prod_id, self.isv_svn_min)
             if self.bundle or self.mrenclave or any(value is not None for value in identity):

@@ -206,6 +206,21 @@ def test_a_policy_made_in_code_is_checked_too():
         Policy(bundle=True, accept=("Revoked",))
 
 
+@pytest.mark.parametrize("fields", [
+    {"provisioned": [bytes(32)]}, {"provisioned": b"x" * 32}, {"provisioned": None}, {"provisioned": (b"short",)},
+    {"mrenclave": bytes(64)}, {"mrenclave": ("ab" * 32,)}, {"mrsigner": "ab" * 32}, {"isv_svn_min": -1},
+    {"isv_svn_min": True}, {"platforms": ["any-intel"]}, {"platforms": "0f" * 32}, {"advisories": "INTEL-SA-00615"},
+    {"advisories": ["any"]}, {"owners": [bytes(32)]}, {"statements_keys": (b"k",)}, {"collateral_max_age_s": float("inf")},
+    {"evidence_max_age_s": -1}, {"nonce": 0}, {"insecure_debug": "no"}, {"statements_require": False},
+])  # fmt: skip
+def test_a_value_of_another_form_is_never_taken_for_not_checked(fields):
+    """A list for a tuple, text for a list of texts and the like are refused: rules would compare them unlike what they say."""
+    with pytest.raises(FormatError) as caught:
+        Policy(**{"mrenclave": (bytes(32),), **fields})
+
+    assert "policy.file.malformed" == caught.value.reason
+
+
 def test_the_policy_written_for_a_bundle_accepts_exactly_that_bundle(lab):
     """The written file is read without a change, names bundle, signer, product and SVN, and is strict in all else."""
     checked = lab.bundle()
