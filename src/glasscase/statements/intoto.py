@@ -65,11 +65,12 @@ class Statement:
         value = strictjson.parse_canonical(payload, max_bytes=STATEMENT_MAX, what="statement")
         if not isinstance(value, dict) or set(value) != {"_type", "subject", "predicateType", "predicate"}:
             raise _fault("the statement has other keys than an in-toto statement")
-        if value["_type"] != STATEMENT_TYPE or value["predicateType"] not in _PREDICATES:
+        kind = value["predicateType"]
+        if value["_type"] != STATEMENT_TYPE or not isinstance(kind, str) or kind not in _PREDICATES:
             raise _fault("the statement is of another type")
         subjects = _subjects(value["subject"])
-        _check_predicate(value["predicateType"], value["predicate"])
-        return cls(subjects.get("MRENCLAVE"), subjects.get("bundle"), value["predicateType"], value["predicate"])
+        _check_predicate(kind, value["predicate"])
+        return cls(subjects.get("MRENCLAVE"), subjects.get("bundle"), kind, value["predicate"])
 
 
 def vouching_keys(
@@ -107,7 +108,7 @@ def _subjects(value: Any) -> dict[str, bytes]:
         raise _fault("the subjects of the statement are not a short list")
     found: dict[str, bytes] = {}
     for subject in value:
-        if not isinstance(subject, dict) or set(subject) != {"name", "digest"} or subject["name"] not in algorithms:
+        if not isinstance(subject, dict) or set(subject) != {"name", "digest"} or subject["name"] not in [*algorithms]:
             raise _fault("a subject of the statement is neither MRENCLAVE nor bundle")
         name, digest = subject["name"], subject["digest"]
         if name in found or not isinstance(digest, dict) or set(digest) != {algorithms[name]}:

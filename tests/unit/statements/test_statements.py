@@ -115,6 +115,7 @@ def payload(**changes):
 
 @pytest.mark.parametrize("data", [
     payload(_type="other"), payload(predicateType="urn:other"), payload(subject={}), payload(more=1),
+    payload(_type=[]), payload(predicateType=[]), payload(predicateType={}), payload(subject=[{"name": [], "digest": {}}]),
     payload(subject=[{"name": "x", "digest": {"sha256": "00" * 32}}]),
     payload(subject=[{"name": "MRENCLAVE", "digest": {"sha256": "00" * 32}}]),
     payload(subject=[{"name": "MRENCLAVE", "digest": {"sgxMrEnclave": "00"}}]),
