@@ -7,6 +7,7 @@ Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
 import ipaddress
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -117,6 +118,10 @@ class _RatlsSocket(ssl.SSLSocket):
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         self._require_peer()
         return super().read(len, buffer)
+
+    def shutdown(self, how: int) -> None:
+        """Close one direction and keep TLS: the standard library would send what is written later in clear."""
+        socket.socket.shutdown(self, how)
 
     def _require_peer(self) -> None:
         """Finish the handshake first: OpenSSL would do it silently, and past us, at the first byte."""

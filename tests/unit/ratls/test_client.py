@@ -269,6 +269,18 @@ def test_no_order_of_calls_sends_first(serve, identity, context):
         assert (b"" if bad else b"early" * 3) == server.received
 
 
+def test_nothing_goes_out_in_clear_after_half_a_shutdown(serve, identity, context):
+    """A socket that reads no more still encrypts what it writes."""
+    server = serve(identity())
+    plain = socket.create_connection(host_port(server.url), timeout=10)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
+        wrapped.sendall(b"first")
+        wrapped.shutdown(socket.SHUT_RD)
+        wrapped.sendall(b"late")
+        wait_for(lambda: len(server.received) >= 9, 5)
+    assert b"firstlate" == server.received
+
+
 def test_memory_objects_send_nothing_first(serve, identity, context):
     """The same for ssl.SSLObject, with the bytes moved by hand."""
     server = serve(identity(mrenclave=bytes(32)))
