@@ -15,8 +15,7 @@ TDX_FIELDS: tuple[tuple[str, int], ...] = (  # name and bytes; a 584-byte body e
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class CoreCheck:
+class CoreCheck(NamedTuple):
     """One check: id, outcome ("pass", "fail", "not_reached", "not_applicable"), what was seen and what was wanted."""
 
     id: str
@@ -25,8 +24,7 @@ class CoreCheck:
     expected: str
 
 
-@dataclass(frozen=True)
-class PckFacts:
+class PckFacts(NamedTuple):
     """What the SGX extension of the PCK certificate says. platform_instance_id is zero for the processor CA.
 
     dynamic_platform, cached_keys, smt_enabled: None where the certificate does not say.
@@ -50,8 +48,7 @@ class PckFacts:
     not_after: int
 
 
-@dataclass(frozen=True)
-class TcbLevel:
+class TcbLevel(NamedTuple):
     """One TCB level of the TCB info. status: a name of the policy file, "Revoked" too."""
 
     component_svn: bytes  # 16, one byte each
@@ -67,8 +64,7 @@ class Window(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True)
-class Shortfall:
+class Shortfall(NamedTuple):
     """One component that is below what the UpToDate level needs. component: 0..15, or 16 for PCESVN."""
 
     component: int
