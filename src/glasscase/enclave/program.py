@@ -132,8 +132,6 @@ class Program:
     async def _live(self) -> int:
         loop = self._loop = asyncio.get_running_loop()
         self._accepted = loop.create_future()
-        if self._config.encrypt:
-            loop.set_exception_handler(_report_quietly)
         self._server = make_server(
             self._gateway, self._context, self._config.server, host=self._instance.host, port=self._instance.port,
             ready=self._listening,
@@ -289,12 +287,6 @@ class Program:
     async def _work(self, call: Callable[[], _T]) -> _T:
         """Run what blocks in the one worker thread of ours."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
-
-
-def _report_quietly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio could not deliver; its own text would show names and values of secret code."""
-    error = context.get("exception")
-    _log.error("an error in the event loop", exc_info=error if isinstance(error, Exception) else None)
 
 
 def prepare(places: Places) -> None:

@@ -8,6 +8,7 @@ an unhandled exception, the logging module, the warnings module or the traceback
 Source: docs/provisioning.md, "What the operator sees".
 """
 
+import asyncio
 import linecache
 import logging
 import sys
@@ -63,6 +64,7 @@ def install(redactor: Redactor) -> None:
     _install_lines(redactor)
     logging.raiseExceptions = False
     _install_tracebacks(redactor)
+    asyncio.BaseEventLoop.default_exception_handler = _report_quietly  # type: ignore[method-assign, assignment]
 
     def unhandled(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         traceback.print_exception(kind, error, where)
@@ -93,6 +95,13 @@ def install(redactor: Redactor) -> None:
     sys.unraisablehook = unraisable
     warnings.showwarning = warned
     warnings.formatwarning = formatted
+
+
+def _report_quietly(_loop: asyncio.BaseEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio could not deliver, in whatever loop; its own text would show names and values of secret code."""
+    error = context.get("exception")
+    text = "an error in the event loop"
+    logging.getLogger("glasscase").error(text, exc_info=error if isinstance(error, Exception) else None)
 
 
 def _install_tracebacks(redactor: Redactor) -> None:

@@ -61,6 +61,9 @@ async def app(scope, receive, send):
         await asyncio.sleep(0.1)
         import gc
         gc.collect()
+        other = threading.Thread(target=lambda: asyncio.run(helper.loses_a_task()))
+        other.start()
+        await asyncio.to_thread(other.join)
         answer = str(len(__import__("inspect").getsource(runtime)))
     elif path == "/raise":
         helper.fails()
@@ -70,6 +73,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": answer.encode()})
 """
 HELPER = """
+import asyncio, gc
+
 class CanaryError(Exception):
     pass
 
@@ -78,6 +83,11 @@ def secret_function():
 
 async def lost_task():
     raise CanaryError("canary-task")
+
+async def loses_a_task():
+    asyncio.get_running_loop().create_task(lost_task())
+    await asyncio.sleep(0.05)
+    gc.collect()
 
 def fails():
     raise CanaryError("canary-message")
