@@ -43,6 +43,7 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
     from glasscase.core import stream
 
     binding = context.encode("utf-8")
+    target = _stdout_as_dash(target)
     _check_places(out, source, target, key)
     secret = read_package_key(key)
     if source != "-" and os.path.isdir(source):
@@ -84,6 +85,7 @@ def decrypt(
     from glasscase.errors import UsageError
 
     binding = context.encode("utf-8")
+    target = _stdout_as_dash(target)
     _check_places(out, source, target, key)
     if legacy is not None:
         if binding or model_keys:
@@ -231,6 +233,10 @@ def _check_places(out: Output, source: str, target: str, key: str) -> None:
     for name, what in ((source, "input"), (key, "key")):
         if target != "-" and name != "-" and _same(name, target):
             raise UsageError("cli.usage.wrong", f"the output is the {what}", hint="choose another name for the output")
+
+
+def _stdout_as_dash(target: str) -> str:
+    return "-" if target in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1") else target
 
 
 def _refuse_stdout(target: str, source: str) -> None:

@@ -61,6 +61,25 @@ def read_stream(file: BinaryIO | os.PathLike[str] | object, *, max_bytes: int, w
     return b"".join(chunks)
 
 
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Return if a new file may take the name `path`; what is there must not be a device, FIFO, socket or a name in /dev.
+
+    Raises UsageError("fs.output.special"): the rename at the end would put a file in the place of /dev/null.
+    """
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return
+    plain = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
+    folder = os.path.dirname(os.path.abspath(path)) + "/"
+    if not plain or folder.startswith(("/dev/fd/", "/proc/")) or folder == "/dev/":
+        raise UsageError(
+            "fs.output.special",
+            f"{os.fspath(path)!r} is not a regular file, so no file can take its place",
+            hint="-o - writes to stdout where the verb can do that",
+        )
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Give a binary file that takes the place of `path` when the block ends without an exception.
@@ -73,6 +92,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
     if not overwrite and os.path.lexists(final):
         raise _exists(final)
+    check_output(final)
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

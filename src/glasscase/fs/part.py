@@ -8,7 +8,7 @@ import contextlib
 import os
 from types import TracebackType
 
-from glasscase.fs.atomic import PART, storage_error, sync_directory
+from glasscase.fs.atomic import PART, check_output, storage_error, sync_directory
 
 
 class PartFile:
@@ -29,6 +29,7 @@ class PartFile:
         self._descriptor = -1
 
     def __enter__(self) -> int:
+        check_output(self._path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._descriptor = os.open(self._part, flags, 0o600)

@@ -15,6 +15,8 @@ REASONS: tuple[Reason, ...] = (
            "check that the right file was given"),
     Reason("fs.output.exists", "usage", "the output exists already and is not overwritten", _RULE,
            "choose another name or remove it first"),
+    Reason("fs.output.special", "usage", "the output is a device, FIFO or socket, whose place a file would take", _RULE,
+           "name a file, or - for stdout where the verb can write there"),
     Reason("fs.path.refused", "format", "a path is not relative, NFC, free of control characters and short enough",
            "docs/bundle-format.md", "rename the file"),
     Reason("fs.path.clash", "format", "two names are one where case is folded", "docs/bundle-format.md",

@@ -194,6 +194,23 @@ class TestFiles:
         assert 32 == len(key.read_bytes())
 
 
+def test_devices_are_not_replaced(tmp_path, key):
+    """A device, FIFO or name in /dev is never replaced by a file; /dev/stdout is stdout."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    plain = os.urandom(1000)
+    sealed = ok("encrypt", "-", "-o", "/dev/stdout", "--key", key, input=plain).stdout
+    (tmp_path / "f").write_bytes(sealed)
+    for target in (fifo, "/dev/null", "/dev/stderr"):
+        refused(1, "fs.output.special", "decrypt", tmp_path / "f", "-o", target, "--key", key)
+        refused(1, "fs.output.special", "encrypt", "-", "-o", target, "--key", key, input=plain)
+
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert plain == ok("decrypt", tmp_path / "f", "-o", "-", "--key", key).stdout
+    assert ["f", "fifo", "key"] == names(tmp_path)
+
+
 class TestDirectories:
     """Packages."""
 
