@@ -76,8 +76,10 @@ class Clock:
         self.runs: dict[str, list[tuple[float, float]]] = {}
         self.spins: list[float] = []
 
-    def run(self, name: str, work: Callable[[], tuple[float, float] | None]) -> None:
-        """Time `work`, which may bring its own two numbers."""
+    def run(self, name: str, work: Callable[[], tuple[float, float] | None], *, output: Path | None = None) -> None:
+        """Time `work`, which may bring its own two numbers; giving back the memory of an old output is not its work."""
+        if output is not None:
+            output.unlink(missing_ok=True)
         before, begin = os.times(), time.perf_counter()
         own = work()
         wall, after = time.perf_counter() - begin, os.times()
@@ -188,19 +190,27 @@ def whole_files(clock: Clock, root: Path, rounds: int) -> None:
         others = peers(root, Path(place))
         for _ in range(rounds):
             clock.spin()
-            clock.run("cp", lambda: _command("cp", plain, root / "out"))
-            clock.run("encrypt", lambda: _void(provider.encrypt_file(plain, sealed, key=KEY, threads=2)))
-            clock.run("decrypt", lambda: _void(provider.decrypt_file(sealed, root / "out", key=KEY, threads=2)))
+            clock.run("cp", lambda: _command("cp", plain, root / "out"), output=root / "out")
+            clock.run("encrypt", lambda: _void(provider.encrypt_file(plain, sealed, key=KEY, threads=2)), output=sealed)
+            clock.run(
+                "decrypt",
+                lambda: _void(provider.decrypt_file(sealed, root / "out", key=KEY, threads=2)),
+                output=root / "out",
+            )
             clock.run("verify", lambda: _void(stream.decrypt_file(sealed, None, key=KEY, threads=2)))
-            clock.run("loop encrypt", lambda: loop_encrypt(root))
-            clock.run("loop decrypt", lambda: loop_decrypt(root))
+            clock.run("loop encrypt", lambda: loop_encrypt(root), output=root / "loop")
+            clock.run("loop decrypt", lambda: loop_decrypt(root), output=root / "out")
             clock.run("package", lambda: package(root))
             for name, peer in others.items():
                 for what in ("encrypt", "decrypt"):
-                    clock.run(f"{name} {what}", lambda peer=peer, what=what: peer.run(what))  # type: ignore[misc]
+                    clock.run(
+                        f"{name} {what}",
+                        lambda peer=peer, what=what: peer.run(what),
+                        output=root / ("out" if what == "decrypt" else name),
+                    )  # type: ignore[misc]
             if commands is not None:
-                clock.run("age encrypt", lambda: _command(*commands[0]))
-                clock.run("age decrypt", lambda: _command(*commands[1]))
+                clock.run("age encrypt", lambda: _command(*commands[0]), output=root / "age")
+                clock.run("age decrypt", lambda: _command(*commands[1]), output=root / "out")
             clock.spin()
         for peer in others.values():
             peer.stop()
