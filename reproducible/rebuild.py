@@ -86,9 +86,9 @@ def copy_tree(source: Path, target: Path, variation: dict) -> None:
 
 
 def interpreter_for_others() -> str | None:
-    """Return a Python of this version that another user can run, or None."""
+    """Return a Python of this version with which another user can run glasscase, or None."""
+    code = "import sys, glasscase._native; print(sys.version_info[:2])"
     for path in (sys.executable, "/usr/bin/python3"):
-        code = "import sys; print(sys.version_info[:2])"
         try:
             done = subprocess.run(
                 [path, "-c", code],
@@ -98,12 +98,20 @@ def interpreter_for_others() -> str | None:
                 capture_output=True,
                 text=True,
                 check=False,
+                env={"PATH": "/usr/bin:/bin", **packages_for(path)},
             )
         except OSError:
             continue
         if done.returncode == 0 and done.stdout.strip() == str(sys.version_info[:2]):
             return path
     return None
+
+
+def packages_for(python: str) -> dict[str, str]:
+    """Return the variables that let another interpreter than this one find what is installed here."""
+    if python == sys.executable:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("-packages"))}
 
 
 def command(what: str, target: Path, python: list[str], variation: dict) -> list[str]:
@@ -133,8 +141,7 @@ def run(what: str, source: Path, work: Path, variation: dict) -> dict[str, str] 
         "GLASSCASE_DATA": str(base / "data"),
     }
     environment.setdefault("PATH", "/usr/bin:/bin")
-    if python != sys.executable:
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
+    environment |= packages_for(python)
     options: dict = {"umask": variation.get("umask", 0o022)}
     if variation.get("user") == "other":
         for folder, names, files in os.walk(work):

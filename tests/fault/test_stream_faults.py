@@ -84,6 +84,11 @@ def test_file_size_limit(verb, tmp_path, key):
     assert ["in", "key"] == sorted(path.name for path in tmp_path.iterdir())
 
 
+def hear_interrupts():
+    """Undo what a shell does to a job in the background: there SIGINT is ignored, also by its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
 def test_signals(verb, number, tmp_path, key):
@@ -92,7 +97,7 @@ def test_signals(verb, number, tmp_path, key):
     os.mkfifo(fifo)
     process = subprocess.Popen(
         [sys.executable, "-m", "glasscase", verb, fifo, "-o", tmp_path / "out", "--key", key],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=hear_interrupts,
     )  # fmt: skip
     with fifo.open("wb"):  # opens when the command reads
         time.sleep(0.3)
@@ -114,7 +119,7 @@ def test_ctrl_c_during_a_long_call(tmp_path, key):
          "import sys\nfrom glasscase.core import stream\n"
          "print('go', flush=True)\nstream.encrypt_file(sys.argv[1], '/dev/shm/glasscase-test-out', key=bytes(32))",
          tmp_path / "in"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=hear_interrupts,
     )  # fmt: skip
     assert b"go\n" == process.stdout.readline()
     time.sleep(0.3)

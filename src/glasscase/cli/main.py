@@ -194,4 +194,11 @@ def _usage(message: str) -> Error:
 
 def main() -> None:
     """Run the command line of this process and exit."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):  # what could not be written stays in the buffer and would end Python with 120
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = code or exitcodes.IO
+    sys.exit(code)

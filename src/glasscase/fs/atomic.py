@@ -140,12 +140,10 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
             if entry.startswith(prefix):
                 _remove_stale(os.path.join(folder, entry))
         part = os.path.join(folder, prefix + os.urandom(8).hex())
-        os.mkdir(part, 0o700)
+        handle = _make_locked(part, folder)
     except OSError as error:
         raise storage_error(error, final) from None
-    handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield part
         os.chmod(part, mode)
         sync_directory(part)
@@ -166,6 +164,24 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
         raise
     finally:
         os.close(handle)
+
+
+def _make_locked(part: str, folder: str) -> int:
+    """Make the directory `part` and return a descriptor that holds its lock, so that nobody takes it for a leftover.
+
+    It has another name until the lock is held.
+    """
+    start = os.path.join(folder, f"{PART}.new-{os.urandom(8).hex()}")
+    os.mkdir(start, 0o700)
+    handle = os.open(start, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(start, part)
+    except BaseException:
+        os.close(handle)
+        _remove_tree(start)
+        raise
+    return handle
 
 
 def sync_directory(path: str | os.PathLike[str]) -> None:

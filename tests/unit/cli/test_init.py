@@ -1,6 +1,7 @@
 """A new project is complete, valid, and keeps its keys out of the repository."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -58,6 +59,8 @@ def test_git_sees_no_key(project):
     """Private keys and secrets are ignored, public keys are not."""
     for name in ("keys/owner", "keys/package.key", "keys/enclave.pem", "keys/owner.pub", "secrets.json", "x.sealed"):
         (project / name).write_text("x")
+    if shutil.which("git") is None:
+        pytest.skip("no git here: what it would commit is not looked at")
     subprocess.run(["git", "init", "-q", "."], cwd=project, check=True)
     subprocess.run(["git", "add", "-A"], cwd=project, check=True)
     listed = subprocess.run(["git", "ls-files"], cwd=project, check=True, capture_output=True, text=True).stdout.split()

@@ -147,7 +147,8 @@ def test_one_challenge_at_a_time(waiting):
 def test_garbage_ends_its_own_connection(waiting, request_bytes):
     """Bytes that are no request are answered with 400 or 501 at most, the connection ends, the next one works."""
     with raw(waiting) as connection:
-        connection.sendall(request_bytes)
+        with contextlib.suppress(OSError):  # it may hang up while we are still sending
+            connection.sendall(request_bytes)
         answer = read_all(connection)
 
     assert answer[:13] in (b"", b"HTTP/1.1 400 ", b"HTTP/1.1 501 ", b"HTTP/1.1 403 ", b"HTTP/1.1 505 ")
