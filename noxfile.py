@@ -30,7 +30,7 @@ def native(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every Python test against the installed wheel."""
     _install(session)
-    session.run("pytest", "-n", "2", "--dist", "loadgroup", *session.posargs)
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session

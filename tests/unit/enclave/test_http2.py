@@ -127,6 +127,8 @@ def test_an_idle_connection_ends(serving):
 
 def test_it_stops_cleanly(serving):
     """SIGTERM with an open HTTP/2 connection is a clean stop."""
+    if serving.status_file()["state"] != "serving":
+        serving.serve(serving.envelope())
     with Client(serving) as client:
         assert 200 == client.ask("GET", "/state")[0]
         assert 0 == serving.stop()
