@@ -39,11 +39,16 @@ def import_(out: Output, path: str, **options: Any) -> int:
             write_file(
                 target, content, mode=0o755 if name == "loader" or name.endswith("ld-linux-x86-64.so.2") else 0o644
             )
+        for name, content in imported.direct.items():
+            os.makedirs(os.path.join(folder, "direct"), exist_ok=True)
+            write_file(os.path.join(folder, "direct", name), content, mode=0o755 if name == "loader" else 0o644)
         write_file(os.path.join(folder, "pin.toml"), pin_text(pin))
     libpal = next(file.sha256.hex() for file in pin.files if file.path == "libpal.so")
-    value = _value(pin) | {"imported": True}
+    value = _value(pin) | {"imported": True, "direct": bool(imported.direct)}
     text = f"runtime   {pin.name} (Gramine {pin.version}, {pin.profile}), {len(pin.files)} files\nlibpal.so {libpal}"
     out.result(value, text)
+    if not imported.direct:
+        out.say("note      there is no direct/loader: run --backend gramine-direct will not work with this runtime")
     out.say(f'next      runtime = "{pin.name}" in glasscase.toml, then glasscase lock --update')
     return 0
 

@@ -25,6 +25,7 @@ LIBC = (
     "libresolv.so.2", "libanl.so.1", "libmvec.so.1", "libnss_files.so.2", "libnss_dns.so.2",
 )  # fmt: skip
 LIBC_NEEDED = LIBC[:3]
+DIRECT = ("libpal.so", "loader")  # of Gramine without SGX, in direct/ of an installation
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,62}", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~-]{0,62}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -36,10 +37,14 @@ _Read = Callable[[str], bytes | None]
 
 @dataclass(frozen=True)
 class Imported:
-    """A runtime with its content. files: path below runtime/ -> bytes."""
+    """A runtime with its content. files: path below runtime/ -> bytes.
+
+    direct: loader and libpal.so for Gramine without SGX, if they were there; they are no part of a bundle or of its pin.
+    """
 
     pin: RuntimePin
     files: Mapping[str, bytes]
+    direct: Mapping[str, bytes]
 
 
 def import_runtime(
@@ -52,12 +57,12 @@ def import_runtime(
     Raises UsageError("gramine.runtime.*") if something is missing or wrong, FormatError for files that are no runtime.
     """
     if os.path.isdir(path):
-        files = _from_tree(lambda below: _read_below(path, below))
+        files, direct = _from_tree(lambda below: _read_below(path, below))
     else:
         deb = read_deb(
             read_file(path, max_bytes=DEB_MAX, what=".deb"), choose=lambda name: "/gramine/" in name, file_max=FILE_MAX
         )
-        files = _from_tree(_reader_of(deb))
+        files, direct = _from_tree(_reader_of(deb))
         version = version or deb.control.get("Version", "").partition(":")[2] or deb.control.get("Version")
     if not files:
         raise UsageError(
@@ -79,7 +84,7 @@ def import_runtime(
         ),
     )
     read_pal(files["libpal.so"])
-    return Imported(pin, files)
+    return Imported(pin, files, direct)
 
 
 def pin_text(pin: RuntimePin) -> bytes:
@@ -91,8 +96,8 @@ def pin_text(pin: RuntimePin) -> bytes:
     return write_toml(head | {"profile": pin.profile, "file": rows})
 
 
-def _from_tree(read: _Read) -> dict[str, bytes]:
-    """Return the files of the first place that holds a runtime, in the layout of Gramine or of a bundle."""
+def _from_tree(read: _Read) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the files of the first place that holds a runtime, in the layout of Gramine or of a bundle, and its direct ones."""
     for place in [posixpath.join(prefix, place) for prefix in _PREFIXES for place in _PLACES]:
         for sgx, libc in (("sgx/", "runtime/glibc/"), ("", "libc/")):
             files = {
@@ -108,8 +113,18 @@ def _from_tree(read: _Read) -> dict[str, bytes]:
                 if content is not None:
                     found[f"libc/{soname}"] = content
             _check_libc(found)
-            return found
-    return {}
+            return found, _direct(place, read)
+    return {}, {}
+
+
+def _direct(place: str, read: _Read) -> dict[str, bytes]:
+    """Return loader and libpal.so of Gramine without SGX, both or none."""
+    contents = {name: read(posixpath.join(place, "direct", name)) for name in DIRECT}
+    found = {name: content for name, content in contents.items() if content is not None}
+    if len(found) < len(DIRECT):
+        return {}
+    _require_elf({f"direct/{name}": content for name, content in found.items()})
+    return found
 
 
 def _check_libc(found: Mapping[str, bytes]) -> None:
@@ -120,7 +135,11 @@ def _check_libc(found: Mapping[str, bytes]) -> None:
             f"Gramine's patched C library is not there: {', '.join(missing)} in runtime/glibc",
             hint="install the complete Gramine; the host's C library cannot run inside",
         )
-    for name, content in found.items():
+    _require_elf(found)
+
+
+def _require_elf(files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
         if not content.startswith(b"\x7fELF\x02"):
             raise FormatError("gramine.runtime.malformed", f"{name!r} is not an ELF file", what="runtime")
 

@@ -6,6 +6,7 @@ Source: docs/operating.md, "Launch".
 """
 
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -20,10 +21,11 @@ from glasscase.hosting.state import BACKENDS, Place
 SGX_DEVICE = Path("/dev/sgx_enclave")
 MANIFEST_MAX = 256 << 20  # bytes
 LINKS = ("runtime", "rootfs", "blobs")
-# Gramine's loader: the PAL, the word that makes this the first process, the prefix of app.manifest and app.sig
-LOADER_ARGV = ("runtime/loader", "runtime/libpal.so", "init", "app")
-DIRECT_ARGV = ("direct/loader", "direct/libpal.so", "init", "app")
+# what follows the loader and its PAL: the word that makes this the first process, the prefix of app.manifest and app.sig
+_FIRST_PROCESS = ("init", "app")
+DIRECT_ARGV = ("direct/loader", "direct/libpal.so", *_FIRST_PROCESS)
 DIRECT_FILES = ("loader", "libpal.so")
+DIRECT_MAX = 64 << 20  # bytes of one of them
 ATTESTATION_MOUNT = {"type": "chroot", "path": "/dev/attestation", "uri": "file:sim"}
 
 
@@ -60,9 +62,9 @@ def prepare(place: Place, bundle: Path, backend: str, *, runtime_directory: Path
     runtime_directory: where the imported runtime of the bundle lies (data runtimes/NAME), needed by gramine-direct.
     Raises StorageError if the disk fails or the direct loader is not there.
     """
-    for name in (*LINKS, "direct"):
-        (place.path / name).unlink(missing_ok=True)
+    shutil.rmtree(place.path / "direct", ignore_errors=True)
     for name in LINKS:
+        (place.path / name).unlink(missing_ok=True)
         if (bundle / name).is_dir():
             (place.path / name).symlink_to(bundle / name)
     manifest = atomic.read_file(bundle / "app.manifest.sgx", max_bytes=MANIFEST_MAX, what="app.manifest.sgx")
@@ -71,14 +73,20 @@ def prepare(place: Place, bundle: Path, backend: str, *, runtime_directory: Path
     atomic.write_file(place.path / "app.sig", signature)
     (place.path / "app.manifest").unlink(missing_ok=True)
     if backend == "gramine-direct":
-        _link_direct(place, runtime_directory)
+        _copy_direct(place, runtime_directory)
         atomic.write_file(place.path / "app.manifest", direct_manifest(manifest))
 
 
 def command(place: Place, backend: str) -> Command:
-    """Return what to start in a state directory that prepare() has filled."""
+    """Return what to start in a state directory that prepare() has filled.
+
+    Gramine's SGX loader refuses a relative path of libpal.so (docs/adr/0002-absolute-path-of-libpal.md). Both paths are those
+    in the bundle, as the account of the enclave cannot pass through the directories above the instance's.
+    """
     if backend == "gramine-sgx":
-        return Command(LOADER_ARGV, place.path, {}, simulated=False)
+        runtime = (place.path / "runtime").resolve()
+        argv = (str(runtime / "loader"), str(runtime / "libpal.so"), *_FIRST_PROCESS)
+        return Command(argv, place.path, {}, simulated=False)
     if backend == "gramine-direct":
         return Command(DIRECT_ARGV, place.path, {}, simulated=True)
     return _simulator(place)
@@ -105,7 +113,8 @@ def direct_manifest(manifest_sgx: bytes) -> bytes:
     return write_toml(manifest)
 
 
-def _link_direct(place: Place, runtime_directory: Path | None) -> None:
+def _copy_direct(place: Place, runtime_directory: Path | None) -> None:
+    """Copy the direct loader and its PAL: the account of the enclave cannot read the operator's data directory."""
     found = None if runtime_directory is None else runtime_directory / "direct"
     if found is None or not all((found / name).is_file() for name in DIRECT_FILES):
         raise StorageError(
@@ -113,7 +122,15 @@ def _link_direct(place: Place, runtime_directory: Path | None) -> None:
             "the runtime of this bundle has no direct loader here",
             hint="glasscase runtime import PATH of a Gramine that has direct/loader, or use --backend simulator",
         )
-    (place.path / "direct").symlink_to(found)
+    target = place.path / "direct"
+    try:
+        target.mkdir(mode=0o755)
+        target.chmod(0o755)
+    except OSError as error:
+        raise atomic.storage_error(error, target) from None
+    for name in DIRECT_FILES:
+        content = atomic.read_file(found / name, max_bytes=DIRECT_MAX, what=name)
+        atomic.write_file(target / name, content, mode=0o755)
 
 
 def _simulator(place: Place) -> Command:

@@ -254,7 +254,9 @@ def _start(
             keep = (_start_device(place, checked, data_directory, log, shared=shared),)
         identity: dict[str, Any] = {}
         if account is not None and os.geteuid() == 0:
-            identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            # its groups too: /dev/sgx_enclave is open to the group sgx only
+            groups = os.getgrouplist(account.pw_name, account.pw_gid)
+            identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
         child = subprocess.Popen(
             command.argv, cwd=command.directory, env=dict(command.environment), stdin=subprocess.DEVNULL, stdout=log,
             stderr=log, start_new_session=True, pass_fds=keep, umask=0o077, **identity,

@@ -44,6 +44,7 @@ def gramine_files():
         f"{base}/sgx/loader": pal([(0, b"loader", 6, 5)]),
         f"{base}/libsysdb.so": pal([(0, b"sysdb", 5, 5)]),
         f"{base}/direct/libpal.so": b"\x7fELF\x02 direct",
+        f"{base}/direct/loader": b"\x7fELF\x02 direct loader",
         f"{libc}/ld-linux-x86-64.so.2": b"\x7fELF\x02 ld",
         f"{libc}/libc.so.6": GLIBC,
         f"{libc}/libm.so.6": b"\x7fELF\x02 m",
@@ -112,6 +113,24 @@ def test_installations_are_found_from_every_level(installed, below):
     assert ("gramine-1.9", "1.9", None, "v1.8") == dataclasses.astuple(imported.pin)[:4]
     assert PLAIN == imported.files["libpal.so"]
     assert imported.pin == parse_pin(pin_text(imported.pin))
+
+
+def test_the_direct_loader_comes_along(installed, tmp_path):
+    """gramine-direct is started with loader and PAL of the same Gramine; they are no part of the pin, and both or none."""
+    imported = import_runtime(str(installed), **(OPTIONS | {"version": "1.9"}))
+    assert {"loader": b"\x7fELF\x02 direct loader", "libpal.so": b"\x7fELF\x02 direct"} == imported.direct
+    assert not [file.path for file in imported.pin.files if "direct" in file.path]
+
+    (tmp_path / "gramine.deb").write_bytes(make_deb(gramine_files(), version="1.9"))
+    assert imported.direct == import_runtime(str(tmp_path / "gramine.deb"), **OPTIONS).direct
+
+    loader = installed / "usr/lib/x86_64-linux-gnu/gramine/direct/loader"
+    loader.write_bytes(b"#!/bin/sh\n")
+    with pytest.raises(Error) as caught:
+        import_runtime(str(installed), **(OPTIONS | {"version": "1.9"}))
+    assert "gramine.runtime.malformed" == caught.value.reason
+    loader.unlink()
+    assert {} == import_runtime(str(installed), **(OPTIONS | {"version": "1.9"})).direct
 
 
 @pytest.mark.parametrize(("version", "series"), [("1.6", "v1.6"), ("1.7.1", "v1.6"), ("1.8", "v1.8"), ("1.5", "v1.5")])
@@ -223,6 +242,9 @@ def test_import_and_list_on_the_command_line(installed, tmp_path):
     """The import is recorded once, listed, and readable as the runtime of a build; a second one of the name is refused."""
     value = json.loads(glasscase("runtime", "import", installed, "--version", "1.9", "--json", home=tmp_path).stdout)
     assert ("gramine-1.9", "v1.8", 6) == (value["name"], value["profile"], value["files"])
+    direct = tmp_path / "data/runtimes/gramine-1.9/direct"
+    assert {"loader", "libpal.so"} == {path.name for path in direct.iterdir()}
+    assert os.access(direct / "loader", os.X_OK) and value["direct"]
     listed = json.loads(glasscase("runtime", "list", "--json", home=tmp_path).stdout)["runtimes"]
     assert ["simulator", "gramine-1.9"] == [row["name"] for row in listed]
     assert [False, True] == [row["imported"] for row in listed]

@@ -61,7 +61,7 @@ def test_direct_needs_the_direct_loader(bundle, tmp_path):
 
 
 def test_direct_starts_the_direct_loader_on_the_derived_manifest(bundle, tmp_path):
-    """app.manifest is the derived text, direct/ links to the imported runtime, a software device is asked for."""
+    """app.manifest is the derived text, direct/ holds copies that every account may run, a software device is asked for."""
     runtime = tmp_path / "runtimes" / "gramine"
     (runtime / "direct").mkdir(parents=True)
     for name in ("loader", "libpal.so"):
@@ -75,7 +75,26 @@ def test_direct_starts_the_direct_loader_on_the_derived_manifest(bundle, tmp_pat
     assert ("direct/loader", "direct/libpal.so", "init", "app") == command.argv
     assert command.simulated and {} == command.environment and place.path == command.directory
     assert backends.direct_manifest(MANIFEST) == (place.path / "app.manifest").read_bytes()
-    assert runtime / "direct" == (place.path / "direct").readlink()
+    for name in ("loader", "libpal.so"):
+        assert b"elf" == (place.path / "direct" / name).read_bytes()
+        assert 0o755 == (place.path / "direct" / name).stat().st_mode & 0o777
+    backends.prepare(place, bundle, "gramine-sgx", runtime_directory=None)
+    assert not (place.path / "direct").exists()
+
+
+def test_sgx_gets_absolute_paths_and_the_name_of_the_application(bundle, tmp_path):
+    """Gramine's SGX loader refuses a relative path of libpal.so; manifest and signature are found by prefix, from here."""
+    place = Place(tmp_path / "one")
+    place.path.mkdir()
+    backends.prepare(place, bundle, "gramine-sgx", runtime_directory=None)
+    command = backends.command(place, "gramine-sgx")
+
+    loader, libpal, *rest = command.argv
+    assert str(bundle.resolve() / "runtime/loader") == loader
+    assert str(bundle.resolve() / "runtime/libpal.so") == libpal
+    assert ["init", "app"] == rest
+    assert place.path == command.directory and {} == command.environment and not command.simulated
+    assert {"app.manifest.sgx", "app.sig"} <= {path.name for path in place.path.iterdir()}
 
 
 def test_the_simulator_isolates_the_interpreter(bundle, tmp_path):

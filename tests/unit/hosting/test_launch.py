@@ -48,7 +48,8 @@ def test_the_loader_is_started_as_gramine_wants_it(running, bundle):
     place, record = running
     facts = facts_of(place)
 
-    assert ["runtime/loader", "runtime/libpal.so", "init", "app"] == facts["argv"]
+    runtime = bundle.resolve() / "runtime"  # Gramine: "Path to in-enclave PAL must be absolute"
+    assert [f"{runtime}/loader", f"{runtime}/libpal.so", "init", "app"] == facts["argv"]
     assert str(place.path.resolve()) == facts["cwd"]
     assert {name: str((bundle / name).resolve()) for name in ("runtime", "rootfs", "blobs")} == facts["links"]
     assert set() == set(facts["env"]) - {"PWD", "LC_CTYPE"}  # set by the shell of the stand-in
@@ -72,6 +73,19 @@ def test_the_enclave_runs_as_an_account_that_owns_only_its_instance(running):
     assert uid == place.instance.stat().st_uid
     assert 0 == place.path.stat().st_uid == (place.path / "app.sig").stat().st_uid
     assert 0o710 == place.path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(USER is None, reason="needs root")
+def test_the_enclave_has_the_groups_of_its_account(workplace, checked, monkeypatch):
+    """/dev/sgx_enclave belongs to root and the group sgx: an account in it must keep it, and gets none of ours."""
+    monkeypatch.setattr(launch.os, "getgrouplist", lambda _name, gid: [gid, 54321])
+    place, record = start(workplace, checked)
+    try:
+        groups = facts_of(place)["groups"]
+    finally:
+        launch.stop(place, record, deadline_s=10)
+
+    assert {54321, place.path.stat().st_gid} == set(groups)
 
 
 @pytest.mark.skipif(USER is None, reason="needs root")
@@ -258,7 +272,7 @@ def test_direct_runs_with_a_software_device(workplace, checked, bundle):
     """gramine-direct: the direct loader on the derived manifest; the enclave's account gets quotes of the true MRENCLAVE."""
     direct = workplace / "data" / "runtimes" / "gramine" / "direct"
     direct.mkdir(parents=True)
-    (workplace / "data").chmod(0o755)
+    (workplace / "data").chmod(0o700)  # as glasscase makes it: the account of the enclave reads nothing in it
     for name in ("loader", "libpal.so"):
         target = direct / name
         target.write_bytes((bundle / "runtime" / name).read_bytes())
