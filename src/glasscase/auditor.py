@@ -52,5 +52,5 @@ def _read(source: str | PathLike[str] | bytes, max_bytes: int, what: str) -> byt
     if isinstance(source, bytes):
         return source
     if isinstance(source, str | os.PathLike):
-        return read_file(source, max_bytes=max_bytes, what=what)
+        return read_file(source, max_bytes=max_bytes, what=what, streams=True)
     raise UsageError("policy.argument.wrong", f"{what} is a path or bytes, not {type(source).__name__}")

@@ -37,4 +37,4 @@ def measure(bundle_or_manifest: _Source, libpal: _Source | None = None) -> Measu
 
 
 def _content(source: _Source, *, max_bytes: int, what: str) -> bytes:
-    return source if isinstance(source, bytes) else read_file(source, max_bytes=max_bytes, what=what)
+    return source if isinstance(source, bytes) else read_file(source, max_bytes=max_bytes, what=what, streams=True)

@@ -18,7 +18,7 @@ from glasscase.bundle.tree import settle, sync_file_system
 from glasscase.codec.record import take_map
 from glasscase.codec.strictjson import parse, write_canonical
 from glasscase.errors import FormatError, UsageError
-from glasscase.fs.atomic import atomic_directory, atomic_file, read_file, storage_error
+from glasscase.fs.atomic import atomic_directory, atomic_file, open_regular, read_file, storage_error
 from glasscase.fs.extract import extract_tar
 from glasscase.fs.tar import TarEntry, pack, tree_entries
 from glasscase.fs.walk import check_path
@@ -149,10 +149,7 @@ class _Blob:
     def __init__(self, layout: str, descriptor: dict[str, Any]) -> None:
         self._digest = descriptor["digest"]
         path = os.path.join(layout, "blobs", "sha256", self._digest.removeprefix("sha256:"))
-        try:
-            self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
-        except OSError as error:
-            raise storage_error(error, path) from None
+        self._file = os.fdopen(open_regular(path), "rb")
         self._hash = hashlib.sha256()
         if os.fstat(self._file.fileno()).st_size != descriptor["size"]:
             self._file.close()
@@ -319,7 +316,7 @@ def _copy_blob(layout: str, descriptor: dict[str, Any], target: str) -> None:
 
 def _chunks(path: str) -> Iterator[bytes]:
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_regular(path), "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
     except OSError as error:

@@ -39,7 +39,7 @@ def _file(path: str, key: bytes, kind: object) -> bytes:
     if path == "-":
         data = read_stream(sys.stdin.buffer, max_bytes=FILE_MAX, what="input")
     else:
-        data = read_file(path, max_bytes=FILE_MAX, what="input")
+        data = read_file(path, max_bytes=FILE_MAX, what="input", streams=True)
     return decrypt(data, key, Kind(str(kind)))
 
 

@@ -76,7 +76,7 @@ def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int
     from glasscase.fs.atomic import read_file, write_file
 
     project = Path(os.path.abspath(directory))
-    wanted = b"{}" if secrets is None else read_file(secrets, max_bytes=1 << 20, what="secrets")
+    wanted = b"{}" if secrets is None else read_file(secrets, max_bytes=1 << 20, what="secrets", streams=True)
     with temporary_flow(out) as flow:
         write_file(flow.directory / "secrets.json", wanted, mode=0o600)
         url, mrenclave = _serve(flow, project)

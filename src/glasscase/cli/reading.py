@@ -11,7 +11,7 @@ def read_argument(path: str, *, max_bytes: int, what: str) -> bytes:
     """Return the content of the file `path`, or of standard input for "-", at most max_bytes bytes."""
     if path == "-":
         return read_stream(sys.stdin.buffer, max_bytes=max_bytes, what=what)
-    return read_file(path, max_bytes=max_bytes, what=what)
+    return read_file(path, max_bytes=max_bytes, what=what, streams=True)
 
 
 def bundle_files(bundle: str) -> tuple[str, str]:

@@ -83,7 +83,9 @@ def _derive(sealing: bytes, name: str, package: bytes, size: int) -> bytes:
 
 def _sealing_key(attestation: str) -> bytes:
     try:
-        key = read_file(os.path.join(attestation, "keys", "_sgx_mrenclave"), max_bytes=64, what="sealing key")
+        key = read_file(
+            os.path.join(attestation, "keys", "_sgx_mrenclave"), max_bytes=64, what="sealing key", streams=True
+        )
     except (StorageError, FormatError):
         key = b""
     if len(key) != SEALING_KEY_SIZE or not any(key):

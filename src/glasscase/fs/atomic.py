@@ -33,13 +33,37 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     return StorageError(reason, f"{os.fspath(path)!r}: {text}", path=os.fspath(path), errno=error.errno)
 
 
-def read_file(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> bytes:
-    """Return the content of a regular file, pipe or device of at most max_bytes bytes.
+def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
+    """Return a descriptor for reading a regular file, without waiting for anybody. follow: a last symbolic link.
 
-    Raises StorageError if it cannot be read, FormatError("fs.file.oversize") if it is longer.
+    Raises StorageError if it cannot be opened, UsageError("fs.entry.refused") for a FIFO, device or socket.
     """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
+        kind = os.fstat(descriptor).st_mode
+    except OSError as error:
+        if error.errno == errno.ENXIO or (error.errno == errno.ELOOP and not follow):  # a socket; a link
+            raise _irregular(path) from None
+        raise storage_error(error, path) from None
+    if stat.S_ISREG(kind):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise storage_error(IsADirectoryError(errno.EISDIR, "is a directory"), path)
+    raise _irregular(path)
+
+
+def read_file(path: str | os.PathLike[str], *, max_bytes: int, what: str, streams: bool = False) -> bytes:
+    """Return the content of a regular file of at most max_bytes bytes.
+
+    streams: take a pipe or device too and wait for its end; for paths that are themselves an argument, like /dev/stdin.
+    Raises StorageError if it cannot be read, FormatError("fs.file.oversize") if it is longer, UsageError("fs.entry.refused").
+    """
+    descriptor = -1 if streams else open_regular(path)
+    try:
+        if streams:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             return read_stream(file, max_bytes=max_bytes, what=what)
     except OSError as error:
@@ -205,7 +229,12 @@ def read_private(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> 
             f"{os.fspath(path)!r} has mode {facts.st_mode & 0o777:04o}, a key must be readable by its owner only",
             hint=f"chmod 600 {os.fspath(path)}",
         )
-    return read_file(path, max_bytes=max_bytes, what=what)
+    return read_file(path, max_bytes=max_bytes, what=what, streams=True)
+
+
+def _irregular(path: str | os.PathLike[str]) -> UsageError:
+    text = f"{os.fspath(path)!r} is not a regular file"
+    return UsageError("fs.entry.refused", text, hint="a FIFO, device, socket or link stands where a file is read")
 
 
 def _exists(final: str) -> UsageError:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from glasscase.fs.atomic import open_regular
+
 BLOCK = 512  # bytes
 NAME_MAX = 100  # bytes of the name field
 PREFIX_MAX = 155  # bytes of the prefix field
@@ -73,7 +75,8 @@ def tree_entries(files: Iterable[tuple[str, int, int]], *, top: str = "") -> lis
 def pack(entries: Iterable[TarEntry], content: "os.PathLike[str] | str", *, top: str = "") -> Iterator[bytes]:
     """Yield the bytes of the tar. content: the directory that the paths, without `top`, are below.
 
-    Raises OSError if a file cannot be read, ValueError if one has another size than its entry.
+    Raises OSError or StorageError if a file cannot be read, UsageError if it is none, ValueError if one has another size
+    than its entry.
     """
     strip = len(top) + 1 if top else 0
     for entry in entries:
@@ -81,7 +84,7 @@ def pack(entries: Iterable[TarEntry], content: "os.PathLike[str] | str", *, top:
         if entry.directory:
             continue
         left = entry.size
-        descriptor = os.open(os.path.join(content, entry.path[strip:]), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_regular(os.path.join(content, entry.path[strip:]), follow=False)
         with io.FileIO(descriptor, "rb") as file:
             while chunk := file.read(1 << 20):
                 left -= len(chunk)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from glasscase.errors import CannotVerify
-from glasscase.fs.atomic import storage_error
+from glasscase.fs.atomic import open_regular, storage_error
 from glasscase.lock.cache import InputCache
 from glasscase.lock.model import INPUT_MAX
 
@@ -40,7 +40,7 @@ def fetch(
 
 def _local(path: str) -> Iterator[bytes]:
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_regular(path), "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
     except OSError as error:

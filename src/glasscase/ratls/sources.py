@@ -81,7 +81,7 @@ def _fetcher(source: CollateralSource, anchor: TrustAnchor, now: Callable[[], in
 def _read(path: str, quote: bytes) -> Collateral:
     """Return the collateral in a file; where it holds several platforms, that of the quote."""
     pck = parse_quote(quote).pck
-    data = atomic.read_file(path, max_bytes=FILE_MAX, what="collateral")
+    data = atomic.read_file(path, max_bytes=FILE_MAX, what="collateral", streams=True)
     return parse_collateral(data) if pck is None else parse_collateral(data, fmspc=pck.fmspc, ca=pck.ca)
 
 

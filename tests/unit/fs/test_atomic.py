@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_reads_are_capped(tmp_path):
     assert atomic.read_file(tmp_path / "a", max_bytes=5, what="test") == b"12345"
     for path in (tmp_path / "a", "/dev/zero"):
         with pytest.raises(FormatError) as caught:
-            atomic.read_file(path, max_bytes=4, what="test")
+            atomic.read_file(path, max_bytes=4, what="test", streams=True)
         assert caught.value.reason == "fs.file.oversize"
     for path in (tmp_path, tmp_path / "missing", tmp_path / "a" / "b"):
         with pytest.raises(StorageError):
@@ -146,6 +147,36 @@ def test_an_exposed_key_is_refused(tmp_path):
     path.chmod(0o600)
 
     assert atomic.read_private(path, max_bytes=32, what="key") == b"k" * 32
+
+
+@pytest.mark.timeout(10)
+def test_only_regular_files_are_read_and_nobody_is_waited_for(tmp_path):
+    """A FIFO, device or socket where a file is read is refused at once, whoever is at its other end."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "fifo", tmp_path / "link", "/dev/zero", "/dev/null", tmp_path / "socket"):
+            with pytest.raises(UsageError) as caught:
+                atomic.read_file(path, max_bytes=9, what="input")
+            assert "fs.entry.refused" == caught.value.reason
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "good").symlink_to("file")
+
+    assert b"abc" == atomic.read_file(tmp_path / "good", max_bytes=9, what="input")
+    with pytest.raises(UsageError):
+        atomic.open_regular(tmp_path / "good", follow=False)
+
+
+def test_an_argument_may_be_a_pipe(tmp_path):
+    """Where a caller takes streams, as for /dev/fd/N of a shell, a pipe is read to its end."""
+    reading, writing = os.pipe()
+    os.write(writing, b"abc")
+    os.close(writing)
+    try:
+        assert b"abc" == atomic.read_file(f"/dev/fd/{reading}", max_bytes=9, what="input", streams=True)
+    finally:
+        os.close(reading)
 
 
 def test_two_writers_never_mix(tmp_path):
