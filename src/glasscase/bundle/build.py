@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from glasscase.bundle.application import AppFile, check_shadowing, model_files, package_sources, source_files
 from glasscase.bundle.compiled import add_compiled
-from glasscase.bundle.derive import index_of, manifest_of, weakenings
+from glasscase.bundle.derive import index_of, manifest_of, require_places, weakenings
 from glasscase.bundle.imports import import_table, module_names
 from glasscase.bundle.index import (
     BLOBS,
@@ -158,6 +158,7 @@ def describe(
     """Write what follows from the rest: configuration, import table, manifest, lock, SBOM, provenance; return the index."""
     tree.add(CONFIG, config.to_bytes())
     tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
+    require_places(tree.entries(), encrypt=config.encrypt)
     manifest = manifest_of(config, tree.entries())
     require_clean(manifest, insecure=config.insecure)
     tree.add(MANIFEST, manifest)

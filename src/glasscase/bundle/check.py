@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from glasscase.bundle.derive import index_of, manifest_of, weakenings
+from glasscase.bundle.derive import foreign_files, index_of, manifest_of, weakenings
 from glasscase.bundle.imports import import_table
 from glasscase.bundle.index import (
     BLOBS,
@@ -183,6 +183,8 @@ def _check_derived(
 ) -> None:
     """Write manifest, import table, documents and index again and compare the bytes."""
     index, lock = bundle.index, bundle.lock
+    for path in foreign_files(index.files, encrypt=config.encrypt):
+        problems.append(Problem("bundle.file.foreign", f"{path!r} has no place in a bundle"))
     for fault in lint(manifest, insecure=config.insecure):
         problems.append(Problem(fault.id, fault.text))
     expected = {

@@ -5,22 +5,27 @@ weakening is accepted only if it is named in `insecure`.
 Source: docs/bundle-format.md, "What the lint refuses".
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from glasscase.errors import FormatError
 from glasscase.gramine.manifest import (
+    ARGUMENTS,
     BLOBS_URI,
     INSTANCE_URI,
     LIBSYSDB_URI,
     PERSIST_KEY,
     PERSIST_URI,
     ROOT_URI,
+    fixed_value,
     parse_manifest,
+    reserved,
 )
 
 _SHELLS = frozenset({"ash", "bash", "busybox", "csh", "dash", "env", "fish", "ksh", "sh", "tcsh", "zsh"})
+_PYTHON = re.compile(r"/usr/bin/python3(\.[0-9]+)?", re.ASCII)
 _KERNEL = ("/dev", "/proc", "/sys")
 _OUTSIDE = {"/blobs": "file:blobs", "/instance": "file:instance"}
 
@@ -120,13 +125,15 @@ def _entrypoint(path: str, value: Any, _insecure: frozenset[str]) -> Iterator[Pr
         yield Problem("gramine.lint.value", f"{path} is {_show(value)}, must be an absolute path")
     elif value.rpartition("/")[2] in _SHELLS:
         yield Problem("gramine.lint.shell", f"{path} is {value!r}: a shell runs what it is told")
+    elif not _PYTHON.fullmatch(value):
+        yield Problem("gramine.lint.value", f"{path} is {value!r}, must be the interpreter in /usr/bin")
 
 
 def _argv(path: str, value: Any, _insecure: frozenset[str]) -> Iterator[Problem]:
     if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
         yield Problem("gramine.lint.value", f"{path} is {_show(value)}, must be words")
-    elif "-I" not in value:
-        yield Problem("gramine.lint.value", f"{path} does not isolate Python with -I")
+    elif not _PYTHON.fullmatch(f"/usr/bin/{value[0]}") or tuple(value[1:]) != ARGUMENTS:
+        yield Problem("gramine.lint.value", f"{path} is {_show(value)}, must be python3.N {' '.join(ARGUMENTS)}")
 
 
 def _loader_entrypoint(path: str, value: Any, _insecure: frozenset[str]) -> Iterator[Problem]:
@@ -146,6 +153,8 @@ def _environment(path: str, value: Any, _insecure: frozenset[str]) -> Iterator[P
             yield Problem(
                 "gramine.lint.host_env", f"{path}.{name} is {_show(setting)}: the host would decide the value"
             )
+        elif reserved(name) and setting != fixed_value(name):
+            yield Problem("gramine.lint.value", f"{path}.{name} is {_show(setting)}: glasscase alone may set it")
 
 
 def _root(path: str, value: Any, _insecure: frozenset[str]) -> Iterator[Problem]:

@@ -39,8 +39,13 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "4",
     "MALLOC_ARENA_MAX": "2",
 }
-_FIXED = ("PATH", "HOME", "TMPDIR", "LC_ALL")
-_FIXED_PREFIXES = ("LD_", "PYTHON", "GLIBC_", "OPENSSL_")  # -I ignores PYTHON*; the others change trusted code
+ARGUMENTS = ("-I", "-S", "-B", "-u", "-X", "utf8", MAIN)  # of the interpreter
+# what glibc or a TLS library would read code, names, keys or settings from; -I makes Python ignore PYTHON*
+_RESERVED = frozenset(
+    ("PATH", "HOME", "TMPDIR", "LC_ALL", "GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "MALLOC_TRACE",
+     "NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "SSLKEYLOGFILE", "TZDIR")
+)  # fmt: skip
+_RESERVED_PREFIXES = ("LD_", "PYTHON", "GLIBC_", "OPENSSL_")
 
 
 @dataclass(frozen=True)
@@ -115,16 +120,24 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     Raises FormatError("gramine.env.reserved") for a name that must keep our value.
     """
     for name in env:
-        if name in _FIXED or name.startswith(_FIXED_PREFIXES):
-            raise FormatError(
-                "gramine.env.reserved", f"the variable {name!r} is set by glasscase and cannot be changed"
-            )
+        if reserved(name):
+            raise FormatError("gramine.env.reserved", f"the variable {name!r} cannot be set by a project")
     return _ENVIRONMENT | {name: env[name] for name in sorted(env)}
+
+
+def reserved(name: str) -> bool:
+    """Return whether only glasscase may set this variable: it decides which code is loaded, or gives away keys."""
+    return name in _RESERVED or name.startswith(_RESERVED_PREFIXES)
+
+
+def fixed_value(name: str) -> str | None:
+    """Return what glasscase sets a variable to, or None if it does not."""
+    return _ENVIRONMENT.get(name)
 
 
 def _loader(config: "EnclaveConfig", series: Profile, libsysdb_sha256: bytes, python: str) -> dict[str, Any]:
     loader: dict[str, Any] = {
-        "argv": [python.rpartition("/")[2], "-I", "-S", "-B", "-u", "-X", "utf8", MAIN],
+        "argv": [python.rpartition("/")[2], *ARGUMENTS],
         "log_level": "error",
         "uid": 0,
         "gid": 0,

@@ -20,6 +20,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("bundle.file.missing", "format", "a file that the bundle must have is not there", _FORMAT, "get the bundle again"),
     Reason("bundle.file.changed", "format", "a file is not the one that the index lists", _FORMAT,
            "do not run it; get the bundle again and find out who changed it"),
+    Reason("bundle.file.foreign", "format", "a file stands where a bundle has none, so that it could change trusted code",
+           _FORMAT, "do not run it; build it again from the project"),
     Reason("bundle.imports.ambiguous", "format", "two files are the same module", _FORMAT, "use other versions of the wheels"),
     Reason("bundle.python.ambiguous", "format", "the bundle holds several interpreters", _FORMAT, "build it again"),
     Reason("bundle.wheel.malformed", "format", "a wheel does not hold what its RECORD lists", _FORMAT,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from glasscase.bundle import derive
 from glasscase.bundle.check import check_bundle
 from glasscase.bundle.index import BundleIndex, FileEntry
 from glasscase.config.enclave import EnclaveConfig
@@ -149,6 +150,68 @@ def test_unknown_runtime(bundle):
     assert ["bundle.runtime.unpinned"] == [i for i in ids(bundle, runtimes=()) if i.startswith("bundle.runtime")]
     rewrite(bundle, "runtime/extra", b"x")
     assert "bundle.runtime.unpinned" in ids(bundle)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "path", ["bundle.json", "glasscase.lock", "app.sig", "app.manifest.sgx", CONFIG, "bom.cdx.json"]
+)
+def test_a_fifo_is_not_waited_for(bundle, path):
+    """A FIFO in the place of any file of a bundle is refused at once, with a reason."""
+    target = Path(bundle) / path
+    target.unlink(missing_ok=True)
+    os.mkfifo(target)
+
+    assert "fs.entry.refused" in ids(bundle)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "rootfs/etc/ld.so.preload", "rootfs/etc/ld.so.cache", "rootfs/etc/gai.conf", "rootfs/usr/bin/sh", "rootfs/opt/x",
+        "rootfs/usr/lib/x86_64-linux-gnu/gconv/gconv-modules", "rootfs/usr/lib/x86_64-linux-gnu/glibc-hwcaps/v3/libz.so.1",
+        "rootfs/opt/glasscase/more.py", "rootfs/usr/local/lib/x.so", "instance/instance.json", "x",
+    ],
+)  # fmt: skip
+def test_files_that_have_no_place(bundle, path):
+    """A file that the dynamic loader, glibc or Gramine would read, or any other beside the layout, is named."""
+    assert "bundle.file.foreign" not in ids(bundle)
+    rewrite(bundle, path, b"/opt/site/x.so\n")
+
+    assert "bundle.file.foreign" in ids(bundle)
+
+
+def test_code_in_clear_has_no_place_in_an_encrypted_bundle(workshop):
+    """Without encryption app/ holds the application; with it nothing may be there."""
+    workshop.edit("encrypt = false", "encrypt = true")
+    bundle = workshop.build().path
+    rewrite(bundle, "rootfs/app/x.py", b"")
+
+    assert "bundle.file.foreign" in ids(bundle)
+
+
+@pytest.mark.parametrize(
+    "path", ["glasscase/enclave/bootstrap.py", "glasscase/more.py", "glasscase-0.1.dist-info/METADATA"]
+)
+def test_a_known_wheel_is_known_by_its_bytes(workshop, monkeypatch, path):
+    """That the lock names a published wheel is not enough: the files in rootfs must be those that it gives."""
+    own = next(wheel.sha256 for wheel in workshop.wheels if wheel.name == "glasscase")
+    bundle = workshop.build().path
+    index = BundleIndex.from_bytes((Path(bundle) / "bundle.json").read_bytes())
+    monkeypatch.setattr(derive, "KNOWN_OWN_WHEELS", {own: derive.enclave_part(index.files)})
+    bundle = workshop.build("known.bundle").path
+    assert ("simulated" in check_bundle(bundle).insecure, "dev-enclave" in check_bundle(bundle).insecure) == (
+        True,
+        False,
+    )
+    assert [] == ids(bundle)
+    rewrite(bundle, f"rootfs/opt/site/{path}", b"# other\n")
+
+    assert "dev-enclave" in check_bundle(bundle).insecure
+    assert "bundle.insecure.hidden" in ids(bundle)
+    main = workshop.build("main.bundle").path
+    rewrite(main, "rootfs/opt/glasscase/main.py", b"# other\n")
+    assert "dev-enclave" in check_bundle(main).insecure
 
 
 def test_problems_stop_those_who_require(bundle):

@@ -80,7 +80,16 @@ def test_environment_is_sorted_and_ours_stays():
     """The order in which the project names variables does not matter; reserved names are refused."""
     assert text(env={"B": "2", "A": "1"}) == text(env={"A": "1", "B": "2"})
     assert b'TZ = "Europe/Paris"' in text(env={"TZ": "Europe/Paris"})
-    for name in ("PATH", "HOME", "PYTHONPATH", "OPENSSL_CONF", "GLIBC_TUNABLES"):
+    for name in (
+        "PATH",
+        "HOME",
+        "PYTHONPATH",
+        "OPENSSL_CONF",
+        "GLIBC_TUNABLES",
+        "GCONV_PATH",
+        "LOCPATH",
+        "SSLKEYLOGFILE",
+    ):
         with pytest.raises(FormatError) as caught:
             text(env={name: "x"})
         assert "gramine.env.reserved" == caught.value.reason
@@ -123,6 +132,7 @@ def changed(path: str, value: object) -> bytes:
 
 
 MOUNTS = tomllib.loads(text().decode())["fs"]["mounts"]
+ARGV = tomllib.loads(text().decode())["loader"]["argv"]
 PERSIST = {"type": "encrypted", "path": "/persist", "uri": "file:instance/persist", "key_name": "persist"}
 
 
@@ -136,6 +146,13 @@ PERSIST = {"type": "encrypted", "path": "/persist", "uri": "file:instance/persis
         ("loader.env_src_file", "file:x", "host_env"),
         ("loader.env.X", {"passthrough": True}, "host_env"),
         ("loader.env", "X=1", "value"),
+        ("loader.env.LD_PRELOAD", "/instance/x.so", "value"),
+        ("loader.env.LD_AUDIT", "/instance/x.so", "value"),
+        ("loader.env.LD_LIBRARY_PATH", "/instance", "value"),
+        ("loader.env.GCONV_PATH", "/instance", "value"),
+        ("loader.env.PYTHONPATH", "/instance", "value"),
+        ("loader.env.SSLKEYLOGFILE", "/instance/keys", "value"),
+        ("loader.env.PATH", "/instance", "value"),
         ("loader.insecure__disable_aslr", True, "aslr"),
         ("sgx.allowed_files", ["file:blobs/", "file:instance/", "file:rootfs/etc/"], "allowed_files"),
         ("sgx.allowed_files", ["file:blobs"], "allowed_files"),
@@ -151,7 +168,13 @@ PERSIST = {"type": "encrypted", "path": "/persist", "uri": "file:instance/persis
         ("loader.log_file", "x", "log_level"),
         ("libos.entrypoint", "/bin/sh", "shell"),
         ("libos.entrypoint", "python3", "value"),
+        ("libos.entrypoint", "/instance/python3.11", "value"),
         ("loader.argv", ["python3.11", "-c", "x"], "value"),
+        ("loader.argv", ["python3.11", "-I", "-c", "x"], "value"),
+        ("loader.argv", [*ARGV, "more"], "value"),
+        ("loader.argv", [*ARGV[:-1], "/instance/main.py"], "value"),
+        ("loader.argv", ["/instance/python3.11", *ARGV[1:]], "value"),
+        ("loader.argv", [word for word in ARGV if word != "-S"], "value"),
         ("loader.entrypoint.uri", "file:/usr/lib/libsysdb.so", "value"),
         ("sgx.remote_attestation", "none", "value"),
         ("sgx.trusted_files", [{"uri": "file:/etc/passwd", "sha256": "00" * 32}], "trusted_files"),
