@@ -4,6 +4,7 @@ Invariants: the envelope is written last, after the verdict, every check of seal
 verdict there is no output.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -60,7 +61,6 @@ _NEXT_TO_POLICY = ""  # --pin-platform without a file name
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any) -> int:
     """Write an envelope."""
-    from glasscase.fs.atomic import write_file
     from glasscase.seal import sealing
 
     content = read_argument(secrets, max_bytes=_SECRETS_MAX, what="secrets")
@@ -70,10 +70,40 @@ def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any)
         extra: dict[str, bytes] = {}
     else:
         sealed, extra, note = _Act(options).run(content, output)
-    for path, data in {**extra, output: sealed.data}.items():
-        write_file(path, data, mode=0o600, overwrite=force)
+    write_together({**extra, output: sealed.data}, overwrite=force)
     out.result(_json(sealed, extra, output), _text(sealed, extra, output, note))
     return 0
+
+
+def write_together(files: dict[str, bytes], *, overwrite: bool) -> None:
+    """Write all files (0600), the last one last, or none of them; raises what writing one raises.
+
+    With overwrite, files that were replaced before the disk failed stay replaced.
+    """
+    from glasscase.fs.atomic import atomic_file, storage_error
+
+    waiting: list[tuple[str, Any]] = []
+    written: list[str] = []
+    path = ""
+    try:
+        for path, data in files.items():
+            context = atomic_file(path, mode=0o600, overwrite=overwrite)
+            file = context.__enter__()
+            waiting.append((path, context))
+            file.write(data)
+        while waiting:
+            path, context = waiting.pop(0)
+            context.__exit__(None, None, None)
+            written.append(path)
+    except BaseException as error:
+        for _, context in waiting:
+            with contextlib.suppress(Exception):
+                context.__exit__(type(error), error, None)
+        for done in written if not overwrite else ():
+            os.unlink(done)
+        if isinstance(error, OSError):
+            raise storage_error(error, path) from None
+        raise
 
 
 class _Act:

@@ -1,6 +1,7 @@
 """The verb `seal`: verdict first, output last, and co-signing through files."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from glasscase.cli.main import run
-from glasscase.cli.sealing import parse_secrets, pinned_policy
-from glasscase.errors import FormatError
+from glasscase.cli.sealing import parse_secrets, pinned_policy, write_together
+from glasscase.errors import FormatError, UsageError
 from glasscase.evidence.format import to_json
 from glasscase.statements.ledger import NO_KEY, next_line
 from glasscase.verify.policy import parse_policy
@@ -178,6 +179,40 @@ def test_co_signing_through_files(desk, capsys):
 
     assert (0, True) == (code, joined["complete"])
     assert "hunter2" == desk.provisioner().accept(Path("both.sealed").read_bytes()).contents.secrets["token"]
+
+
+@pytest.mark.parametrize("taken", ["out.sealed", "request", "mine.toml"])
+def test_a_taken_name_leaves_nothing_behind(desk, capsys, taken):
+    """Envelope, co-signing requests and pinned policy are written together: if one name is taken there is none of them."""
+    if taken == "request":
+        (taken,) = seal(capsys, "--cosign", "owner1.pub")[1]["written"]
+        Path("out.sealed").unlink()
+    Path(taken).write_bytes(b"mine")
+    before = sorted({*os.listdir(), "data"})
+    code, value, _ = seal(capsys, "--cosign", "owner1.pub", "--pin-platform", "mine.toml")
+
+    assert (1, "fs.output.exists") == (code, value["error"]["id"])
+    assert before == sorted({*os.listdir(), "data"})
+    assert b"mine" == Path(taken).read_bytes()
+
+
+def test_a_name_taken_meanwhile_leaves_nothing_behind(tmp_path, monkeypatch):
+    """A file that turns up between the check and the last rename is kept, and what was written is removed again."""
+    names = [str(tmp_path / name) for name in ("first", "second", "third")]
+    link = os.link
+
+    def late(source, target, **options):
+        if target == names[2]:
+            Path(target).write_bytes(b"theirs")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(UsageError) as caught:
+        write_together(dict.fromkeys(names, b"ours"), overwrite=False)
+
+    assert "fs.output.exists" == caught.value.reason
+    assert ["third"] == os.listdir(tmp_path)
+    assert b"theirs" == Path(names[2]).read_bytes()
 
 
 @pytest.mark.parametrize(
