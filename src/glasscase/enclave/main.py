@@ -15,7 +15,7 @@ from typing import Any
 from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
 from glasscase.enclave.instancefile import read_instance
 from glasscase.enclave.places import places
-from glasscase.enclave.program import EXIT_FAILED, EXIT_OK, Program, prepare
+from glasscase.enclave.program import EXIT_FAILED, EXIT_OK, Overdue, Program, prepare
 from glasscase.errors import Error
 from glasscase.fs.atomic import read_file
 
@@ -31,8 +31,12 @@ def main(arguments: list[str], finder: Any) -> int:
     def stop(number: int, _frame: Any) -> None:
         stops.append(number)
         for running in program:
-            running.stop()
+            signal.setitimer(signal.ITIMER_REAL, running.stop())
 
+    def overdue(_number: int, _frame: Any) -> None:
+        raise Overdue
+
+    signal.signal(signal.SIGALRM, overdue)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:

@@ -42,8 +42,13 @@ IN_TURN_S = 300.0  # seconds until the event loop must have found time, while an
 CHECK_S = 60.0  # seconds between two looks whether a renewal is due
 RENEWAL_TRIES = 4
 RETRY_S = 5.0  # seconds until a renewal that failed is tried again
+GRACE_S = 3.0  # seconds for a stop, besides the drain
 _T = TypeVar("_T")
 _log = logging.getLogger("glasscase")
+
+
+class Overdue(SystemExit):
+    """Raised in the main thread when a stop takes too long, out of whatever blocks there. asyncio lets a SystemExit pass."""
 
 
 class Program:
@@ -82,25 +87,29 @@ class Program:
         self._server: EnclaveServer | None = None
         self._accepted: asyncio.Future[Acceptance] | None = None
 
-    def stop(self) -> None:
-        """Ask for a clean end; may be called from a signal handler."""
+    def stop(self) -> float:
+        """Ask for a clean end and return the seconds after which it is Overdue; may be called from a signal handler."""
         self._stopping = True
         if self._server is not None:
             self._server.should_exit = True
+        return GRACE_S + (self._config.server.drain if self._keeper.state is State.SERVING else 0)
 
     def run(self) -> int:
         """Return the exit code: 0 stopped, 1 failed, 3 no secrets in time."""
         self._keeper.enter(State.BOOTED)
+        code = EXIT_FAILED
         try:
             self._restored = self._restore()
             self._renew(nonce=self._instance.nonce, beacon=self._instance.beacon)
             code = asyncio.run(self._live())
         except Error as error:
             _log.error("%s", self._said(error))
-            code = EXIT_FAILED
-        except Exception:
-            self._keeper.enter(State.FAILED)
-            raise
+            code = EXIT_OK if self._stopping else EXIT_FAILED  # what a stop cuts off is no failure
+        except Overdue:
+            _log.warning("the application did not end in time")
+            code = EXIT_OK
+        except BaseException:  # noqa: BLE001 - the application can raise anything; what it leaves by is not our exit code
+            _log.exception("the enclave program failed")
         finally:
             self._unpacker.forget()
         self._keeper.enter(State.STOPPED if code == EXIT_OK else State.FAILED)

@@ -1,9 +1,10 @@
-"""Tracebacks and warnings without source lines, names or messages of secret code.
+"""Tracebacks and warnings without messages, and without source lines and names of secret code.
 
-Python writes them to stderr, which the operator reads. Positions in the encrypted application become the number of the
-file in the sorted package manifest, which its provider can look up and nobody else.
+Python writes them to stderr, which the operator reads. The text of an exception may hold a secret whether the application is
+encrypted or not. Positions in an encrypted application become the number of the file in the sorted package manifest, which
+its provider can look up and nobody else.
 
-Invariants: installed before the first secret file exists; no text of an exception and no name of secret code gets out by
+Invariants: installed before the first secret exists; no text of an exception and no name of secret code gets out by
 an unhandled exception, the logging module, the warnings module or the traceback module.
 Source: docs/provisioning.md, "What the operator sees".
 """
@@ -23,10 +24,10 @@ _Position = tuple[str, int | None]
 
 
 class Redactor:
-    """Says positions without telling secrets. directory: where the secret code will lie."""
+    """Says positions without telling secrets. directory: where the secret code will lie, None if no code is secret."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory.rstrip("/") + "/"
+    def __init__(self, directory: str | None) -> None:
+        self._directory = None if directory is None else directory.rstrip("/") + "/"
         self._numbers: Mapping[str, int] = {}
 
     def number(self, files: Mapping[str, int]) -> None:
@@ -35,7 +36,7 @@ class Redactor:
 
     def hides(self, path: str) -> bool:
         """Return whether this is a file of secret code."""
-        return path.startswith(self._directory)
+        return self._directory is not None and path.startswith(self._directory)
 
     def place(self, path: str, line: int | None) -> str:
         """Return the text of one position."""
@@ -47,8 +48,8 @@ class Redactor:
         """Return the name of an exception or warning class, unless secret code defines it."""
         if kind is None:
             return "exception"
-        module = sys.modules.get(kind.__module__)
-        secret = (getattr(module, "__file__", None) or self._directory).startswith(self._directory)
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        secret = self._directory is not None if file is None else self.hides(file)
         secret = secret and kind.__module__ != "builtins" and kind.__module__ not in sys.builtin_module_names
         return "an exception of the application" if secret else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -95,6 +96,11 @@ def install(redactor: Redactor) -> None:
     sys.unraisablehook = unraisable
     warnings.showwarning = warned
     warnings.formatwarning = formatted
+
+
+def is_redacted(text: str) -> bool:
+    """Return whether a text has only lines of the redactor."""
+    return all(line.startswith(("redacted: ", "  at ")) for line in text.splitlines())
 
 
 def _report_quietly(_loop: asyncio.BaseEventLoop, context: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import asyncio.sslproto
 import contextlib
 import importlib
 import importlib.util
+import logging
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ from uvicorn.lifespan.on import LifespanOn
 
 from glasscase.config.enclave import ServerOptions
 from glasscase.enclave.connections import HEADERS_MAX, Guard
-from glasscase.enclave.gateway import Application, Gateway
+from glasscase.enclave.gateway import Application, Gateway, Receive, Scope, Send
+from glasscase.enclave.redact import is_redacted
 from glasscase.errors import StorageError, UsageError
 
 TLS_BUFFER_SIZE = (
@@ -125,13 +127,16 @@ class LoadedApplication:
         self.application = application
         self._drain_s = drain_s
         self.state: dict[str, Any] = {}
-        self._lifespan = LifespanOn(_lifespan_config(application)) if lifespan else None
+        self._exited = False
+        self._lifespan = LifespanOn(_lifespan_config(self._watched)) if lifespan else None
+        if self._lifespan is not None:
+            self._lifespan.logger = _positions_only()
 
     async def __aenter__(self) -> "LoadedApplication":
         """Run the application's start-up. Raises UsageError("enclave.app.failed") if it fails."""
         if self._lifespan is not None:
             await self._lifespan.startup()
-            if self._lifespan.should_exit:
+            if self._lifespan.should_exit or self._exited:
                 raise UsageError("enclave.app.failed", "the application's start-up failed")
             self.state = self._lifespan.state
         return self
@@ -142,6 +147,14 @@ class LoadedApplication:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._drain_s):
                     await self._lifespan.shutdown()
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the lifespan; for uvicorn an application that leaves by sys.exit() would only be one without a lifespan."""
+        try:
+            await self.application(scope, receive, send)
+        except BaseException as error:
+            self._exited = not isinstance(error, Exception)
+            raise
 
 
 def load_application(entry: str, interface: str, *, threads: int, drain_s: float) -> LoadedApplication:
@@ -188,6 +201,17 @@ def _limit_anyio(threads: int) -> None:
     if "anyio" in sys.modules:
         limiter = importlib.import_module("anyio.to_thread").current_default_thread_limiter()
         limiter.total_tokens = threads
+
+
+def _positions_only() -> logging.Logger:
+    """Return the logger of the lifespan: what an application gives as the reason of its failure may hold secrets.
+
+    Frameworks give a traceback there, which the redactor has made harmless.
+    """
+    logger = logging.getLogger("uvicorn.lifespan")
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(lambda record: is_redacted(record.getMessage()))
+    return logger
 
 
 def _lifespan_config(application: Application) -> uvicorn.Config:

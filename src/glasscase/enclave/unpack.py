@@ -31,9 +31,8 @@ class Unpacker:
         self._config = config
         self._places = places
         self._finder = finder
-        self._redactor = Redactor(places.app)
-        if config.encrypt:
-            install(self._redactor)
+        self._redactor = Redactor(places.app if config.encrypt else None)
+        install(self._redactor)
 
     def open(self, contents: Contents) -> Any:
         """Return the opened package after every check on it; raises an Error of the area `stream` if one fails."""

@@ -1,0 +1,113 @@
+"""However the application's code ends its import or its start: `failed`, exit code 1, and no word of it in the log."""
+
+import contextlib
+import signal
+import time
+
+import pytest
+
+from glasscase.seal.package import build_package, sources_of
+
+from .conftest import ASGI_APP, make_config
+from .test_encrypted import CONTENTS, PACKAGE_KEY
+
+ENDINGS = {
+    "exit with a text": "import sys\nsys.exit('canary')",
+    "exit with success": "import sys\nsys.exit(0)",
+    "exit with a code": "raise SystemExit(7)",
+    "interrupt": "raise KeyboardInterrupt('canary')",
+    "cancelled": "import asyncio\nraise asyncio.CancelledError('canary')",
+    "generator": "raise GeneratorExit('canary')",
+    "exception": "raise ValueError('canary')",
+    "chained": "try:\n    raise KeyError('canary')\nexcept KeyError as error:\n    raise ValueError('canary') from error",
+    "with a note": "error = ValueError('canary')\nerror.add_note('canary')\nraise error",
+    "group": "raise BaseExceptionGroup('canary', [SystemExit('canary')])",
+}
+STARTS = {
+    "exit with a text": "raise SystemExit('canary')",
+    "interrupt": "raise KeyboardInterrupt('canary')",
+    "failed": "await send({'type': 'lifespan.startup.failed', 'message': 'canary'})",
+}
+
+
+def at_start(text):
+    """Return an application that does this in its start-up and would take anything else."""
+    return "async def app(scope, receive, send):\n    await receive()\n    " + text
+
+
+@pytest.fixture
+def application(enclave, tmp_path):
+    """Return a function that makes an enclave with this main.py, encrypted or not, and hands it its secrets."""
+
+    def make(text, *, encrypt):
+        if not encrypt:
+            one = enclave(app={"main.py": text}, config=make_config(entry="main:app")).start()
+            assert 200 == one.provision()[0]
+            return one
+        source, blobs = tmp_path / "src", tmp_path / "blobs"
+        source.mkdir()
+        blobs.mkdir()
+        (source / "main.py").write_text(text)
+        built = build_package(sources_of(str(source), prefix="app"), key=PACKAGE_KEY, out_dir=str(blobs))
+        config = make_config(encrypt=True, package=built.header, commitment=built.commitment, entry="main:app")
+        one = enclave(config=config, app={}, blobs=blobs).start()
+        assert 200 == one.provision(one.envelope(CONTENTS))[0]
+        return one
+
+    return make
+
+
+TEXTS = {**ENDINGS, **{f"start: {name}": at_start(text) for name, text in STARTS.items()}}
+CLEAR = ("exit with a text", "exception", "start: failed")  # the rest does not depend on it
+
+
+@pytest.mark.parametrize(
+    ("text", "encrypt"),
+    [(text, True) for text in TEXTS.values()] + [(TEXTS[name], False) for name in CLEAR],
+    ids=[*TEXTS, *(f"clear: {name}" for name in CLEAR)],
+)
+def test_no_ending_is_a_success_or_tells_its_text(application, text, encrypt):
+    """Whatever is raised while the application is imported or started is exit code 1, `failed`, and silent."""
+    one = application(text, encrypt=encrypt)
+
+    assert 1 == one.process.wait(20)
+    assert "failed" == one.status_file()["state"]
+    assert "canary" not in one.text().replace(str(one.folder), "")
+
+
+def test_a_request_that_exits_does_not_end_the_enclave(application):
+    """sys.exit() in a request is an error of that request; its text is in no log."""
+    one = application(
+        ASGI_APP.replace('raise ValueError("canary-message")', 'raise SystemExit("canary")'), encrypt=True
+    )
+    one.wait_for("serving")
+
+    assert 500 == one.ask("GET", "/boom")[0]
+    assert 200 == one.ask("GET", "/state")[0]
+    assert "canary" not in one.text().replace(str(one.folder), "")
+
+
+@pytest.mark.parametrize("text", ["import time\ntime.sleep(600)", at_start("import time\n    time.sleep(600)")])
+def test_a_start_that_hangs_can_be_stopped(application, text):
+    """SIGTERM ends an application that blocks everything while it is imported or started: exit code 0, `stopped`."""
+    one = application(text, encrypt=True)
+    one.wait_for("provisioning")
+    time.sleep(0.5)
+    one.process.send_signal(signal.SIGTERM)
+
+    assert 0 == one.process.wait(15)
+    assert "stopped" == one.status_file()["state"]
+
+
+def test_a_blocked_loop_does_not_outlast_the_drain(application):
+    """An application that blocks the event loop while it serves is cut off after the drain."""
+    one = application(ASGI_APP.replace('await asyncio.sleep(float(body or b"1"))', "time.sleep(600)"), encrypt=True)
+    one.wait_for("serving")
+    with contextlib.closing(one.connection(timeout=1)) as connection, pytest.raises(OSError, match="timed out"):
+        one.ask("POST", "/slow", connection=connection)
+    start = time.monotonic()
+    one.process.send_signal(signal.SIGTERM)
+
+    assert 0 == one.process.wait(20)
+    assert time.monotonic() - start < 3 + 8
+    assert "stopped" == one.status_file()["state"]
