@@ -105,6 +105,7 @@ def build(
     input that is not in the cache, FormatError for one that is not what was pinned.
     """
     project = load_project(project_dir)
+    _check_outside(out, project_dir, project)
     lock = _fresh_lock(project_dir, project, runtime)
 
     made: list[Package | None] = []
@@ -123,6 +124,19 @@ def build(
         tree.finish()
     total = sum(file.size for file in index.files)
     return BuildResult(os.path.abspath(out), index.id, index, measurement, len(index.files), total, made[0])
+
+
+def _check_outside(out: str, project_dir: str, project: Project) -> None:
+    """Raise UsageError("bundle.output.inside") if the bundle would be written among the files that go into it."""
+    target = os.path.realpath(out)
+    for path in (project.app.source, *(model.path for model in project.models)):
+        inside = os.path.realpath(os.path.join(project_dir, path))
+        if os.path.commonpath([inside, target]) == inside:
+            raise UsageError(
+                "bundle.output.inside",
+                f"{out!r} is inside {path!r}, which goes into the bundle",
+                hint="choose a place outside the sources and models, dist/ for example",
+            )
 
 
 def add_inputs(

@@ -30,6 +30,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("bundle.wheel.unknown", "usage", "the locked glasscase wheel is none that this tool knows", _FORMAT,
            "use a published glasscase, or allow it with enclave.insecure_dev_enclave = true"),
     Reason("bundle.app.empty", "usage", "the application's source directory holds no files", _FORMAT, "check app.source"),
+    Reason("bundle.output.inside", "usage", "the bundle would be written into the sources or a model", _FORMAT,
+           "choose a place outside of them"),
     Reason("bundle.app.entry", "usage", "the module of app.entry is not among the sources", _FORMAT, "check app.entry"),
     Reason("bundle.app.clear", "usage", "the application is in clear, so there is nothing private", _FORMAT,
            "leave --private away; bundle.json lists every file"),

@@ -439,3 +439,15 @@ def test_models_without_leaf_lists_are_named(secret):
     checked = check_bundle(secret.build().path).require_sound()
 
     assert "models-key" in checked.insecure
+
+
+@pytest.mark.parametrize("out", ["project/src/a.bundle", "project/src"])
+def test_bundle_is_not_written_into_the_sources(workshop, out):
+    """A bundle among the files that go into it would hold a part of itself; nothing is written."""
+    before = tree(workshop.root / "project")
+
+    with pytest.raises(UsageError) as caught:
+        workshop.build(out)
+
+    assert "bundle.output.inside" == caught.value.reason
+    assert before == tree(workshop.root / "project")
