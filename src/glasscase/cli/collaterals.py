@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from glasscase.cli.output import Output, verb
-from glasscase.cli.reading import read_argument
+from glasscase.cli.reading import read_argument, result_beside, write_argument
 from glasscase.errors import UsageError
 
 
@@ -47,7 +47,6 @@ def _fetch(out: Output, for_file: str, output: str, *, source: str, update: str,
     from glasscase.cli.verifying import anchor_argument, is_evidence
     from glasscase.collateral.fetch import fetch_collateral
     from glasscase.collateral.store import Store
-    from glasscase.fs.atomic import write_file
 
     content = read_argument(for_file, max_bytes=48 * 1024 * 1024, what="evidence or quote")
     quote = content
@@ -58,9 +57,9 @@ def _fetch(out: Output, for_file: str, output: str, *, source: str, update: str,
     anchor = anchor_argument(insecure_anchor)
     store = Store(cache_dir() / "collateral" / anchor.name.rpartition(":")[2][:16])
     found = fetch_collateral(quote, anchor=anchor.core, at=int(time.time()), source=source, update=update, store=store)
-    write_file(output, found.to_bytes())
+    write_argument(out, output, found.to_bytes())
     value = _described(found)
-    out.result({**value, "path": output}, "\n".join([*_lines(value), f"wrote     {output}"]))
+    result_beside(out, output, {**value, "path": output}, "\n".join([*_lines(value), f"wrote     {output}"]))
     return 0
 
 

@@ -125,8 +125,11 @@ def disclose(out: Output, bundle: str, *, key: str, model_keys: tuple[str, ...],
     """Check the package against the bundle, then write the opening of this release, and of no other."""
     from glasscase.cli.keys import read_package_key
     from glasscase.codec import strictjson
+    from glasscase.errors import StorageError
     from glasscase.fs.atomic import write_file
 
+    if not os.path.exists(bundle):
+        raise StorageError("fs.file.missing", f"there is no bundle {bundle!r}")
     package = _open_directory(
         bundle, read_package_key(key), [read_package_key(path) for path in model_keys], b""
     ).package

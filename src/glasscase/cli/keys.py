@@ -5,7 +5,6 @@ all; no key is ever printed.
 """
 
 import os
-import sys
 from typing import Any
 
 import click
@@ -42,12 +41,13 @@ def read_package_key(path: str) -> Any:
 
     Raises UsageError("fs.key.exposed") if others may read it, UsageError("stream.key.malformed") if it is no such key.
     """
+    from glasscase.cli.reading import read_argument
     from glasscase.core.chunks import Key
     from glasscase.errors import UsageError
-    from glasscase.fs.atomic import read_private, read_stream
+    from glasscase.fs.atomic import read_private
 
     if path == "-":
-        raw = read_stream(sys.stdin.buffer, max_bytes=_KEY_FILE_MAX, what="key")
+        raw = read_argument(path, max_bytes=_KEY_FILE_MAX, what="key")
     else:
         raw = read_private(path, max_bytes=_KEY_FILE_MAX, what="key")
     if raw.startswith(b"-----BEGIN"):

@@ -4,6 +4,7 @@ Invariants: no traceback for a foreseeable cause; every error is one line with i
 """
 
 import contextlib
+import difflib
 import importlib
 import json
 import os
@@ -17,9 +18,10 @@ import click
 from glasscase import __version__
 from glasscase.cli import exitcodes
 from glasscase.cli.output import escape
-from glasscase.errors import Error, Interrupted
+from glasscase.errors import Error, Interrupted, UsageError
 
 click.UsageError.exit_code = exitcodes.USAGE
+COMPLETE = "_GLASSCASE_COMPLETE"  # set by the scripts of `completion`; what it asks for is printed, nothing is run
 
 # verb: (who uses it, module:command, one line)
 VERBS: dict[str, tuple[str, str, str]] = {}
@@ -73,6 +75,16 @@ _table(_EVERYONE, "versioning", version="Show versions, libcrypto and engines.")
 
 
 class _Verbs(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb; raises UsageError that names similar ones for a word that is none."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=3)
+            hint = f"did you mean {' or '.join(near)}? all verbs: glasscase --help" if near else "glasscase --help"
+            raise UsageError("cli.usage.wrong", f"there is no verb {args[0]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(VERBS)
 
@@ -98,7 +110,6 @@ class _Verbs(click.Group):
 
 def _unavailable(name: str) -> click.Command:
     from glasscase.cli.output import Output, verb
-    from glasscase.errors import UsageError
 
     @verb(name, help="Not available in this version.", context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1)
@@ -158,7 +169,13 @@ def run(arguments: list[str]) -> int:
     _no_core_dumps()
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        cli.main(args=arguments, prog_name="glasscase", standalone_mode=False)
+        completing = os.environ.get(COMPLETE)
+        if completing:
+            from click.shell_completion import shell_complete
+
+            return shell_complete(cli, {}, "glasscase", COMPLETE, completing)
+        with cli.make_context("glasscase", list(arguments)) as context:
+            cli.invoke(context)
         sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else exitcodes.OK if stop.code is None else exitcodes.USAGE
@@ -166,12 +183,11 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except click.Abort:
         return report_error(Interrupted("cli.signal.received", "interrupted"), as_json=as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return exitcodes.USAGE
     except click.ClickException as error:
-        where = getattr(error, "ctx", None)
-        if where is not None:
-            sys.stderr.write(where.get_usage() + "\n")
-        message = error.format_message().rstrip(".")
-        return report_error(_usage(message[:1].lower() + message[1:]), as_json=as_json)
+        return report_error(_usage(error), as_json=as_json)
     except Error as error:
         return report_error(error, as_json=as_json)
     except KeyboardInterrupt:
@@ -182,18 +198,38 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         from glasscase.fs.atomic import storage_error
 
-        return report_error(storage_error(error, error.filename or "output"), as_json=as_json)
+        return report_error(storage_error(error, error.filename or "stdout"), as_json=as_json)
     return exitcodes.OK
 
 
-def _usage(message: str) -> Error:
-    from glasscase.errors import UsageError
+def _usage(error: click.ClickException) -> Error:
+    """Return click's complaint as one line of ours, after the verb's usage line."""
+    where = getattr(error, "ctx", None)
+    if where is not None:
+        sys.stderr.write(where.get_usage() + "\n")
+    message = " ".join(error.format_message().split()).rstrip(".")
+    command = "glasscase" if where is None else where.command_path
+    return UsageError("cli.usage.wrong", message[:1].lower() + message[1:], hint=f"{command} --help")
 
-    return UsageError("cli.usage.wrong", message, hint="glasscase --help")
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed: stdin then reads as empty, stdout refuses every byte, stderr takes all and shows none.
+
+    Without this the next file opened would take the place, and words meant for people would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    _open_standard_streams()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape, verb
-from glasscase.errors import Error, UsageError
+from glasscase.errors import Error, StorageError, UsageError
 
 if TYPE_CHECKING:
     from glasscase.collateral.model import Collateral
@@ -61,8 +61,10 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
 
     if detach and foreground:
         raise UsageError("cli.usage.wrong", "--detach and --foreground exclude each other", hint="leave one away")
-    backend = backends.choose(options["backend"])
     path = Path(os.path.abspath(bundle))
+    if not path.exists():
+        raise StorageError("fs.file.missing", f"there is no bundle {bundle!r}")
+    backend = backends.choose(options["backend"])
     out.say(f"check     {bundle}")
     checked = starting.check(path, full=check == "full", runtimes=trusted_pins())
     request = LaunchRequest(
@@ -117,28 +119,29 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> i
 def evidence(out: Output, name: str, *, output: str, nonce: str | None, collateral_source: str | None) -> int:
     """Ask the enclave, add collateral, write."""
     from glasscase.cli.places import state_dir
-    from glasscase.codec.hexid import from_hex
+    from glasscase.cli.reading import result_beside, write_argument
+    from glasscase.cli.verifying import nonce_argument
     from glasscase.evidence.format import to_json
     from glasscase.hosting import collect, state
 
     now = int(time.time())
-    asked = None if nonce is None else from_hex(nonce, 32, "--nonce")
+    asked = nonce_argument(nonce)
     place = state.place_of(state_dir(), name)
     record, _port = collect.require_running(place)
     collateral = _collateral(place, record.backend, collateral_source, now)
     found = collect.collect(
         place, collateral=collateral, nonce=asked, insecure=_insecure(record.bundle, record.backend), now=now
     )
-    _write(out, output, found.to_cbor() if output.endswith(".cbor") else to_json(found))
+    write_argument(out, output, found.to_cbor() if output.endswith(".cbor") else to_json(found))
     value = {
         **_view(place),
         "evidence": output,
         "evidence_id": found.evidence_id.hex(),
-        "nonce": nonce,
+        "nonce": None if asked is None else asked.hex(),
         "collateral": None if collateral is None else collateral.source,
     }
     text = f"wrote     {output}\nevidence  {found.evidence_id.hex()}"
-    _result(out, output, value, text + (f"\n{SIMULATED}" if record.backend != "gramine-sgx" else ""))
+    result_beside(out, output, value, text + (f"\n{SIMULATED}" if record.backend != "gramine-sgx" else ""))
     return exitcodes.OK
 
 
@@ -152,7 +155,7 @@ def evidence(out: Output, name: str, *, output: str, nonce: str | None, collater
 def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: int) -> int:
     """Send, take the receipt, wait."""
     from glasscase.cli.places import state_dir
-    from glasscase.cli.reading import read_argument
+    from glasscase.cli.reading import read_argument, result_beside, write_argument
     from glasscase.codec.hexid import to_base64url
     from glasscase.hosting import provision as provisioning
     from glasscase.hosting import state
@@ -161,7 +164,7 @@ def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: 
     envelope = read_argument(sealed, max_bytes=ENVELOPE_MAX, what="envelope")
     accepted = provisioning.provision(place, envelope, timeout_s=300)
     if output is not None:
-        _write(out, output, accepted.receipt)
+        write_argument(out, output, accepted.receipt)
     reached = provisioning.wait_serving(place, deadline_s=wait)
     value = {
         **_view(place),
@@ -169,7 +172,7 @@ def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: 
         "envelope": accepted.facts.envelope.hex(),
         "owners": [owner.hex() for owner in accepted.facts.owners],
     }
-    _result(out, output, value, f"accepted  {accepted.facts.envelope.hex()}\nstate     {reached}")
+    result_beside(out, output, value, f"accepted  {accepted.facts.envelope.hex()}\nstate     {reached}")
     return exitcodes.OK
 
 
@@ -357,27 +360,6 @@ def _insecure(bundle: str, backend: str) -> tuple[str, ...]:
     with contextlib.suppress(Error):
         found |= set(open_bundle(bundle).index.insecure)
     return tuple(sorted(found))
-
-
-def _write(out: Output, output: str, data: bytes) -> None:
-    from glasscase.fs.atomic import write_file
-
-    if output == "-":
-        if out.json:
-            raise UsageError("cli.usage.wrong", "-o - and --json exclude each other", hint="name a file with -o")
-        import sys
-
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        write_file(output, data)
-
-
-def _result(out: Output, output: str | None, value: dict[str, Any], text: str) -> None:
-    if output == "-":
-        out.say(text)
-    else:
-        out.result(value, text)
 
 
 def _address(host: str) -> str:

@@ -1,17 +1,54 @@
-"""Reading what an argument names: a path, or `-` for standard input."""
+"""Reading and writing what an argument names: a path, or `-` for standard input or output."""
 
 import os
 import sys
+from typing import Any
 
-from glasscase.errors import FormatError
-from glasscase.fs.atomic import read_file, read_stream
+import click
+
+from glasscase.cli.output import Output
+from glasscase.errors import FormatError, UsageError
+from glasscase.fs.atomic import read_file, read_stream, write_file
+
+_STDIN = "glasscase.stdin"  # what has taken standard input, in the context of the running verb
 
 
 def read_argument(path: str, *, max_bytes: int, what: str) -> bytes:
-    """Return the content of the file `path`, or of standard input for "-", at most max_bytes bytes."""
+    """Return the content of the file `path`, or of standard input for "-", at most max_bytes bytes.
+
+    Raises UsageError if two arguments want standard input: the second would find it empty.
+    """
+    if path != "-":
+        return read_file(path, max_bytes=max_bytes, what=what, streams=True)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        first = context.meta.setdefault(_STDIN, what)
+        if first != what:
+            raise UsageError(
+                "cli.usage.wrong",
+                f"standard input cannot be both {first} and {what}",
+                hint="give one of them as a file",
+            )
+    return read_stream(sys.stdin.buffer, max_bytes=max_bytes, what=what)
+
+
+def write_argument(out: Output, path: str, data: bytes, *, mode: int = 0o644, overwrite: bool = True) -> None:
+    """Write `data` to the file `path`, whole or not at all, or to standard output for "-"."""
+    if path != "-":
+        write_file(path, data, mode=mode, overwrite=overwrite)
+        return
+    if out.json:
+        raise UsageError("cli.usage.wrong", "--json and -o - both want stdout", hint="write to a file with -o FILE")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def result_beside(out: Output, path: str | None, value: dict[str, Any], text: str) -> None:
+    """Give the result of a verb that has written to `path`: as talk if that was standard output."""
     if path == "-":
-        return read_stream(sys.stdin.buffer, max_bytes=max_bytes, what=what)
-    return read_file(path, max_bytes=max_bytes, what=what, streams=True)
+        out.say(text)
+    else:
+        out.result(value, text)
 
 
 def bundle_files(bundle: str) -> tuple[str, str]:

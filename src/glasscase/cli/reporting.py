@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from glasscase.cli.output import Output, verb
-from glasscase.cli.reading import read_argument
+from glasscase.cli.reading import read_argument, result_beside, write_argument
 
 _FILE_MAX = 48 << 20
 
@@ -34,7 +34,6 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     from glasscase.audit.report_json import Inputs, report_document
     from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
     from glasscase.cli.verifying import Arguments, is_evidence, verdict_json
-    from glasscase.fs.atomic import write_file
     from glasscase.measure.drawing import draw_svg
 
     content = read_argument(file, max_bytes=_FILE_MAX, what="evidence or quote")
@@ -59,9 +58,9 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     )
     measurement = verdict.basis.measurement
     picture = draw_svg([measurement]) if measurement is not None else b""
-    write_file(output, report_page(document, memory_map=picture))
+    write_argument(out, output, report_page(document, memory_map=picture))
     out.say(f"wrote     {output}")
-    out.result(verdict_json(verdict), verdict_text(out, verdict))
+    result_beside(out, output, verdict_json(verdict), verdict_text(out, verdict))
     if verdict.status.value != "verified":
         say_failure(verdict, file)
     return exit_code(verdict)

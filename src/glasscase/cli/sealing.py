@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasscase.cli.output import Output, verb
-from glasscase.cli.reading import read_argument
+from glasscase.cli.reading import read_argument, result_beside, write_argument
 from glasscase.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -70,8 +70,11 @@ def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any)
         extra: dict[str, bytes] = {}
     else:
         sealed, extra, note = _Act(options).run(content, output)
-    write_together({**extra, output: sealed.data}, overwrite=force)
-    out.result(_json(sealed, extra, output), _text(sealed, extra, output, note))
+    beside = {} if output == "-" else {output: sealed.data}
+    write_together({**extra, **beside}, overwrite=force)
+    if not beside:
+        write_argument(out, output, sealed.data)
+    result_beside(out, output, _json(sealed, extra, output), _text(sealed, extra, output, note))
     return 0
 
 
@@ -148,8 +151,7 @@ class _Act:
         return sealed, extra, note
 
     def _verdict(self, bundle: Any, at: Any) -> Any:
-        from glasscase.cli.verifying import anchor_argument, collateral_argument
-        from glasscase.codec.hexid import from_hex
+        from glasscase.cli.verifying import anchor_argument, collateral_argument, nonce_argument
         from glasscase.evidence.format import parse_evidence
         from glasscase.verify.evidence import verify_evidence
         from glasscase.verify.policy import POLICY_MAX, parse_policy
@@ -164,7 +166,7 @@ class _Act:
             at=at,
             collateral=collateral_argument(collateral, evidence.quote) if collateral is not None else None,
             measurement=bundle,
-            nonce=from_hex(options["nonce"], 32, "--nonce") if options["nonce"] is not None else None,
+            nonce=nonce_argument(options["nonce"]),
             engine=options["engine"],
             statements=[
                 read_argument(path, max_bytes=_SECRETS_MAX, what="statement") for path in options["statements"]
@@ -243,15 +245,18 @@ def parse_secrets(content: bytes) -> dict[str, str | bytes]:
     import binascii
 
     from glasscase.codec import strictjson
+    from glasscase.seal.envelope import is_secret_name
 
     try:
         value = strictjson.parse(content, max_bytes=_SECRETS_MAX, what="secrets")
     except FormatError as error:
-        raise FormatError("seal.contents.malformed", error.message) from None
+        raise _wrong_secrets(error.message) from None
     if not isinstance(value, dict):
-        raise FormatError("seal.contents.malformed", "the secrets are not a JSON object")
+        raise _wrong_secrets("the secrets are not a JSON object")
     found: dict[str, str | bytes] = {}
     for name, secret in value.items():
+        if not is_secret_name(name):
+            raise _wrong_secrets(f"{name[:64]!r} cannot be the name of a secret")
         encoded = secret.get("base64") if isinstance(secret, dict) and len(secret) == 1 else None
         if isinstance(secret, str):
             found[name] = secret
@@ -260,12 +265,16 @@ def parse_secrets(content: bytes) -> dict[str, str | bytes]:
             try:
                 found[name] = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
             except binascii.Error:
-                raise FormatError("seal.contents.malformed", f"the secret {name[:64]!r} is not base64") from None
+                raise _wrong_secrets(f"the secret {name[:64]!r} is not base64") from None
         else:
-            raise FormatError(
-                "seal.contents.malformed", f'the secret {name[:64]!r} is neither text nor {{"base64": ...}}'
-            )
+            raise _wrong_secrets(f'the secret {name[:64]!r} is neither text nor {{"base64": ...}}')
     return found
+
+
+def _wrong_secrets(message: str) -> FormatError:
+    return FormatError(
+        "seal.contents.malformed", message, hint='SECRETS is like {"password": "text", "key": {"base64": "AAEC"}}'
+    )
 
 
 def read_owner_key(path: str) -> bytes:

@@ -102,7 +102,7 @@ class Arguments:
             "policy": policy,
             "at": at,
             "engine": options["engine"],
-            "nonce": _nonce(options["nonce"]),
+            "nonce": nonce_argument(options["nonce"]),
             "intel_library": options.get("intel_library"),
         }
         if options["bundle"] is not None:
@@ -194,7 +194,8 @@ def time_argument(text: str | None) -> "datetime":
     raise UsageError("cli.time.malformed", f"{text[:64]!r} is not a time", hint="2026-11-24T20:00:00Z or unix seconds")
 
 
-def _nonce(text: str | None) -> bytes | None:
+def nonce_argument(text: str | None) -> bytes | None:
+    """Return the 32 bytes that --nonce names, None without it. Raises UsageError("cli.nonce.malformed")."""
     if text is None:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
@@ -210,7 +211,7 @@ def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  #
     """Check the bundle, then write what names it."""
     from glasscase.bundle.check import check_bundle
     from glasscase.cli.pinned import trusted_pins
-    from glasscase.fs.atomic import write_file
+    from glasscase.cli.reading import result_beside, write_argument
     from glasscase.verify.policyfile import policy_text
 
     checked = check_bundle(bundle, runtimes=trusted_pins()).require_sound()
@@ -224,6 +225,11 @@ def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  #
     if output is None:
         out.result({**value, "policy": text}, text)
         return 0
-    write_file(output, text.encode("utf-8"), overwrite=force)
-    out.result(value, f"wrote     {output}\nnext      glasscase verify EVIDENCE --bundle {bundle} --policy {output}")
+    write_argument(out, output, text.encode("utf-8"), overwrite=force)
+    result_beside(
+        out,
+        output,
+        value,
+        f"wrote     {output}\nnext      glasscase verify EVIDENCE --bundle {bundle} --policy {output}",
+    )
     return 0

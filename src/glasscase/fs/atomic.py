@@ -90,6 +90,12 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
     Raises UsageError("fs.output.special"): the rename at the end would put a file in the place of /dev/null.
     """
+    if os.fspath(path) in ("", "-"):
+        raise UsageError(
+            "fs.output.special",
+            f"{os.fspath(path)!r} is not the name of a file",
+            hint="./- names a file that is called so",
+        )
     try:
         facts = os.stat(path)
     except OSError:
@@ -114,9 +120,9 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     final = os.path.abspath(path)
     folder = os.path.dirname(final)
     part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
+    check_output(path)
     if not overwrite and os.path.lexists(final):
         raise _exists(final)
-    check_output(final)
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -156,6 +162,7 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
     """
     final = os.path.abspath(path)
     folder, name = os.path.split(final)
+    check_output(path)
     if not overwrite and os.path.lexists(final):
         raise _exists(final)
     prefix = f"{PART}{name}-"

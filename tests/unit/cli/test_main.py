@@ -1,6 +1,8 @@
 """The frame of the command line: exit codes, error lines, --json, --help."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -63,9 +65,93 @@ def test_untrusted_text_is_escaped():
     assert escape("a\x1b[31m\n\u202e b\U000e0001") == "a\\x1b[31m\\x0a\\u202e b\\U000e0001"
 
 
-def test_closed_stdout_is_an_interruption():
-    """A reader that goes away ends the command with 5, without a traceback."""
-    command = f"{sys.executable} -m glasscase version --json; echo $? >&2"
-    result = subprocess.run(["bash", "-c", f"({command}) | true"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("arguments", [["version", "--json"], ["verify", "--help"]])
+def test_a_reader_that_goes_away_is_an_interruption(arguments):
+    """A pipe without a reader ends the command with 5, without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "glasscase", *arguments], stdout=writing, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writing)
 
+    assert (5, b"") == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "said"),
+    [(">&-", 4, "'stdout': bad file descriptor [fs.file.failed]"), ("2>&-", 0, ""), ("<&-", 0, "")],
+)
+def test_closed_standard_streams(tmp_path, closed, code, said):
+    """Without stdout a result is lost, which is an error; without stderr or stdin everything else works."""
+    command = f"{shlex.quote(sys.executable)} -m glasscase version {closed}"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert code == result.returncode, result.stderr
+    assert said in result.stderr
     assert "Traceback" not in result.stderr
+    assert ("libcrypto" in result.stdout) == (code == 0)
+
+
+def test_nothing_asked_for_shows_the_verbs():
+    """`glasscase` alone shows what there is, as people read it, and is a usage error."""
+    result = glasscase()
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert "\n  verify " in result.stderr
+    assert "\\x0a" not in result.stderr
+
+
+def test_a_misspelt_verb_gets_a_suggestion():
+    """The hint names verbs that are spelt nearly so."""
+    assert "hint: did you mean verify?" in glasscase("verfy").stderr
+    assert "hint: glasscase --help" in glasscase("zzz").stderr
+
+
+def test_a_missing_choice_is_said_in_one_line():
+    """Click's list of choices is one line of ours, and the hint names the verb."""
+    error = glasscase("ledger").stderr
+
+    assert "Choose from: show, verify, retire, head [cli.usage.wrong]" in error
+    assert "glasscase: hint: glasscase ledger --help" in error
+
+
+def test_stdin_is_read_for_one_argument_only(tmp_path):
+    """Two arguments `-` are refused, and the message names both."""
+    result = glasscase("verify", "-", "--policy", "-", input='{"v":1}', cwd=tmp_path)
+
+    assert 1 == result.returncode
+    assert "standard input cannot be both" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "-"])
+def test_a_verb_that_cannot_write_to_stdout_makes_no_file_called_dash(tmp_path, name):
+    """keygen never shows a key; `-` and the empty name are refused and nothing is written."""
+    result = glasscase("keygen", "-o", name, cwd=tmp_path)
+
+    assert 1 == result.returncode
+    assert "[fs.output.special]" in result.stderr
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "none.bundle", "--name", "n"],
+        ["disclose", "none.bundle", "--key", "key", "-o", "out"],
+        ["measure", "none.bundle"],
+        ["verify", "none"],
+        ["policy", "none.bundle"],
+    ],
+)
+def test_a_missing_input_is_an_io_error(tmp_path, arguments):
+    """What is not there exits 4, whatever else could be said, and nothing is written."""
+    (tmp_path / "key").touch(0o600)
+    (tmp_path / "key").write_bytes(bytes(32))
+    result = glasscase(*arguments, cwd=tmp_path)
+
+    assert 4 == result.returncode, result.stderr
+    assert "[fs.file.missing]" in result.stderr
+    assert ["key"] == [path.name for path in tmp_path.iterdir()]

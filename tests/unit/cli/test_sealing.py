@@ -240,3 +240,30 @@ def test_a_wrong_owner_key(desk, capsys, content):
     assert (1, "seal.owner.malformed") == (lambda r: (r[0], r[1]["error"]["id"]))(seal(capsys))
     Path("owner0.key").chmod(0o644)
     assert (1, "fs.key.exposed") == (lambda r: (r[0], r[1]["error"]["id"]))(seal(capsys))
+
+
+@pytest.mark.parametrize("text", [b"[]", b"", b'{"a":1}', b'{"a":{"base64":"!"}}', b'{"":"x"}'])
+def test_wrong_secrets_say_what_they_should_look_like(text):
+    """Whatever is wrong with SECRETS, the hint shows the form."""
+    with pytest.raises(FormatError) as caught:
+        parse_secrets(text)
+
+    assert ("seal.contents.malformed", True) == (caught.value.reason, '{"base64": ' in caught.value.hint)
+
+
+def test_nonce_is_a_usage_error(desk, capsys):
+    """A nonce that is none exits 1, as for verify, and nothing is written."""
+    code, value, _ = seal(capsys, "--nonce", "zz")
+
+    assert (1, "cli.nonce.malformed") == (code, value["error"]["id"])
+    assert not Path("out.sealed").exists()
+
+
+def test_envelope_to_stdout(desk, capsysbinary):
+    """`-o -` writes the envelope alone to stdout, and no file."""
+    words = ["--evidence", "evidence.json", "--policy", "policy.toml", "--bundle", "b", "--insecure-anchor", "root.pem"]
+    code = run(["seal", "secrets.json", *words, "--owner-key", "owner0.key", "-o", "-"])
+    written = capsysbinary.readouterr().out
+
+    assert (0, b"\xd8\x62") == (code, written[:2])
+    assert not Path("-").exists()
