@@ -80,7 +80,7 @@ def prepare(place: Place, bundle: Path, backend: str, *, runtime_directory: Path
 def command(place: Place, backend: str) -> Command:
     """Return what to start in a state directory that prepare() has filled.
 
-    Gramine's SGX loader refuses a relative path of libpal.so (docs/adr/0002-absolute-path-of-libpal.md). Both paths are those
+    Gramine's SGX loader refuses a relative path of libpal.so (docs/adr/0006-absolute-path-of-libpal.md). Both paths are those
     in the bundle, as the account of the enclave cannot pass through the directories above the instance's.
     """
     if backend == "gramine-sgx":
