@@ -95,14 +95,16 @@ def command(place: Place, backend: str) -> Command:
 def direct_manifest(manifest_sgx: bytes) -> bytes:
     """Return the manifest for Gramine without SGX: the same, with a directory of files over /dev/attestation.
 
-    direct measures nothing; the quotes that the software device writes carry the MRENCLAVE of `manifest_sgx`.
+    direct measures nothing; the quotes that the software device writes carry the MRENCLAVE of `manifest_sgx`. An encrypted
+    mount becomes a plain one: its key would be set through the directory that the software device stands for, and the record
+    in it is encrypted by the program as well.
     Raises FormatError("hosting.manifest.malformed") if this is not a manifest.
     """
     from glasscase.gramine.toml import write_toml
 
     try:
         manifest: dict[str, Any] = tomllib.loads(manifest_sgx.decode("utf-8"))
-        manifest["fs"]["mounts"] = [*manifest["fs"]["mounts"], dict(ATTESTATION_MOUNT)]
+        manifest["fs"]["mounts"] = [*map(_without_key, manifest["fs"]["mounts"]), dict(ATTESTATION_MOUNT)]
         manifest["sgx"]["allowed_files"] = [*manifest["sgx"]["allowed_files"], "file:sim/"]
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise FormatError(
@@ -111,6 +113,12 @@ def direct_manifest(manifest_sgx: bytes) -> bytes:
             what="manifest",
         ) from None
     return write_toml(manifest)
+
+
+def _without_key(mount: Mapping[str, Any]) -> dict[str, Any]:
+    if mount["type"] != "encrypted":
+        return dict(mount)
+    return {"type": "chroot", "path": mount["path"], "uri": mount["uri"]}
 
 
 def _copy_direct(place: Place, runtime_directory: Path | None) -> None:

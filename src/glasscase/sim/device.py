@@ -21,7 +21,8 @@ from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import FLAG_INIT, FLAG_MODE64, TARGET_INFO_SIZE, XFRM_LEGACY_AVX512, report_body, target_info
 
 REPORT_DATA_SIZE = 64  # bytes
-INPUTS = ("user_report_data", "target_info")  # what an enclave writes
+MOUNT_KEY = "keys/persist"
+INPUTS = ("user_report_data", "target_info", MOUNT_KEY)  # what an enclave writes
 POLL_S = 0.004
 IDLE_POLL_S = 0.02
 _IDLE_AFTER = 500  # polls without a change
@@ -124,6 +125,7 @@ class SoftwareDevice:
         self._write("attestation_type", b"dcap")
         self._write("my_target_info", own_target)
         self._write("keys/_sgx_mrenclave", self._platform.enclave_key("seal", mrenclave, 16))
+        self._write(MOUNT_KEY, b"")  # Gramine shows the key of each encrypted mount, empty until it is set
         self._write("user_report_data", bytes(REPORT_DATA_SIZE))
         self._write("target_info", bytes(TARGET_INFO_SIZE))
         self.answer()

@@ -42,6 +42,17 @@ def test_the_direct_manifest_adds_one_mount_and_nothing_else():
     assert before == after
 
 
+def test_the_direct_manifest_keeps_records_in_a_plain_directory():
+    """The key of an encrypted mount is set through /dev/attestation, which the software device takes the place of."""
+    kept = b'{ type = "encrypted", path = "/persist", uri = "file:instance/persist", key_name = "persist" }'
+    after = tomllib.loads(
+        backends.direct_manifest(MANIFEST.replace(b"mounts = [", b"mounts = [" + kept + b", ")).decode()
+    )
+
+    assert {"type": "chroot", "path": "/persist", "uri": "file:instance/persist"} == after["fs"]["mounts"][0]
+    assert b"encrypted" not in backends.direct_manifest(MANIFEST)
+
+
 @pytest.mark.parametrize("manifest", [b"\xff", b"[", b"", b"[fs]\nmounts = 3\n[sgx]\nallowed_files = []\n"])
 def test_a_manifest_that_is_not_ours_is_refused(manifest):
     """Garbage gives a format error, not a traceback."""

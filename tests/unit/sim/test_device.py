@@ -92,7 +92,7 @@ def test_static_files(device):
     """The list of files is the documented one."""
     names = sorted(str(p.relative_to(device.directory)) for p in device.directory.rglob("*") if p.is_file())
 
-    assert ["attestation_type", "keys/_sgx_mrenclave", "my_target_info", "quote", "report", "target_info",
+    assert ["attestation_type", "keys/_sgx_mrenclave", "keys/persist", "my_target_info", "quote", "report", "target_info",
             "user_report_data"] == [name for name in names if ".part-" not in name]  # fmt: skip
     assert b"dcap" == (device.directory / "attestation_type").read_bytes()
 
