@@ -34,6 +34,7 @@ PACKAGES: tuple[tuple[str, ...], ...] = (
     ("libgcc-s1",), ("libstdc++6",), ("media-types",), ("netbase",), ("ca-certificates",),
 )  # fmt: skip
 _NOT_FOUND = 100  # exit code of apt-cache if one of several packages is not there
+_PYTHON_VERSION = re.compile(r"(\d+\.\d+\.\d+)")
 _PYTHON_MINIMAL = re.compile(r"python(3\.\d+)-minimal")
 
 
@@ -106,12 +107,13 @@ def fetch_packages(
             )  # fmt: skip
 
 
-def python_of(debian: LockedDebian) -> tuple[int, int]:
-    """Return the version of the interpreter among the packages, like (3, 11)."""
+def python_of(debian: LockedDebian) -> tuple[int, ...]:
+    """Return the version of the interpreter among the packages, like (3, 11, 2)."""
     for package in debian.packages:
         if match := _PYTHON_MINIMAL.fullmatch(package.name):
-            major, _, minor = match[1].partition(".")
-            return int(major), int(minor)
+            found = _PYTHON_VERSION.match(package.version)
+            full = found[1] if found and found[1].startswith(match[1] + ".") else match[1]
+            return tuple(int(part) for part in full.split("."))
     raise FormatError("lock.file.malformed", "no package among [debian] is a Python interpreter", what="lock")
 
 
@@ -145,7 +147,7 @@ class _Apt:
             raise StorageError(
                 "lock.apt.missing",
                 "apt is not installed here",
-                hint="lock on a Debian or Ubuntu machine, or in a container of one",
+                hint="lock once on a Debian or Ubuntu machine, or in a container of one; a lock that has packages needs no apt",
             ) from None
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CannotVerify("lock.apt.failed", f"{command[0]} could not be run: {type(error).__name__}") from None
