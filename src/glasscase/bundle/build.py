@@ -6,6 +6,7 @@ Source: docs/bundle-format.md.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from glasscase.bundle.index import (
     PROVENANCE,
     BundleIndex,
 )
-from glasscase.bundle.locking import read_lock, read_requirements, stale_parts
+from glasscase.bundle.locking import read_lock, stale_parts
 from glasscase.bundle.ownerkeys import read_client_ca, read_owner_keys
 from glasscase.bundle.project import Project, load_project
 from glasscase.bundle.provenance import provenance
@@ -219,7 +220,7 @@ def private_document(result: BuildResult) -> bytes:
 
 def _fresh_lock(directory: str, project: Project, runtime: RuntimeFiles) -> Lock:
     lock = read_lock(directory)
-    stale = stale_parts(lock, project, read_requirements(directory, project), runtime)
+    stale = stale_parts(lock, project, directory, runtime, python=sys.version_info[:3])
     if stale:
         raise UsageError("lock.file.stale", f"the lock is stale: {stale[0]}", hint="run: glasscase lock")
     return lock

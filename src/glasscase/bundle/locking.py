@@ -18,8 +18,12 @@ from glasscase.lock.aptsources import AptSource, bases, host_sources, parse_line
 from glasscase.lock.cache import InputCache
 from glasscase.lock.debian import Resolved, fetch_packages, python_of, resolve_packages
 from glasscase.lock.model import FILE, MAX_BYTES, Lock, LockedDebian, LockedPackage, LockedWheel
+from glasscase.lock.pylock import FILE as PYLOCK
+from glasscase.lock.pylock import MAX_BYTES as PYLOCK_MAX
+from glasscase.lock.pylock import changes_since, made_here
 from glasscase.lock.requirements import OWN
-from glasscase.lock.resolve import Target, find_resolver
+from glasscase.lock.resolve import find_resolver
+from glasscase.lock.target import Target
 from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_pylock, pin_wheels, take_own_wheel
 
 
@@ -27,14 +31,15 @@ from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_
 class LockRequest:
     """What `lock` works with. environment: proxies and CA files; python: of this host; wheel: glasscase's own, or None.
 
-    pylock: path of a pylock.toml whose wheels are taken instead of choosing them. python_from: "debian" or "host", None = as before; Debian for Gramine and where the project names sources.
+    pylock: path of a pylock.toml to take the wheels of, None = the project's own. python_from: "debian" or "host", None = as
+    before; Debian for Gramine and where the project names sources.
     """
 
     directory: str
     tool: str
     cache: InputCache
     environment: Mapping[str, str]
-    python: tuple[int, int]
+    python: tuple[int, ...]
     wheel: str | None
     runtime_named: Callable[[str], RuntimeFiles]
     say: Callable[[str], None]
@@ -59,11 +64,30 @@ def read_requirements(directory: str, project: Project) -> bytes:
     return read_file(path, max_bytes=requirements_file.MAX_BYTES, what="the requirements file")
 
 
-def stale_parts(lock: Lock, project: Project, requirements: bytes, runtime: RuntimeFiles) -> list[str]:
-    """Return what of a lock no longer belongs to the project, one line each; empty if it is fresh."""
+def read_pylock(directory: str) -> bytes | None:
+    """Return the bytes of the project's pylock.toml, or None if it has none."""
+    try:
+        return read_file(os.path.join(directory, PYLOCK), max_bytes=PYLOCK_MAX, what=PYLOCK)
+    except StorageError as error:
+        if error.reason != "fs.file.missing":
+            raise
+        return None
+
+
+def stale_parts(
+    lock: Lock, project: Project, directory: str, runtime: RuntimeFiles, *, python: tuple[int, ...]
+) -> list[str]:
+    """Return what of a lock no longer belongs to the project, one line each; empty if it is fresh.
+
+    python: of this host, for a lock without Debian packages.
+    """
     stale = []
+    requirements, pylock = read_requirements(directory, project), read_pylock(directory)
     if lock.requirements != hashlib.sha256(requirements).digest():
         stale.append(f"{project.app.requirements} has changed")
+    if pylock is not None:
+        target = Target(python if lock.debian is None else python_of(lock.debian), runtime.glibc)
+        stale += changes_since(lock.wheels, pylock, target)
     if lock.runtime != runtime.locked():
         stale.append(f"the runtime is {lock.runtime.name} {lock.runtime.version}, the project wants {runtime.pin.name}")
     if lock.debian is None and not runtime.simulated:
@@ -78,7 +102,7 @@ def check_lock(request: LockRequest) -> list[str]:
     project = load_project(request.directory)
     lock = read_lock(request.directory)
     runtime = request.runtime_named(project.enclave.runtime)
-    stale = stale_parts(lock, project, read_requirements(request.directory, project), runtime)
+    stale = stale_parts(lock, project, request.directory, runtime, python=request.python)
     stale += [
         f"{wheel.file} is not in the cache"
         for wheel in lock.wheels
@@ -92,6 +116,7 @@ def check_lock(request: LockRequest) -> list[str]:
 def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, list[str]]:
     """Write the project's lock and put all its inputs into the cache; return it and the lines that say what changed.
 
+    A pylock.toml that somebody else has made is taken as it is; without one, it is written beside the lock.
     now: unix seconds, the epoch of a new lock without Debian packages. update: choose versions anew.
     """
     project = load_project(request.directory)
@@ -103,20 +128,24 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     own = _own_wheel(request, old)
     debian = wants_debian(request.python_from, project, runtime, old)
     kept = old is not None and not update and request.pylock is None and (old.debian is not None) == debian
-    if kept and old is not None and not stale_parts(old, project, requirements, runtime) and _own(old) == own.locked:
+    fresh = (
+        kept and old is not None and not stale_parts(old, project, request.directory, runtime, python=request.python)
+    )
+    if fresh and old is not None and _own(old) == own.locked:
         request.say(f"lock      {old.inputs()} inputs are pinned already; fetching what the cache lacks")
         fetch_wheels(old.wheels, _target(request, old.debian, runtime), resolver=resolver, cache=request.cache)
         _fetch_debian(request, project, old.debian)
         return old, []
     resolved = _resolve_debian(request, project, old, update=update) if debian else None
     target = _target(request, None if resolved is None else resolved.debian, runtime)
-    if request.pylock is not None:
-        data = read_file(request.pylock, max_bytes=MAX_BYTES, what="pylock.toml")
-        wheels = pin_pylock(data, requirements, own, target, environment=request.environment, cache=request.cache)
+    pylock = _given_pylock(request)
+    if pylock is not None:
+        request.say(f"lock      taking the wheels of {request.pylock or PYLOCK}")
+        wheels = pin_pylock(pylock, requirements, own, target, environment=request.environment, cache=request.cache)
     else:
-        request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.python[0]}.{target.python[1]}")
+        request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.version()}")
         prefer = () if update or old is None else tuple(wheel for wheel in old.wheels if wheel.name != OWN)
-        wheels = pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer)
+        wheels, pylock = pin_wheels(requirements, own, target, resolver=resolver, cache=request.cache, prefer=prefer)
     new = Lock(
         tool=request.tool,
         epoch=now if resolved is None else resolved.epoch,
@@ -125,6 +154,8 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
         debian=None if resolved is None else resolved.debian,
         wheels=wheels,
     )
+    if pylock != read_pylock(request.directory):
+        write_file(os.path.join(request.directory, PYLOCK), pylock)
     if old is not None and _but_epoch(old) == _but_epoch(new):
         return old, []
     write_file(os.path.join(request.directory, FILE), new.to_bytes())
@@ -208,6 +239,14 @@ def _apt_sources(directory: str, project: Project) -> tuple[tuple[AptSource, ...
 
 def _target(request: LockRequest, debian: LockedDebian | None, runtime: RuntimeFiles) -> Target:
     return Target(request.python if debian is None else python_of(debian), runtime.glibc)
+
+
+def _given_pylock(request: LockRequest) -> bytes | None:
+    """Return the pylock.toml of the argument, else the project's own unless it was written here, else None."""
+    if request.pylock is not None:
+        return read_file(request.pylock, max_bytes=PYLOCK_MAX, what=PYLOCK)
+    found = read_pylock(request.directory)
+    return None if found is None or made_here(found) else found
 
 
 def _old_lock(directory: str) -> Lock | None:

@@ -16,7 +16,12 @@ from glasscase.cli.output import Output, verb
 @click.option("--update", is_flag=True, help="Choose versions anew and show what changes.")
 @click.option("--check", is_flag=True, help="Change nothing; say what is stale (exit 6).")
 @click.option("--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel [default: the installed one].")
-@click.option("--pylock", metavar="FILE", type=click.Path(), help="Take the wheels of a pylock.toml (PEP 751).")
+@click.option(
+    "--pylock",
+    metavar="FILE",
+    type=click.Path(),
+    help="A pylock.toml (PEP 751) to take the wheels of [default: DIR/pylock.toml, made if it is not there].",
+)
 @click.option(
     "--python",
     "python_from",
@@ -32,6 +37,7 @@ def lock(
     from glasscase.cli.pinned import input_cache, runtime_named
     from glasscase.errors import UsageError
     from glasscase.lock.model import FILE
+    from glasscase.lock.pylock import FILE as PYLOCK
 
     if update and check:
         raise UsageError("cli.usage.wrong", "--update and --check exclude each other", hint="--check changes nothing")
@@ -40,7 +46,7 @@ def lock(
         tool=__version__,
         cache=input_cache(),
         environment=dict(os.environ),
-        python=sys.version_info[:2],
+        python=sys.version_info[:3],
         wheel=wheel,
         runtime_named=runtime_named,
         say=out.say,
@@ -57,7 +63,7 @@ def lock(
     lines = [
         f"locked    {len(made.wheels)} wheels, {packages} Debian packages, runtime {made.runtime.name} {made.runtime.version}",
         *changes,
-        f"wrote     {path}",
+        f"wrote     {path} and {PYLOCK}",
     ]
     out.result({"lock": path, "inputs": made.inputs(), "changes": changes}, "\n".join(lines))
     return exitcodes.OK

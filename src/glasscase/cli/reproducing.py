@@ -67,7 +67,7 @@ def rebuild_bundle(
         tool=lock.tool,
         cache=input_cache(),
         environment=dict(os.environ),
-        python=sys.version_info[:2],
+        python=sys.version_info[:3],
         wheel=wheel,
         runtime_named=runtime_named,
         say=out.say,

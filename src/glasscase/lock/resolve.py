@@ -9,61 +9,22 @@ import os
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from packaging.pylock import Package, PackageWheel, Pylock, PylockValidationError
-from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
 from glasscase.errors import CannotVerify, StorageError, UsageError
+from glasscase.lock.pylock import file_name, refused, select_wheels
 from glasscase.lock.requirements import Wanted
+from glasscase.lock.target import Candidate, Target
 
-GLIBC_FLOOR = (2, 5)
 TIMEOUT = 900  # seconds for one run of a resolver
 KEPT = (
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the wheels must run on. python and glibc: (major, minor)."""
-
-    python: tuple[int, int]
-    glibc: tuple[int, int]
-
-    def platforms(self) -> list[str]:
-        """Return the platform tags of x86-64 Linux with this glibc, best first."""
-        legacy = {17: "manylinux2014_x86_64", 12: "manylinux2010_x86_64", 5: "manylinux1_x86_64"}
-        found = []
-        for minor in range(self.glibc[1], GLIBC_FLOOR[1] - 1, -1):
-            found.append(f"manylinux_2_{minor}_x86_64")
-            found += [legacy[minor]] if minor in legacy else []
-        return [*found, "linux_x86_64"]
-
-    def tags(self) -> list[Tag]:
-        """Return the tags of wheels that run there, best first."""
-        version, platforms = self.python, self.platforms()
-        abi = f"cp{version[0]}{version[1]}"
-        native = list(cpython_tags(version, abis=[abi], platforms=platforms))
-        return native + list(compatible_tags(version, interpreter=abi, platforms=platforms))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A wheel that was chosen. name: normalised. size: None where the index does not say."""
-
-    name: str
-    version: str
-    file: str
-    url: str
-    sha256: bytes
-    size: int | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +64,7 @@ class Resolver:
 
     def _uv(self, work: str, source: str, target: Target, *, with_dependencies: bool) -> list[Candidate]:
         out = os.path.join(work, "pylock.toml")
-        version, glibc = _dotted(target.python), max(minor for minor in _UV_GLIBC if minor <= target.glibc[1])
+        version, glibc = target.full_version(), max(minor for minor in _UV_GLIBC if minor <= target.glibc[1])
         options = ["--no-config", "--cache-dir", self.cache, "--only-binary", ":all:", "--format", "pylock.toml"]
         options += ["--python-version", version, "--python-platform", f"x86_64-manylinux_2_{glibc}"]
         options += ["--generate-hashes", "--no-header", "--quiet", "--no-python-downloads", "--upgrade"]
@@ -115,7 +76,7 @@ class Resolver:
             return list(select_wheels(file.read(), target))
 
     def _pip(self, work: str, source: str, target: Target, *, with_dependencies: bool) -> list[Candidate]:
-        if target.python != sys.version_info[:2]:
+        if target.python[:2] != sys.version_info[:2]:
             raise UsageError(
                 "lock.resolver.unfit",
                 f"pip cannot choose wheels for Python {_dotted(target.python)} from Python {_dotted(sys.version_info[:2])}",
@@ -185,52 +146,6 @@ def find_resolver(environment: Mapping[str, str], *, index: str | None, cache: s
     return Resolver("pip", command, environment, index, cache)
 
 
-def select_wheels(pylock: bytes, target: Target) -> Iterable[Candidate]:
-    """Yield the best wheel of every package of a pylock.toml (PEP 751) for the target.
-
-    Raises UsageError("lock.pylock.refused") for sdists, direct URLs, directories, missing hashes and unfit wheels.
-    """
-    try:
-        document = Pylock.from_dict(tomllib.loads(pylock.decode("utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, PylockValidationError) as error:
-        raise _refused(f"it is not a lock of PEP 751: {error}") from None
-    rank = {tag: place for place, tag in enumerate(target.tags())}
-    environment = {"python_version": _dotted(target.python), "python_full_version": f"{_dotted(target.python)}.0"}
-    seen: set[str] = set()
-    for package in document.packages:
-        if package.marker is not None and not package.marker.evaluate(environment, context="lock_file"):
-            continue
-        name = str(canonicalize_name(package.name))
-        if name in seen:
-            raise _refused(f"{name} stands twice")
-        seen.add(name)
-        yield _best(package, name, rank)
-
-
-def _best(package: Package, name: str, rank: Mapping[Tag, int]) -> Candidate:
-    if package.vcs is not None or package.directory is not None or package.archive is not None:
-        raise _refused(f"{name} comes from a direct URL, a directory or a repository")
-    ranked: list[tuple[int, str, PackageWheel]] = []
-    for wheel in package.wheels or ():
-        file = _file_name(wheel.name, wheel.url)
-        try:
-            tags = parse_wheel_filename(file)[3]
-        except InvalidWheelFilename:
-            raise _refused(f"{file!r} is not the name of a wheel") from None
-        places = [rank[tag] for tag in tags if tag in rank]
-        if places:
-            ranked.append((min(places), file, wheel))
-    if not ranked:
-        raise _refused(f"{name} has no wheel for this Python and glibc; source distributions are not taken")
-    _, file, wheel = min(ranked, key=lambda row: row[:2])
-    digest = wheel.hashes.get("sha256", "")
-    if not isinstance(digest, str) or len(digest) != 64:
-        raise _refused(f"{file} has no SHA-256")
-    if wheel.url is None or package.version is None:
-        raise _refused(f"{name} has no URL or version")
-    return Candidate(name, str(package.version), file, wheel.url, bytes.fromhex(digest), wheel.size)
-
-
 def _read_report(report: Any) -> list[Candidate]:
     found = []
     for item in report["install"]:
@@ -238,31 +153,21 @@ def _read_report(report: Any) -> list[Candidate]:
         name = canonicalize_name(item["metadata"]["name"])
         digest = download.get("archive_info", {}).get("hashes", {}).get("sha256")
         if item["is_direct"] or digest is None:
-            raise _refused(f"{name} is not from the index or has no SHA-256")
-        file = _file_name(None, download["url"])
+            raise refused(f"{name} is not from the index or has no SHA-256")
+        file = file_name(None, download["url"])
         if not file.endswith(".whl"):
-            raise _refused(f"{name} is not a wheel")
+            raise refused(f"{name} is not a wheel")
         version = item["metadata"]["version"]
         found.append(Candidate(str(name), version, file, download["url"], bytes.fromhex(digest), None))
     return found
-
-
-def _file_name(name: str | None, url: str | None) -> str:
-    return name or unquote(urlsplit(url or "").path.rpartition("/")[2])
 
 
 def _check_hashes(found: Iterable[Candidate], wanted: Iterable[Wanted]) -> None:
     allowed = {item.name: item.hashes for item in wanted if item.hashes}
     for candidate in found:
         if candidate.name in allowed and candidate.sha256 not in allowed[candidate.name]:
-            raise _refused(f"{candidate.file} has a SHA-256 that the requirements file does not list")
+            raise refused(f"{candidate.file} has a SHA-256 that the requirements file does not list")
 
 
 def _dotted(version: Sequence[int]) -> str:
     return ".".join(str(part) for part in version[:2])
-
-
-def _refused(message: str) -> UsageError:
-    return UsageError(
-        "lock.pylock.refused", message, hint="only wheels from the index, with their SHA-256, can be locked"
-    )

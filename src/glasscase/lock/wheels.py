@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
@@ -23,8 +23,11 @@ from glasscase.fs.atomic import read_file
 from glasscase.lock.cache import InputCache
 from glasscase.lock.fetch import fetch
 from glasscase.lock.model import LockedWheel
+from glasscase.lock.pylock import FILE as PYLOCK
+from glasscase.lock.pylock import select_wheels, write_pylock
 from glasscase.lock.requirements import OWN, Wanted, enclave_requirements, parse_requirements
-from glasscase.lock.resolve import Candidate, Resolver, Target, select_wheels
+from glasscase.lock.resolve import Resolver
+from glasscase.lock.target import Candidate, Target
 
 OWN_WHEEL_MAX = 256 << 20  # bytes
 _METADATA_MAX = 1 << 20  # bytes
@@ -70,8 +73,8 @@ def cached_own_wheel(locked: LockedWheel, cache: InputCache) -> OwnWheel:
 def pin_wheels(
     requirements: bytes, own: OwnWheel, target: Target, *, resolver: Resolver, cache: InputCache,
     prefer: Sequence[LockedWheel] = (),
-) -> tuple[LockedWheel, ...]:  # fmt: skip
-    """Return every wheel of a lock, each in the cache, sorted by name.
+) -> tuple[tuple[LockedWheel, ...], bytes]:  # fmt: skip
+    """Return every wheel of a lock, each in the cache, sorted by name; and the pylock.toml of all but the own one.
 
     prefer: wheels of an older lock, whose versions are kept where the requirements still allow it.
     """
@@ -82,8 +85,11 @@ def pin_wheels(
         if not prefer or error.reason != "lock.resolver.refused":
             raise
         found = resolver.resolve(wanted, target)
-    rest = [_store(candidate, resolver.environment, cache) for candidate in found if candidate.name != OWN]
-    return tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
+    chosen = [candidate for candidate in found if candidate.name != OWN]
+    rest = [_store(candidate, resolver.environment, cache) for candidate in chosen]
+    sized = [replace(candidate, size=wheel.size) for candidate, wheel in zip(chosen, rest, strict=True)]
+    wheels = tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
+    return wheels, write_pylock(sized, target)
 
 
 def pin_pylock(
@@ -100,18 +106,20 @@ def pin_pylock(
     Raises UsageError("lock.pylock.refused") if it does not hold what the requirements and the enclave part ask for.
     """
     found = {item.name: item for item in select_wheels(pylock, target) if item.name != OWN}
+    missing = []
     for wanted in (*parse_requirements(requirements), *enclave_requirements(own.requires)):
         requirement = Requirement(wanted.text)
-        python = ".".join(str(part) for part in target.python)
-        if requirement.marker is not None and not requirement.marker.evaluate({"python_version": python}):
+        if requirement.marker is not None and not requirement.marker.evaluate(target.environment()):
             continue
         item = found.get(wanted.name)
         fits = item is not None and requirement.specifier.contains(item.version, prereleases=True)
         if item is None or not fits or (wanted.hashes and item.sha256 not in wanted.hashes):
-            raise UsageError(
-                "lock.pylock.refused", f"the pylock file has nothing that satisfies {wanted.text!r}",
-                hint="put what glasscase's enclave part needs into it too (docs/bundle-format.md, Wheels)",
-            )  # fmt: skip
+            missing.append(wanted.text)
+    if missing:
+        raise UsageError(
+            "lock.pylock.refused", f"{PYLOCK} has no fitting wheel for: {', '.join(missing)}",
+            hint="add these lines to what it is made from (the enclave part needs some of them) and make it again",
+        )  # fmt: skip
     rest = [_store(item, environment, cache) for item in found.values()]
     return tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
 

@@ -6,19 +6,27 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import threading
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.pylock import Pylock
 
 from glasscase.bundle.locking import LockRequest, check_lock, make_lock
 from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
 from glasscase.lock import resolve as resolving
 from glasscase.lock.cache import InputCache
+from glasscase.lock.model import LockedDebian, LockedPackage
+from glasscase.lock.pylock import select_wheels, write_pylock
 from glasscase.lock.requirements import enclave_requirements, parse_requirements
-from glasscase.lock.resolve import Resolver, Target, select_wheels
+from glasscase.lock.resolve import Resolver
+from glasscase.lock.target import Candidate, Target
 from glasscase.lock.wheels import take_own_wheel
 
 _PATH = Path(__file__).resolve().parents[1] / "bundle" / "conftest.py"
@@ -255,7 +263,7 @@ def workshop(tmp_path):
 def request_of(project, **changes):
     fields = {
         "directory": str(project.project), "tool": "0.1.0", "cache": project.cache, "environment": dict(os.environ),
-        "python": sys.version_info[:2], "wheel": str(project.wheel), "runtime_named": lambda _name: project.runtime,
+        "python": sys.version_info[:3], "wheel": str(project.wheel), "runtime_named": lambda _name: project.runtime,
         "say": lambda _line: None,
     }  # fmt: skip
     return LockRequest(**(fields | changes))
@@ -297,28 +305,176 @@ def test_lock_from_an_index(project, index, resolver):
     project.build()
 
 
+def pylock_of(index, names, *, created_by="test"):
+    """Return a pylock.toml of files of the index."""
+    rows = ['lock-version = "1.0"', f'created-by = "{created_by}"']
+    for name in names:
+        project_name, version = name.split("-")[:2]
+        digest = hashlib.sha256(index.files[name]).hexdigest()
+        url = index.url.replace("/simple", f"/files/{name}")
+        rows += ["[[packages]]", f'name = "{project_name}"', f'version = "{version}"']
+        rows += [f'wheels = [{{ url = "{url}", hashes = {{ sha256 = "{digest}" }} }}]']
+    return "\n".join(rows)
+
+
+OLD = "demo-1.1-py3-none-any.whl"  # all but this: what a pylock.toml with the older demo names
+
+
 def test_lock_from_a_pylock(project, index, tmp_path):
     """A pylock.toml is taken as it is, if it holds all that is asked for; the newest version does not matter then."""
-
-    def pylock_of(names):
-        rows = ['lock-version = "1.0"', 'created-by = "test"']
-        for name in names:
-            project_name, version = name.split("-")[:2]
-            digest = hashlib.sha256(index.files[name]).hexdigest()
-            url = index.url.replace("/simple", f"/files/{name}")
-            rows += ["[[packages]]", f'name = "{project_name}"', f'version = "{version}"']
-            rows += [f'wheels = [{{ url = "{url}", hashes = {{ sha256 = "{digest}" }} }}]']
-        path = tmp_path / "pylock.toml"
-        path.write_text("\n".join(rows))
-        return str(path)
-
-    names = [name for name in index.files if name != "demo-1.1-py3-none-any.whl"]
-    lock, _ = make_lock(request_of(project, pylock=pylock_of(names)), now=5, update=False)
+    names = [name for name in index.files if name != OLD]
+    path = tmp_path / "given.toml"
+    path.write_text(pylock_of(index, names))
+    lock, _ = make_lock(request_of(project, pylock=str(path)), now=5, update=False)
     assert ["6.0", "50.0", "1.0", "0.1", "0.16"] == [wheel.version for wheel in lock.wheels]
-    for missing in ("demo-1.0-py3-none-any.whl", "h11-0.16-py3-none-any.whl"):
-        with pytest.raises(UsageError) as caught:
-            make_lock(request_of(project, pylock=pylock_of([n for n in names if n != missing])), now=6, update=False)
-        assert "lock.pylock.refused" == caught.value.reason
+    assert path.read_bytes() == (project.project / "pylock.toml").read_bytes()
+    path.write_text(
+        pylock_of(index, [n for n in names if n not in ("demo-1.0-py3-none-any.whl", "h11-0.16-py3-none-any.whl")])
+    )
+    with pytest.raises(UsageError) as caught:
+        make_lock(request_of(project, pylock=str(path)), now=6, update=False)
+
+    assert "lock.pylock.refused" == caught.value.reason
+    assert "demo" in caught.value.message and "h11" in caught.value.message
+
+
+def test_the_pylock_of_the_project_is_the_front_door(project, index):
+    """A pylock.toml beside glasscase.toml that another tool made is pinned exactly and never written, also with --update."""
+    given = pylock_of(index, [name for name in index.files if name != OLD]).encode()
+    path = project.project / "pylock.toml"
+    path.write_bytes(given)
+    for update in (False, True):
+        lock, _ = make_lock(request_of(project), now=5, update=update)
+        named = set(re.findall(rb"[0-9a-f]{64}", given))
+        assert named == {wheel.sha256.hex().encode() for wheel in lock.wheels if wheel.name != "glasscase"}
+        assert "1.0" == next(wheel.version for wheel in lock.wheels if wheel.name == "demo")
+        assert given == path.read_bytes()
+    assert [] == check_lock(request_of(project))
+
+
+def test_a_pylock_is_made_where_there_is_none(project, index, resolver):
+    """It is a lock of PEP 751 with exactly the wheels of glasscase.lock but the own one, and --update writes it again."""
+    held = index.files.pop(OLD)
+    lock, _ = make_lock(request_of(project), now=5, update=False)
+    path = project.project / "pylock.toml"
+    first = path.read_bytes()
+    document = Pylock.from_dict(tomllib.loads(first.decode()))
+    found = {(p.name, str(p.version), w.name, w.size, w.hashes["sha256"]) for p in document.packages for w in p.wheels}
+    assert found == {(w.name, w.version, w.file, w.size, w.sha256.hex()) for w in lock.wheels if w.name != "glasscase"}
+    assert "glasscase" == document.created_by
+    make_lock(request_of(project), now=6, update=False)
+    assert first == path.read_bytes()
+    index.files[OLD] = held
+    _, changes = make_lock(request_of(project), now=7, update=True)
+
+    assert ["changed   demo 1.0 -> 1.1"] == changes
+    assert b'"1.1"' in path.read_bytes()
+    assert [] == check_lock(request_of(project))
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["demo-1.1", "cbor2-6.0", "cryptography-50.0", "h11-0.16"], "pylock.toml has changed: demo 1.0 -> 1.1"),
+        (["demo-1.0", "cbor2-6.0", "cryptography-50.0"], "pylock.toml has changed: it no longer names h11"),
+        (["demo-1.0", "cbor2-6.0", "cryptography-50.0", "h11-0.16", "more-1"], "pylock.toml has changed: it names more 1 too"),
+    ],
+)  # fmt: skip
+def test_a_changed_pylock_is_stale(project, index, names, line):
+    """--check says in what pylock.toml changed, and build refuses the lock until it is made again."""
+    index.files["more-1-py3-none-any.whl"] = make_wheel("more", "1", {"more.py": b""})
+    start = ["demo-1.0", "cbor2-6.0", "cryptography-50.0", "h11-0.16"]
+    path = project.project / "pylock.toml"
+    path.write_text(pylock_of(index, [f"{name}-py3-none-any.whl" for name in start]))
+    make_lock(request_of(project), now=5, update=False)
+    path.write_text(pylock_of(index, [f"{name}-py3-none-any.whl" for name in names]))
+
+    assert [line] == check_lock(request_of(project))
+    with pytest.raises(UsageError) as caught:
+        project.build()
+    assert "lock.file.stale" == caught.value.reason
+
+
+def test_another_file_of_the_same_version_is_stale(project, index):
+    """A wheel with other bytes under the same name and version is named too."""
+    names = [name for name in index.files if name != OLD]
+    path = project.project / "pylock.toml"
+    path.write_text(pylock_of(index, names))
+    make_lock(request_of(project), now=5, update=False)
+    index.files["h11-0.16-py3-none-any.whl"] = make_wheel("h11", "0.16", {"h11/__init__.py": b"other"})
+    path.write_text(pylock_of(index, names))
+
+    assert ["pylock.toml has changed: another file of h11 0.16"] == check_lock(request_of(project))
+
+
+def test_passwords_of_an_index_stay_out_of_the_pylock():
+    """User, password and query of a URL are not written down."""
+    wheel = Candidate(
+        "demo", "1", "demo-1-py3-none-any.whl", "https://me:secret@host/a%20b.whl?token=x#y", b"0" * 32, 5
+    )
+    text = write_pylock([wheel], Target((3, 11), (2, 36)))
+
+    assert b'"https://host/a%20b.whl"' in text
+    assert b"secret" not in text and b"token" not in text
+    assert "demo" == select_wheels(text, Target((3, 11), (2, 36)))[0].name
+
+
+@pytest.mark.skipif("uv" not in KINDS, reason="uv is not installed beside this Python")
+def test_pylocks_that_uv_makes(project, index, tmp_path):
+    """`uv pip compile` and `uv export --no-emit-project` make a front door; with the project itself inside it is refused."""
+    uv = [os.path.join(os.path.dirname(sys.executable), "uv"), "--no-config", "--cache-dir", str(tmp_path / "uv")]
+    wanted = ["demo", "cbor2", "cryptography", "h11"]
+    (tmp_path / "r.in").write_text("\n".join(wanted))
+    options = ["--default-index", index.url, "--format", "pylock.toml"]
+    pylock = project.project / "pylock.toml"
+    subprocess.run(
+        [*uv, "pip", "compile", *options, "--quiet", "--generate-hashes", tmp_path / "r.in", "-o", pylock],
+        check=True, capture_output=True, cwd=tmp_path,
+    )  # fmt: skip
+    first, _ = make_lock(request_of(project), now=5, update=False)
+    (tmp_path / "pyproject.toml").write_text(
+        f'[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = {json.dumps(wanted)}\n'
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+    )
+    for flags, reason in ((["--no-emit-project"], None), ([], "lock.pylock.refused")):
+        made = subprocess.run([*uv, "export", *options, *flags], check=True, capture_output=True, cwd=tmp_path)
+        pylock.write_bytes(made.stdout)
+        if reason is None:
+            assert first == make_lock(request_of(project), now=6, update=False)[0]
+        else:
+            with pytest.raises(UsageError) as caught:
+                make_lock(request_of(project), now=7, update=True)
+            assert reason == caught.value.reason
+
+
+def test_an_old_lock_needs_no_apt(project, index, monkeypatch):
+    """Where apt is absent, what is locked already is fetched by its hash; choosing packages is refused, with a reason."""
+    python = "python3.11-minimal"
+    deb, name = b"the bytes of a package", f"pool/{python}.deb"
+    archive = project.root / "archive"
+    (archive / "pool").mkdir(parents=True)
+    (archive / name).write_bytes(deb)
+    (project.project / "keyring.gpg").write_bytes(b"not looked at")
+    toml = project.project / "glasscase.toml"
+    toml.write_text(toml.read_text() + f'apt = ["deb file://{archive} test main"]\nkeyring = "keyring.gpg"\n')
+    first, _ = make_lock(request_of(project, python_from="host"), now=5, update=False)
+    package = LockedPackage(python, "3.11.2-6", "amd64", name, len(deb), hashlib.sha256(deb).digest())
+    debian = LockedDebian("test", bytes(32), bytes(20), bytes(32), (package,))
+    (project.project / "glasscase.lock").write_bytes(replace(first, debian=debian).to_bytes())
+
+    def absent(*_arguments, **_keywords):
+        raise FileNotFoundError
+
+    monkeypatch.setattr("glasscase.lock.debian.subprocess.run", absent)
+    again, _ = make_lock(request_of(project), now=6, update=False)
+    assert debian == again.debian
+    assert project.cache.holds(package.sha256, package.size)
+    before = (project.project / "glasscase.lock").read_bytes()
+    with pytest.raises(StorageError) as caught:
+        make_lock(request_of(project), now=7, update=True)
+
+    assert "lock.apt.missing" == caught.value.reason
+    assert before == (project.project / "glasscase.lock").read_bytes()
 
 
 def test_lost_inputs_are_fetched_by_hash(project, index, resolver):
