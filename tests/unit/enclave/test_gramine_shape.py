@@ -1,7 +1,8 @@
 """The program in the shape that Gramine gives it: a root of its own, the manifest's argv and environment, fixed paths.
 
 No word of argv speaks of a simulator, so there is no library beside the import table: the whole standard library is listed, and
-/dev/attestation, /instance and /run/glasscase are where the manifest mounts them. Only the processor is missing.
+/dev/attestation, /instance and /run/glasscase are where the manifest mounts them. System calls that Gramine lacks are refused.
+Only the processor is missing.
 """
 
 import json
@@ -23,6 +24,7 @@ from .conftest import SITE, Enclave, make_config, wheel_files
 GRAMINE = GramineOptions("v1.8", "512M", 32, 1, 3)
 PREFIX = Path(sys.base_prefix)
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+STAND_IN = Path(__file__).resolve().parents[2] / "e2e/gramine_direct.py"
 SCRIPT = """
 set -eu
 root=$1; shift
@@ -36,7 +38,7 @@ mount -t tmpfs none "$root/tmp"
 mount -t tmpfs none "$root/run/glasscase"
 for name in urandom null; do : > "$root/dev/$name"; mount --bind /dev/$name "$root/dev/$name"; done
 mount -o remount,bind,ro "$root"
-exec env -i $ENVIRONMENT /usr/sbin/chroot "$root" "$@"
+exec env -i $ENVIRONMENT "$PYTHON" -I "$STAND_IN" --withhold /usr/sbin/chroot "$root" "$@"
 """
 
 
@@ -86,6 +88,7 @@ class Shaped(Enclave):
         variables = " ".join(shlex.quote(f"{name}={value}") for name, value in loader["env"].items())
         script.write_text(SCRIPT.replace("$ENVIRONMENT", variables))
         outside = [f"PREFIX={PREFIX}", f"SITE={SITE}", f"INSTANCE={self.instance}"]
+        outside += [f"PYTHON={sys.executable}", f"STAND_IN={STAND_IN}"]
         outside += [f"DEVICE={self.folder / 'sim'}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
         entry = [manifest["libos"]["entrypoint"], *loader["argv"][1:]]
         return ["/usr/bin/env", "-i", *outside, "unshare", "-m", "sh", str(script), str(self.root), *entry]
