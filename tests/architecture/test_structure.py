@@ -144,3 +144,12 @@ def test_checks_document_equals_the_code():
 def test_verbs_have_a_line_and_a_role():
     """Every verb of the table has help."""
     assert all(role and target and line.endswith(".") for role, target, line in VERBS.values())
+
+
+def test_decisions_are_numbered_once():
+    """The files of docs/adr count from 1, and each begins with its number."""
+    found = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    titles = [path.read_text(encoding="utf-8").split(".", 1)[0] for path in found]
+
+    assert [f"# {number}" for number in range(1, len(found) + 1)] == titles
+    assert [f"{number:04d}" for number in range(1, len(found) + 1)] == [path.name[:4] for path in found]
