@@ -78,13 +78,13 @@ def reproduce(request: ReproduceRequest) -> Reproduction:
     with tempfile.TemporaryDirectory(prefix="glasscase-reproduce-") as work:
         tree = TreeWriter(work)
         pyc = any(entry.path.startswith(ROOTFS) and entry.path.endswith(".pyc") for entry in checked.bundle.index.files)
-        add_inputs(tree, lock, request.runtime, request.cache, say=request.say, pyc=pyc)
+        debian = add_inputs(tree, lock, request.runtime, request.cache, say=request.say, pyc=pyc)
         if request.source is None:
             _take_application(tree, checked)
             not_checked += ["the application's code", "the configuration (rootfs/opt/glasscase/enclave.cbor)"]
         else:
             config = _from_source(request, tree, differences, not_checked)
-        index, measurement = describe(tree, config, lock, request.runtime)
+        index, measurement = describe(tree, config, lock, request.runtime, debian=debian)
     differences += _compare(checked.bundle.index.files, index.files)
     if measurement.mrenclave != checked.measurement.mrenclave:
         differences.append(Difference("MRENCLAVE", checked.measurement.mrenclave.hex(), measurement.mrenclave.hex()))

@@ -7,7 +7,7 @@ Source: docs/bundle-format.md.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from glasscase.bundle.application import AppFile, check_shadowing, model_files, package_sources, source_files
@@ -25,6 +25,7 @@ from glasscase.bundle.index import (
     BundleIndex,
 )
 from glasscase.bundle.locking import read_lock, stale_parts
+from glasscase.bundle.origin import trace, wheel_records
 from glasscase.bundle.ownerkeys import read_client_ca, read_owner_keys
 from glasscase.bundle.project import Project, load_project
 from glasscase.bundle.provenance import provenance
@@ -118,9 +119,9 @@ def build(
 
     with atomic_directory(out, overwrite=overwrite and os.path.isfile(os.path.join(out, INDEX))) as folder:
         tree = TreeWriter(folder)
-        add_inputs(tree, lock, runtime, cache, say=options.say, pyc=project.app.pyc)
+        debian = add_inputs(tree, lock, runtime, cache, say=options.say, pyc=project.app.pyc)
         config = configure(tree, project, lock, project_dir, options=options, place=place)
-        index, measurement = describe(tree, config, lock, runtime)
+        index, measurement = describe(tree, config, lock, runtime, debian=debian)
         tree.add(INDEX, index.to_bytes())
         tree.finish()
     total = sum(file.size for file in index.files)
@@ -142,18 +143,23 @@ def _check_outside(out: str, project_dir: str, project: Project) -> None:
 
 def add_inputs(
     tree: TreeWriter, lock: Lock, runtime: RuntimeFiles, cache: InputCache, *, say: Callable[[str], None], pyc: bool
-) -> None:
-    """Put everything into the tree that the lock pins: Gramine, wheels, Debian packages. pyc: compile Python too."""
+) -> dict[str, str]:
+    """Put everything into the tree that the lock pins: Gramine, wheels, Debian packages. pyc: compile Python too.
+
+    Return path -> package of the files of Debian packages.
+    """
     packages = 0 if lock.debian is None else len(lock.debian.packages)
     say(f"unpack    {len(lock.wheels)} wheels, {packages} Debian packages")
     add_runtime(tree, runtime)
     add_wheels(tree, lock, cache)
+    debian = {}
     if lock.debian is not None:
-        add_debian(tree, lock.debian, cache)
+        debian = add_debian(tree, lock.debian, cache)
         check_closure(tree, simulated=runtime.simulated)
     if pyc:
         say("compile   Python with the bundle's own interpreter")
         add_compiled(tree)
+    return debian
 
 
 def configure(
@@ -168,9 +174,12 @@ def configure(
 
 
 def describe(
-    tree: TreeWriter, config: EnclaveConfig, lock: Lock, runtime: RuntimeFiles
+    tree: TreeWriter, config: EnclaveConfig, lock: Lock, runtime: RuntimeFiles, *, debian: Mapping[str, str]
 ) -> tuple[BundleIndex, Measurement]:
-    """Write what follows from the rest: configuration, import table, manifest, lock, SBOM, provenance; return the index."""
+    """Write what follows from the rest: configuration, import table, manifest, lock, SBOM, provenance; return the index.
+
+    debian: of add_inputs.
+    """
     tree.add(CONFIG, config.to_bytes())
     tree.add(IMPORTS, import_table(entry.path for entry in tree.entries()))
     require_places(tree.entries(), encrypt=config.encrypt)
@@ -179,7 +188,9 @@ def describe(
     tree.add(MANIFEST, manifest)
     measurement = measure(manifest, runtime.files["libpal.so"])
     tree.add(LOCK_FILE, lock.to_bytes())
-    tree.add(BOM, bill_of_materials(lock, name=config.name, mrenclave=measurement.mrenclave))
+    records = wheel_records(tree.entries(), lock, tree.read)
+    files = trace(tree.entries(), lock, records=records, debian=debian)
+    tree.add(BOM, bill_of_materials(lock, name=config.name, mrenclave=measurement.mrenclave, files=files))
     tree.add(PROVENANCE, provenance(lock, name=config.name, mrenclave=measurement.mrenclave))
     pin = (runtime.pin.name, runtime.pin.version)
     return index_of(config, tree.entries(), tool=lock.tool, runtime=pin, measurement=measurement), measurement

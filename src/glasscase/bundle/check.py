@@ -27,9 +27,10 @@ from glasscase.bundle.index import (
     FileEntry,
     open_bundle,
 )
+from glasscase.bundle.origin import trace, wheel_records
 from glasscase.bundle.provenance import provenance
 from glasscase.bundle.runtime import LIBC, SIMULATOR
-from glasscase.bundle.sbom import bill_of_materials
+from glasscase.bundle.sbom import bill_of_materials, debian_claims
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.core.measure import digest_files
 from glasscase.errors import Error, FormatError, StorageError
@@ -187,14 +188,22 @@ def _check_derived(
         problems.append(Problem("bundle.file.foreign", f"{path!r} has no place in a bundle"))
     for fault in lint(manifest, insecure=config.insecure):
         problems.append(Problem(fault.id, fault.text))
+    bom = _read(bundle, BOM)
+    try:
+        records = wheel_records(index.files, lock, lambda path: _read(bundle, path))
+    except FormatError as error:
+        problems.append(Problem(error.reason, error.message))
+        records = {}
+    files = trace(index.files, lock, records=records, debian=debian_claims(bom))
     expected = {
         MANIFEST: manifest_of(config, index.files),
         IMPORTS: import_table(file.path for file in index.files),
-        BOM: bill_of_materials(lock, name=config.name, mrenclave=measurement.mrenclave),
+        BOM: bill_of_materials(lock, name=config.name, mrenclave=measurement.mrenclave, files=files),
         PROVENANCE: provenance(lock, name=config.name, mrenclave=measurement.mrenclave),
     }
     for path, content in expected.items():
-        if (manifest if path == MANIFEST else _read(bundle, path)) != content:
+        found = {MANIFEST: manifest, BOM: bom}.get(path) or _read(bundle, path)
+        if found != content:
             problems.append(Problem("bundle.file.underived", f"{path!r} is not what the bundle's other files give"))
     if index.mrenclave != measurement.mrenclave:
         problems.append(

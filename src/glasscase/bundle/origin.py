@@ -1,29 +1,44 @@
 """Where each file of a bundle comes from: a wheel, a Debian package, Gramine, the application, or glasscase itself.
 
-Invariants: an origin is derived from the bundle's own bytes (RECORD of the wheels, digests of the runtime) and from the locked
-Debian packages, as far as the cache holds them; what nothing explains is `unexplained`, never guessed.
+Invariants: an origin is derived from the bundle's own bytes (RECORD of the wheels with its digests, digests of the runtime) and
+from the locked Debian packages, as far as they are at hand; what nothing explains is `unexplained`, never guessed.
 Source: docs/bundle-format.md, "Origins".
 """
 
+import base64
+import binascii
 import csv
 import dataclasses
 import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from glasscase.bundle.debfiles import debian_files
+from glasscase.bundle.debfiles import GENERATED, debian_files
 from glasscase.bundle.index import CONFIG, IMPORTS, MANIFEST, ROOTFS, RUNTIME, Bundle, FileEntry
-from glasscase.bundle.rootfs import MAIN, SITE
+from glasscase.bundle.rootfs import BOOTSTRAP, MAIN, SITE
 from glasscase.errors import FormatError
 from glasscase.fs.atomic import read_file
 from glasscase.lock.cache import InputCache
+from glasscase.lock.model import Lock
+from glasscase.lock.requirements import OWN
 
 RECORD_MAX = 64 << 20  # bytes of one RECORD
 KINDS = ("deb", "wheel", "gramine", "app", "generated", "unexplained")
 _DIST_INFO = re.compile(re.escape(SITE) + r"([^/]+)-([^/-]+)\.dist-info/RECORD")
+_COMPILED = re.compile(r"(?P<folder>.+/)__pycache__/(?P<name>[^/]+)\.cpython-[0-9]+\.pyc")
+_DEBIAN = (f"{ROOTFS}usr/", f"{ROOTFS}etc/")
+
+
+@dataclass(frozen=True)
+class WheelFile:
+    """What a RECORD says of one file. sha256: empty if it says none."""
+
+    project: str
+    version: str
+    sha256: bytes
 
 
 @dataclass(frozen=True)
@@ -48,15 +63,55 @@ def origins(bundle: Bundle, *, cache: InputCache | None = None) -> tuple[FileOri
 
     cache: where the locked Debian packages may lie; without it their files stay unexplained.
     """
-    wheels = _wheel_files(bundle)
-    packages = {} if cache is None else _debian_files(bundle, cache)
-    runtime = {file.sha256 for file in bundle.lock.runtime.files}
+
+    def read(path: str) -> bytes:
+        return read_file(os.path.join(bundle.path, path), max_bytes=RECORD_MAX, what="RECORD")
+
+    records = wheel_records(bundle.index.files, bundle.lock, read)
+    debian = {} if cache is None else _debian_packages(bundle, cache)
+    return trace(bundle.index.files, bundle.lock, records=records, debian=debian)
+
+
+def trace(
+    files: Sequence[FileEntry], lock: Lock, *, records: Mapping[str, WheelFile], debian: Mapping[str, str]
+) -> tuple[FileOrigin, ...]:
+    """Return the origin of every file of rootfs/ and runtime/, in the order given.
+
+    records: of wheel_records. debian: path -> locked Debian package, as far as it is known.
+    """
+    versions = {} if lock.debian is None else {package.name: package.version for package in lock.debian.packages}
+    runtime = {file.sha256 for file in lock.runtime.files}
+    paths = {file.path for file in files}
     found = []
-    for file in bundle.index.files:
+    for file in files:
         if file.path.startswith((ROOTFS, RUNTIME)):
-            kind, package, version = _origin(bundle, file, wheels, packages, runtime)
+            kind, package, version = _origin(file, lock, records, runtime, paths)
+            name = debian.get(file.path, "") if kind == "unexplained" and file.path.startswith(_DEBIAN) else ""
+            if name in versions:
+                kind, package, version = "deb", name, versions[name]
             found.append(FileOrigin(file.path, file.size, file.sha256, kind, package, version))
     return tuple(found)
+
+
+def wheel_records(files: Iterable[FileEntry], lock: Lock, read: Callable[[str], bytes]) -> dict[str, WheelFile]:
+    """Return path -> what a RECORD in opt/site says of it, for the RECORDs of locked wheels. read: gives a file by path.
+
+    Raises FormatError("bundle.wheel.malformed") for a RECORD that is no list of files.
+    """
+    locked = {wheel.name: wheel.version for wheel in lock.wheels}
+    found: dict[str, WheelFile] = {}
+    for file in files:
+        match = _DIST_INFO.fullmatch(file.path)
+        name = re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""
+        if name not in locked:
+            continue
+        try:
+            rows = [row for row in csv.reader(io.StringIO(read(file.path).decode("utf-8"))) if row]
+            found |= {SITE + row[0]: WheelFile(name, locked[name], _digest(row[1])) for row in rows}
+            found[file.path] = WheelFile(name, locked[name], file.sha256)  # a RECORD does not list its own digest
+        except (UnicodeDecodeError, csv.Error, IndexError, binascii.Error):
+            raise FormatError("bundle.wheel.malformed", f"{file.path!r} is no list of files", what="RECORD") from None
+    return found
 
 
 def coverage(found: Iterable[FileOrigin]) -> tuple[float, float]:
@@ -69,65 +124,44 @@ def coverage(found: Iterable[FileOrigin]) -> tuple[float, float]:
 
 
 def _origin(
-    bundle: Bundle,
-    file: FileEntry,
-    wheels: Mapping[str, tuple[str, str]],
-    packages: Mapping[str, tuple[bytes, str, str]],
-    runtime: set[bytes],
+    file: FileEntry, lock: Lock, records: Mapping[str, WheelFile], runtime: set[bytes], paths: set[str]
 ) -> tuple[str, str, str]:
+    """Return kind, package and version as far as the bundle's own bytes tell them."""
     if file.path in (CONFIG, IMPORTS, MANIFEST):
         return "generated", "", ""
-    if file.path == MAIN:
-        own = next((wheel.version for wheel in bundle.lock.wheels if wheel.name == "glasscase"), "")
-        return "wheel", "glasscase", own
-    if file.path.startswith(RUNTIME) or (
-        file.path.startswith((f"{ROOTFS}lib/", f"{ROOTFS}lib64/")) and file.sha256 in runtime
-    ):
-        return "gramine", bundle.lock.runtime.name, bundle.lock.runtime.version
-    if file.path in wheels:
-        return "wheel", *wheels[file.path]
+    gramine = file.path.startswith((RUNTIME, f"{ROOTFS}lib/", f"{ROOTFS}lib64/"))
+    if gramine and file.sha256 in runtime:
+        return "gramine", lock.runtime.name, lock.runtime.version
+    record = records.get(SITE + BOOTSTRAP if file.path == MAIN else file.path)
+    if record is not None and record.sha256 == file.sha256 and (file.path != MAIN or record.project == OWN):
+        return "wheel", record.project, record.version
     if file.path.startswith(f"{ROOTFS}app/"):
         return "app", "", ""
-    known = packages.get(file.path.removeprefix(ROOTFS))
-    if known is not None and known[0] == file.sha256:
-        return ("deb", *known[1:]) if known[1] else ("generated", "", "")
+    made = GENERATED.get(file.path.removeprefix(ROOTFS))
+    if made is not None and hashlib.sha256(made).digest() == file.sha256:
+        return "generated", "", ""
+    compiled = _COMPILED.fullmatch(file.path)
+    if compiled is not None and f"{compiled['folder']}{compiled['name']}.py" in paths:
+        return "generated", "", ""
     return "unexplained", "", ""
 
 
-def _wheel_files(bundle: Bundle) -> dict[str, tuple[str, str]]:
-    """Return path -> (project, version) by the RECORDs in opt/site, each of which must be that of a locked wheel."""
-    locked = {wheel.name: wheel.version for wheel in bundle.lock.wheels}
-    found: dict[str, tuple[str, str]] = {}
-    for file in bundle.index.files:
-        match = _DIST_INFO.fullmatch(file.path)
-        if match is None:
-            continue
-        name = re.sub(r"[-_.]+", "-", match[1]).lower()
-        if name not in locked:
-            continue
-        record = read_file(os.path.join(bundle.path, file.path), max_bytes=RECORD_MAX, what="RECORD")
-        try:
-            rows = list(csv.reader(io.StringIO(record.decode("utf-8"))))
-        except (UnicodeDecodeError, csv.Error):
-            raise FormatError("bundle.wheel.malformed", f"{file.path!r} is no list of files", what="RECORD") from None
-        found |= {SITE + row[0]: (name, locked[name]) for row in rows if row}
-    return found
+def _digest(text: str) -> bytes:
+    """Return the SHA-256 of a RECORD's second field, nothing if it has none."""
+    kind, _, value = text.partition("=")
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)) if kind == "sha256" else b""
 
 
-def _debian_files(bundle: Bundle, cache: InputCache) -> dict[str, tuple[bytes, str, str]]:
-    """Return path in rootfs -> (SHA-256, package, version) of what the locked packages in the cache give.
-
-    Files that are made beside the packages (etc/hosts and the like) have an empty package.
-    """
+def _debian_packages(bundle: Bundle, cache: InputCache) -> dict[str, str]:
+    """Return path -> package of the files whose bytes are those that a locked package in the cache gives."""
     debian = bundle.lock.debian
     if debian is None:
         return {}
     here = tuple(package for package in debian.packages if os.path.exists(cache.path(package.sha256)))
-    versions = {package.name: package.version for package in here}
     made = debian_files(dataclasses.replace(debian, packages=here), cache)
+    digests = {file.path: file.sha256 for file in bundle.index.files}
     return {
-        path: (hashlib.sha256(file.content).digest(), file.origin, versions[file.origin])
-        if file.origin in versions
-        else (hashlib.sha256(file.content).digest(), "", "")
+        ROOTFS + path: file.origin
         for path, file in made.items()
+        if hashlib.sha256(file.content).digest() == digests.get(ROOTFS + path)
     }

@@ -42,10 +42,12 @@ def add_runtime(tree: TreeWriter, runtime: RuntimeFiles) -> None:
                 tree.add(f"{ROOTFS}lib64/{name}", data, executable=True)
 
 
-def add_debian(tree: TreeWriter, debian: LockedDebian, cache: InputCache) -> None:
-    """Write interpreter, standard library and shared libraries of the locked Debian packages."""
-    for path, file in sorted(debian_files(debian, cache).items()):
+def add_debian(tree: TreeWriter, debian: LockedDebian, cache: InputCache) -> dict[str, str]:
+    """Write interpreter, standard library and shared libraries of the locked Debian packages; return path -> package."""
+    made = debian_files(debian, cache)
+    for path, file in sorted(made.items()):
         tree.add(ROOTFS + path, file.content, executable=file.executable)
+    return {ROOTFS + path: file.origin for path, file in made.items()}
 
 
 def check_closure(tree: TreeWriter, *, simulated: bool) -> None:

@@ -65,6 +65,11 @@ class TreeWriter:
         """Return the entry of a file that was written, or None."""
         return self._entries.get(path)
 
+    def read(self, path: str) -> bytes:
+        """Return the content of a small file that was written."""
+        with open(os.path.join(self.root, path), "rb") as file:
+            return file.read()
+
     def entries(self) -> tuple[FileEntry, ...]:
         """Return every file, sorted by the bytes of the paths; raises FormatError("fs.path.clash") for names that fold."""
         check_distinct(self._entries)

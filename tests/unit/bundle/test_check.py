@@ -92,17 +92,17 @@ def test_link_in_a_bundle(bundle):
 
 
 def test_consistently_edited_bundle(bundle):
-    """Someone who edits a file and the index with it is caught by the manifest, whose text follows from both."""
+    """Someone who edits a file and the index with it is caught by the manifest and the SBOM, which follow from both."""
     rewrite(bundle, "rootfs/app/app/main.py", b"evil = 1\n")
 
-    assert ["bundle.file.underived"] == ids(bundle)
+    assert ["bundle.file.underived"] * 2 == ids(bundle)
 
 
 def test_added_module(bundle):
-    """An added module shows in the manifest and in the import table."""
+    """An added module shows in the manifest, in the import table and in the SBOM."""
     rewrite(bundle, "rootfs/opt/site/evil.py", b"")
 
-    assert ["bundle.file.underived"] * 2 == ids(bundle)
+    assert ["bundle.file.underived"] * 3 == ids(bundle)
 
 
 def test_edited_manifest(bundle):
@@ -212,6 +212,17 @@ def test_a_known_wheel_is_known_by_its_bytes(workshop, monkeypatch, path):
     main = workshop.build("main.bundle").path
     rewrite(main, "rootfs/opt/glasscase/main.py", b"# other\n")
     assert "dev-enclave" in check_bundle(main).insecure
+
+
+def test_a_forged_origin_in_the_sbom(bundle):
+    """The bill of materials is written again from the bytes: an origin of nobody's, or of a package not locked, shows."""
+    path = Path(bundle) / "bom.cdx.json"
+    text = path.read_text()
+    moved = text.replace('"bom-ref":"pkg:pypi/demo@1.0"', '"bom-ref":"pkg:deb/debian/demo@1.0"')
+    assert moved != text
+    rewrite(bundle, "bom.cdx.json", moved.encode())
+
+    assert ["bundle.file.underived"] == ids(bundle)
 
 
 def test_problems_stop_those_who_require(bundle):

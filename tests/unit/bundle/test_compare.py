@@ -1,6 +1,7 @@
 """`sign BUNDLE`, `measure --explain`, `map` and `why` on bundles that were really built."""
 
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -8,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tests.unit.bundle.conftest import add_wheel
+from tests.unit.bundle.test_check import rewrite
 from tests.unit.sgx.test_sigstruct import key, pem
 
 APP = "rootfs/app/app/main.py"
@@ -183,6 +185,16 @@ def test_explain_names_every_file(built):
     assert ("gramine", "simulator", "1") == origins["runtime/libpal.so"]
     assert ({"files_percent": 100.0, "bytes_percent": 100.0}, []) == (value["coverage"], value["unexplained"])
     assert "100.0 %" in glasscase("measure", "out.bundle", "--explain", cwd=built.root).stdout
+
+
+def test_a_changed_file_of_a_wheel_is_unexplained(built):
+    """A file that RECORD lists with another digest is not put down to its wheel."""
+    shutil.copytree(built.root / "out.bundle", built.root / "odd.bundle")
+    rewrite(built.root / "odd.bundle", "rootfs/opt/site/demo/data/text.txt", b"other")
+    value = json.loads(glasscase("measure", "odd.bundle", "--explain", "--json", cwd=built.root).stdout)["explain"]
+
+    assert ["rootfs/opt/site/demo/data/text.txt"] == value["unexplained"]
+    assert value["coverage"]["files_percent"] < 100
 
 
 def test_map_covers_the_enclave(built):
