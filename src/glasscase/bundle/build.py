@@ -44,11 +44,15 @@ from glasscase.lock.cache import InputCache
 from glasscase.lock.model import FILE as LOCK_FILE
 from glasscase.lock.model import Lock
 from glasscase.lock.requirements import OWN
+from glasscase.measure.drawing import forecast
 from glasscase.measure.mrenclave import Measurement, measure
 from glasscase.seal.files import MANIFEST_NAME, Package
 from glasscase.seal.package import build_package
 
 KEY_SIZE = 32  # bytes of a package or model key
+HEAP_TO_START = (
+    128 << 20
+)  # bytes: 100 MiB are mapped before an application of one line answers, Gramine's own come on top
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,8 @@ def describe(
     require_clean(manifest, insecure=config.insecure)
     tree.add(MANIFEST, manifest)
     measurement = measure(manifest, runtime.files["libpal.so"])
+    if not runtime.simulated:
+        _require_room(measurement, config.gramine.size)
     tree.add(LOCK_FILE, lock.to_bytes())
     records = wheel_records(tree.entries(), lock, tree.read)
     files = trace(tree.entries(), lock, records=records, debian=debian)
@@ -227,6 +233,17 @@ def private_document(result: BuildResult) -> bytes:
             "entries": entries,
         }
     )
+
+
+def _require_room(measurement: Measurement, size: str) -> None:
+    """Raise UsageError("bundle.size.small") if the enclave could not even start the program, whatever the application."""
+    heap = forecast(measurement)["heap"]
+    if heap < HEAP_TO_START:
+        raise UsageError(
+            "bundle.size.small",
+            f"of {size} the program would have {heap >> 20}M, Python and the server alone need {HEAP_TO_START >> 20}M to start",
+            hint="set enclave.size in glasscase.toml, or --size: 512M for a web application, 1G with numpy",
+        )
 
 
 def _fresh_lock(directory: str, project: Project, runtime: RuntimeFiles) -> Lock:

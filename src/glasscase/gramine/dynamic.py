@@ -43,7 +43,16 @@ def read_dynamic(data: bytes, what: str) -> DynamicInfo:
                         needed.append(_text(tag, "needed"))
                     elif tag.entry.d_tag == "DT_SONAME":
                         soname = _text(tag, "soname")
-    except (ELFError, ValueError, KeyError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except (
+        ELFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+        AssertionError,
+    ) as error:
         raise FormatError("gramine.elf.malformed", f"{what!r} is not a sound ELF file: {error}", what="ELF") from None
     return DynamicInfo(soname, tuple(needed), interpreter)
 

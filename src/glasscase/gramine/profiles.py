@@ -4,6 +4,7 @@ Invariants: profiles are data that comes with this program; a name that is not k
 Source: reproducible/runtime/profiles/; docs/bundle-format.md, "Profiles".
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 from glasscase.errors import FormatError
 
 DEFAULT = "v1.8"
+_PACKAGED = re.compile(r"[-~+].*")  # what a distribution adds to the version of a release
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,13 @@ def profile(name: str) -> Profile:
 
 
 def profile_of_release(version: str) -> Profile:
-    """Return the profile of a Gramine version like "1.9" or "1.8.1"; raises FormatError("gramine.profile.unknown")."""
+    """Return the profile of a Gramine version like "1.9", "1.8.1" or, of a package, "1.9-2" or "1.9~bookworm".
+
+    Raises FormatError("gramine.profile.unknown").
+    """
+    upstream = _PACKAGED.sub("", version)
     for known in known_profiles():
-        if any(version == release or version.startswith(release + ".") for release in known.releases):
+        if any(upstream == release or upstream.startswith(release + ".") for release in known.releases):
             return known
     raise FormatError(
         "gramine.profile.unknown",

@@ -89,8 +89,15 @@ class Machine:
 def examine(machine: Machine, needs: Needs | None) -> tuple[Item, ...]:
     """Return all items, in a fixed order; those about a bundle only if one is given."""
     sgx = _cpu(machine)
-    items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _epc(machine, needs), _edmm(machine, needs)]
-    items += [_aesm(machine), _libraries(machine), *_pccs(machine), _clock(machine, needs), _disk(machine, needs)]
+    items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _epc(machine, needs), _exinfo(machine)]
+    items += [
+        _edmm(machine, needs),
+        _aesm(machine),
+        _libraries(machine),
+        *_pccs(machine),
+        _clock(machine, needs),
+        _disk(machine, needs),
+    ]
     items += [_runtime(machine, needs), _verifier(machine)]
     if needs is not None:
         items.append(_bundle_owner(needs))
@@ -175,35 +182,47 @@ def _epc(machine: Machine, needs: Needs | None) -> Item:
     return Item("EPC", PASS, _size(total))
 
 
+def _exinfo(machine: Machine) -> Item:
+    """Every bundle asks for EXINFO (MISCSELECT bit 0); a processor without it refuses to create the enclave."""
+    leaf = _cpuid_sgx(machine)
+    if leaf is None:
+        return Item("EXINFO", UNKNOWN, "cpuid cannot be asked", "modprobe cpuid, as root")
+    if not leaf[1] & 1:
+        return Item(
+            "EXINFO", FAIL, "this processor does not report page faults", "a processor with SGX2: Ice Lake or newer"
+        )
+    return Item("EXINFO", PASS, "there")
+
+
 def _edmm(machine: Machine, needs: Needs | None) -> Item:
     wanted = needs is not None and needs.edmm
     kernel = _version((machine.read("proc/sys/kernel/osrelease") or "").strip())
-    sgx2 = _cpuid_sgx2(machine)
+    leaf = _cpuid_sgx(machine)
     needed = ("gramine-sgx",) if wanted else ()
     if kernel is not None and kernel < KERNEL_EDMM_MIN:
         return Item(
             "EDMM", FAIL if wanted else WARN, "the kernel is older than 6.0", "Linux 6.0, or edmm = false", needed
         )
-    if sgx2 is None:
+    if leaf is None:
         return Item("EDMM", UNKNOWN, "SGX2 cannot be asked for", "modprobe cpuid, as root", needed)
-    if not sgx2:
+    if not leaf[0] & 2:
         return Item("EDMM", FAIL if wanted else WARN, "no SGX2", "edmm = false, which is the default", needed)
     return Item("EDMM", PASS, "SGX2 and a kernel that has it", "", needed)
 
 
-def _cpuid_sgx2(machine: Machine) -> bool | None:
-    """Return bit 1 of EAX of CPUID leaf 12H, None if the cpuid device cannot be read."""
+def _cpuid_sgx(machine: Machine) -> tuple[int, int] | None:
+    """Return EAX and EBX of CPUID leaf 12H, None if the cpuid device cannot be read."""
     try:
         descriptor = os.open(machine.root / "dev/cpu/0/cpuid", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        eax = struct.unpack("<IIII", os.pread(descriptor, 16, CPUID_SGX_LEAF))[0]
+        eax, ebx, _ecx, _edx = struct.unpack("<IIII", os.pread(descriptor, 16, CPUID_SGX_LEAF))
     except (OSError, struct.error):
         return None
     finally:
         os.close(descriptor)
-    return bool(eax & 2)
+    return eax, ebx
 
 
 def _aesm(machine: Machine) -> Item:

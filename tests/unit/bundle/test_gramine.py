@@ -49,9 +49,11 @@ def gramine(workshop, objects):
     files |= {f"libc/{name}": objects[name] for name in ("libc.so.6", "ld-linux-x86-64.so.2")}
     workshop.runtime = runtime_of(files)
     workshop.edit("[enclave]", '[enclave]\nruntime = "gramine-test"')
+    workshop.edit('size = "64M"', 'size = "256M"')
     stdlib = {"./usr/bin/python3.11": objects["main"], "./usr/lib/python3.11/os.py": b"sep = '/'\n"}
     package = debs.stored(workshop.cache, "python3.11-minimal", debs.make_deb("Package: python3.11-minimal\n", stdlib))
-    workshop.lock(debian=debs.locked(package))
+    workshop.debian = debs.locked(package)
+    workshop.lock(debian=workshop.debian)
     return workshop
 
 
@@ -67,6 +69,19 @@ def test_gramine_bundle(gramine):
     manifest = Path(result.path, "app.manifest.sgx").read_text()
     assert 'entrypoint = "/usr/bin/python3.11"' in manifest
     assert "m os /usr/lib/python3.11/os.py" in Path(result.path, "rootfs/opt/glasscase/imports.txt").read_text()
+
+
+@pytest.mark.parametrize("size", ["64M", "128M"])
+def test_an_enclave_that_could_not_start_is_not_built(gramine, size):
+    """Python, TLS and the server need their room before the application does; the answer names the sizes, nothing is left."""
+    gramine.edit('size = "256M"', f'size = "{size}"')
+    gramine.lock(debian=gramine.debian)
+    with pytest.raises(UsageError) as caught:
+        gramine.build()
+
+    assert "bundle.size.small" == caught.value.reason
+    assert "128M to start" in caught.value.message
+    assert "out.bundle" not in os.listdir(gramine.root)
 
 
 def test_pin_is_required(gramine):

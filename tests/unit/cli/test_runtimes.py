@@ -133,7 +133,17 @@ def test_the_direct_loader_comes_along(installed, tmp_path):
     assert {} == import_runtime(str(installed), **(OPTIONS | {"version": "1.9"})).direct
 
 
-@pytest.mark.parametrize(("version", "series"), [("1.6", "v1.6"), ("1.7.1", "v1.6"), ("1.8", "v1.8"), ("1.5", "v1.5")])
+@pytest.mark.parametrize(
+    ("version", "series"),
+    [
+        ("1.6", "v1.6"),
+        ("1.7.1", "v1.6"),
+        ("1.8", "v1.8"),
+        ("1.5", "v1.5"),
+        ("1.8.1~bookworm", "v1.8"),
+        ("1.9-2", "v1.8"),
+    ],
+)
 def test_the_profile_follows_from_the_version(installed, version, series):
     """Each series writes its own manifests."""
     assert series == import_runtime(str(installed), **(OPTIONS | {"version": version})).pin.profile
@@ -150,14 +160,16 @@ def test_debs_name_their_version(tmp_path, compress, suffix):
     assert "libc/libanl.so.1" not in imported.files
 
 
-def test_debs_with_a_debian_revision_need_a_profile(tmp_path):
-    """1.9-2 is not a release that is known; the version can be given."""
+def test_debs_of_no_release_need_a_profile(tmp_path):
+    """1.9post is not a release that is known, as nobody knows what it will write; 1.9-2 is 1.9, packaged."""
     (tmp_path / "gramine.deb").write_bytes(make_deb(gramine_files()))
+    assert "v1.8" == import_runtime(str(tmp_path / "gramine.deb"), **OPTIONS).pin.profile
+    (tmp_path / "gramine.deb").write_bytes(make_deb(gramine_files(), version="1.9post-2"))
     with pytest.raises(Error) as caught:
         import_runtime(str(tmp_path / "gramine.deb"), **OPTIONS)
     assert "gramine.profile.unknown" == caught.value.reason
 
-    assert "1.9-2" == import_runtime(str(tmp_path / "gramine.deb"), **(OPTIONS | {"series": "v1.8"})).pin.version
+    assert "1.9post-2" == import_runtime(str(tmp_path / "gramine.deb"), **(OPTIONS | {"series": "v1.8"})).pin.version
 
 
 @pytest.mark.parametrize("compression", ["xz", "gzip", "zstd", "none"])

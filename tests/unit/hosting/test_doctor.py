@@ -82,6 +82,8 @@ def test_a_complete_machine_passes(machine, monkeypatch):
         ("EDMM", {"proc/sys/kernel/osrelease": "5.15.0\n"}, WARN),
         ("EDMM", {"dev/cpu/0/cpuid": "\0" * 64}, WARN),
         ("EDMM", {"dev/cpu/0/cpuid": None}, UNKNOWN),
+        ("EXINFO", {"dev/cpu/0/cpuid": "\0" * 0x12 + "\x03\0\0\0" + "\0" * 12}, FAIL),
+        ("EXINFO", {"dev/cpu/0/cpuid": None}, UNKNOWN),
         ("quote provider", {"usr/lib/x86_64-linux-gnu/libsgx_dcap_ql.so.1": None}, WARN),
         ("PCCS", {"etc/sgx_default_qcnl.conf": None}, WARN),
         ("PCCS", {"etc/sgx_default_qcnl.conf": "nonsense"}, FAIL),

@@ -1,5 +1,6 @@
 """Debian packages: real apt on a small signed archive made here, and the .deb files that go into rootfs."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -148,8 +149,18 @@ def test_every_needed_library_must_be_there(library):
         with pytest.raises(FormatError) as caught:
             check_libraries(files, provided=names)
         assert "bundle.library.missing" == caught.value.reason
-    with pytest.raises(FormatError):
-        read_dynamic(b"\x7fELF" + bytes(100), "x")
+    for broken in (b"\x7fELF" + bytes(100), program[:600], program[:0x300] + b"x" + program[0x300:]):
+        with pytest.raises(FormatError):
+            read_dynamic(broken, "x")
+
+
+def test_libraries_with_any_byte_changed_are_read_or_refused(library):
+    """Whatever a .deb or wheel holds under the name of a library, it has a reason and no traceback."""
+    lib, _program = library
+    for at in range(16, len(lib), 5):
+        for value in (0, 0x80, 0xFF):
+            with contextlib.suppress(FormatError):
+                read_dynamic(lib[:at] + bytes([value]) + lib[at + 1 :], "x")
 
 
 class Archive:
