@@ -1,4 +1,4 @@
-/* A hostile file: header and chunks of any bytes, through memory, push and random access. The first byte chooses how the
+/* A hostile file: header and chunks of any bytes, through memory, push, pump and random access. The first byte chooses how the
  * input is used: as it is, or as the body under a header that is right, so that the code behind the commitment is reached. */
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +79,27 @@ static void push(const uint8_t *file, size_t len, size_t step, glass_status expe
     glass_stream_free(stream);
 }
 
+/* From descriptor to descriptor: what was written is the beginning of the content, all of it exactly if it is accepted. */
+static void pump(const uint8_t *file, size_t len, int threads, glass_status expected, size_t expected_len)
+{
+    static uint8_t out[1 << 20];
+    glass_stream *stream = NULL;
+    glass_stream_stat stat = {0};
+    if (len < 128 || glass_stream_accept(ctx, &stream, &stat, key, file, NULL, 0) != GLASS_OK) {
+        return;
+    }
+    int in = memfd_create("fuzz", 0);
+    int to = memfd_create("fuzz", 0);
+    MUST(in >= 0 && to >= 0 && write(in, file, len) == (ssize_t)len && lseek(in, 128, SEEK_SET) == 128);
+    glass_status status = glass_stream_pump_fd(stream, &stat, in, to, threads);
+    ssize_t got = pread(to, out, sizeof out, 0);
+    MUST((status == GLASS_OK) == (expected == GLASS_OK) && got >= 0 && stat.bytes == (uint64_t)got);
+    MUST(status != GLASS_OK || (size_t)got == expected_len);
+    MUST((size_t)got <= sizeof plain && memcmp(out, plain, (size_t)got) == 0);
+    MUST(close(in) == 0 && close(to) == 0);
+    glass_stream_free(stream);
+}
+
 static void reader(const uint8_t *file, size_t len, size_t expected_len, glass_status expected)
 {
     static uint8_t out[1 << 20];
@@ -139,6 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t out_len = 0;
     memory(file, len, &status, &out_len);
     push(file, len, 1 + at % 20000, status, out_len);
+    pump(file, len, 1 + data[3] % 3, status, out_len);
     reader(file, len, out_len, status);
     if (status == GLASS_OK) { /* nothing but the one good file is accepted */
         MUST(len == good_len && memcmp(file, good, good_len) == 0);

@@ -151,6 +151,11 @@ glass_status glass_stream_push(glass_stream *stream, glass_stream_stat *stat, ui
 glass_status glass_stream_finish(glass_stream *stream, glass_stream_stat *stat, uint8_t *out, size_t out_cap,
                                  size_t *out_len);
 
+/* Pipes, sockets, terminals and files, from where they stand, with threads. A reading stream was accepted with the header already,
+ * and `in` stands behind it; `out` = -1 verifies only. Written are whole batches of chunks in their order, up to the first batch
+ * with a fault; stat->bytes says how much that was. The pipes get larger buffers. */
+glass_status glass_stream_pump_fd(glass_stream *stream, glass_stream_stat *stat, int in, int out, int threads);
+
 /* Random access. glass_reader_new reads the header from `fd`, compares it with `expect` (may be NULL), accepts it and
  * decrypts the last chunk, so that the size is authentic. `fd` must stay open. */
 glass_status glass_reader_new(const glass_ctx *ctx, glass_reader **out, glass_stream_stat *stat, const glass_key *key,

@@ -11,9 +11,10 @@
 #define CHUNK ((size_t)GLASS_STREAM_CHUNK)
 #define SEALED ((size_t)(GLASS_STREAM_CHUNK + GLASS_STREAM_TAG)) /* a whole chunk in the file */
 #define TAG ((size_t)GLASS_STREAM_TAG)
-#define BATCH ((size_t)16)                                       /* chunks of one read or write: 256 KiB */
+#define BATCH ((size_t)16)                                       /* chunks that random access reads at once: 256 KiB */
 #define PIECE ((size_t)GLASS_STREAM_PIECE)
 #define PIECE_CHUNKS ((size_t)(GLASS_STREAM_PIECE / GLASS_STREAM_CHUNK))
+#define SEALED_PIECE ((size_t)GLASS_STREAM_HEADER + PIECE_CHUNKS * SEALED) /* a piece in the file, and room for the header */
 #define DIGEST ((size_t)32)
 #define SIZE_UNKNOWN UINT64_MAX
 #define SIZE_MAX_PLAIN ((uint64_t)1 << 44)                       /* 16 TiB */
@@ -125,6 +126,7 @@ typedef struct glass_lane {
     size_t out_len;
 } glass_lane;
 
+struct pump;
 typedef struct glass_job {
     const glass_ctx *ctx;
     const uint8_t *secret; /* NULL: no cipher */
@@ -135,6 +137,7 @@ typedef struct glass_job {
     glass_stream_stat *stat; /* of the caller: cancel and progress */
     glass_status (*unit)(struct glass_job *job, glass_lane *lane, glass_stream_stat *stat, uint64_t number);
     const void *work;
+    struct pump *pump;     /* of stream_pump.c, which has no `work` */
     /* the engine's own */
     uint64_t next;
     int stop;

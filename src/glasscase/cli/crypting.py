@@ -7,11 +7,12 @@ and the exit code says whether that was all.
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import click
 
+from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, verb
 
 _DEFAULT_THREADS_MAX = 4
@@ -55,8 +56,10 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
                 source, target, key=secret, threads=threads or _cores(), context=binding, progress=bar.update
             )
         else:
-            machine = stream.Encryptor(secret, size=_size_of(source), context=binding)
-            message = _through(machine, source, target, bar)
+            message = _through(
+                stream.encrypt_pipe, source, target, key=secret, size=_size_of(source), context=binding,
+                threads=threads or _cores(), progress=bar.update,
+            )  # fmt: skip
     out.result(
         {"bytes": message.size, "files": 1, "header": message.header.hex()},
         "" if target == "-" else f"encrypted  1 file, {message.size} bytes, to {target}",
@@ -107,7 +110,10 @@ def decrypt(
                 source, target, key=secret, threads=threads or _cores(), context=binding, progress=bar.update
             )
         else:
-            message = _through(stream.Decryptor(secret, context=binding), source, target, bar)
+            message = _through(
+                stream.decrypt_pipe, source, target, key=secret, context=binding, threads=threads or _cores(),
+                progress=bar.update,
+            )  # fmt: skip
     out.result(
         {"bytes": message.size, "files": 1, "header": message.header.hex()},
         "" if target == "-" else f"decrypted  1 file, {message.size} bytes, to {target}",
@@ -209,19 +215,20 @@ def _open_directory(path: str, key: Any, models: Sequence[Any], context: bytes) 
     )  # fmt: skip
 
 
-def _through(machine: Any, source: str, target: str, bar: Any) -> Any:
-    """Send stdin or a file through a push machine to stdout or a file."""
-    from glasscase.core.stream import open_source, pump
-    from glasscase.fs.atomic import atomic_file
+def _through(crypt: Callable[..., Any], source: str, target: str, **options: Any) -> Any:
+    """Send stdin or a file in order to stdout or a file."""
+    from glasscase.core.stream import open_source
+    from glasscase.fs.part import PartFile
 
     stdin: BinaryIO = sys.stdin.buffer
     with stdin if source == "-" else open_source(source) as file:
-        if target != "-":
-            with atomic_file(target, mode=0o600) as output:
-                return pump(machine, file, output, progress=bar.update)
-        message = pump(machine, file, sys.stdout.buffer, progress=bar.update)
-        sys.stdout.buffer.flush()
-        return message
+        if target == "-":
+            try:
+                return crypt(file.fileno(), sys.stdout.fileno(), **options)
+            except BrokenPipeError:  # whoever read it has enough
+                raise SystemExit(exitcodes.INTERRUPTED) from None
+        with PartFile(target) as output:
+            return crypt(file.fileno(), output, **options)
 
 
 def _check_places(out: Output, source: str, target: str, key: str) -> None:

@@ -5,11 +5,12 @@ reader that met a forged chunk stays dead. Inside an enclave only pread, pwrite,
 Source: docs/stream-format.md.
 """
 
+import errno
 import os
 import stat as stat_module
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from glasscase._native import ffi, lib
 from glasscase.core import chunks
@@ -30,6 +31,7 @@ from glasscase.core.chunks import (
     encrypt_descriptor,
     facts_of,
     own,
+    run,
     sealed_size,
 )
 from glasscase.core.faults import check, error, stat_of
@@ -38,16 +40,7 @@ from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import storage_error
 from glasscase.fs.part import PartFile
 
-_PIPE_READ = 1 << 20  # bytes
 _PRECHECK_FROM = 1 << 20  # bytes; a smaller file that does not fit is found out by writing it
-
-
-class _Source(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Target(Protocol):
-    def write(self, data: memoryview, /) -> int: ...
 
 
 def encrypt_file(
@@ -61,15 +54,16 @@ def encrypt_file(
     """
     secret, threads = as_key(key), check_threads(threads)
     check_context(context)
-    with _Opened(source) as file:
-        facts = os.fstat(file)
+    with _Opened(source) as (file, facts):
         if not stat_module.S_ISREG(facts.st_mode):
-            return _through(Encryptor(secret, context=context), file, target, 0o600, progress)
+            with PartFile(target) as output:
+                return encrypt_pipe(file, output, key=secret, threads=threads, context=context, progress=progress)
         total = sealed_size(facts.st_size)
         if total >= _PRECHECK_FROM:
             precheck(target, total)
         with PartFile(target) as output:
-            os.ftruncate(output, total)
+            if total >= _PRECHECK_FROM:  # a smaller one is written at once
+                os.ftruncate(output, total)
             header = encrypt_descriptor(
                 file, output, facts.st_size, key=secret, app_context=context, threads=threads, progress=progress
             )
@@ -86,10 +80,9 @@ def decrypt_file(
     Raises FormatError if the file is not authentic, cut, too long, or made with another key or context.
     """
     secret, threads = as_key(key), check_threads(threads)
-    with _Opened(source) as file:
-        facts = os.fstat(file)
+    with _Opened(source) as (file, facts):
         if not stat_module.S_ISREG(facts.st_mode):
-            return _through(Decryptor(secret, context=context, bare=bare), file, target, mode, progress)
+            return _from_device(file, target, mode, secret, threads, context, progress, bare=bare)
         head = 56 if bare else HEADER_SIZE
         header = os.pread(file, head, 0)
         if len(header) < head:
@@ -105,14 +98,15 @@ def decrypt_file(
         if plain >= _PRECHECK_FROM:
             precheck(target, plain)
         with PartFile(target, mode=mode) as output:
-            os.ftruncate(output, plain)
+            if plain >= _PRECHECK_FROM:
+                os.ftruncate(output, plain)
             return decrypt_accepted(stream, file, output, size=plain, threads=threads, progress=progress)
 
 
 def open_encrypted(path: str | os.PathLike[str], *, key: bytes | Key, context: bytes = b"", threads: int = 1) -> Reader:
     """Return an encrypted file as a seekable raw stream; `.size` is authentic. See Reader."""
-    with _Opened(path) as file:
-        if not stat_module.S_ISREG(os.fstat(file).st_mode):
+    with _Opened(path) as (file, facts):
+        if not stat_module.S_ISREG(facts.st_mode):
             raise UsageError(
                 "stream.source.sequential", f"{os.fspath(path)!r} is not a regular file and cannot be seeked"
             )
@@ -202,23 +196,55 @@ class Decryptor:
         return _finish(self._stream, self._stat)
 
 
-def pump(
-    machine: Encryptor | Decryptor, source: _Source, target: _Target | None, *, progress: Progress | None = None
-) -> Message:
-    """Send all of a pipe through an encryptor or decryptor; return what it was. Writes verified bytes only."""
-    while data := source.read(_PIPE_READ):
-        _write(target, machine.update(data))
-        if progress is not None:
-            progress(machine.bytes_done)
-    _write(target, machine.finish())
-    message = machine.message
-    if message is None:
+def encrypt_pipe(
+    source: int, target: int, *, key: bytes | Key, size: int | None = None, context: bytes = b"", threads: int = 2,
+    progress: Progress | None = None,
+) -> Message:  # fmt: skip
+    """Encrypt what a descriptor gives until its end to another one; return header and size. size: if it is known before.
+
+    Raises FormatError("stream.size.mismatch") if it was another, BrokenPipeError if nobody reads any more.
+    """
+    check_context(context)
+    out = ffi.new("glass_stream **")
+    stated = SIZE_UNKNOWN if size is None else size
+    status = lib.glass_stream_create(chunks.context(), out, as_key(key).handle, stated, context, len(context))
+    return _pump(own(status, out), source, target, check_threads(threads), progress)
+
+
+def decrypt_pipe(
+    source: int, target: int, *, key: bytes | Key, context: bytes = b"", threads: int = 2, bare: bool = False,
+    progress: Progress | None = None,
+) -> Message:  # fmt: skip
+    """Decrypt what a descriptor gives until its end to another one (-1: only verify); return header and size.
+
+    Only verified chunks are written, in order; without a return from here they are not all. Raises as decrypt_file.
+    """
+    head, header = (56 if bare else HEADER_SIZE), b""
+    while len(header) < head and (part := os.read(source, head - len(header))):
+        header += part
+    if len(header) < head:
         raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), "the input")
-    return Message(message.header, message.kind, machine.bytes_done, None)
+    stream = accept(header, key=as_key(key), app_context=context, bare=bare)
+    _refuse_parts(facts_of(stream))
+    return _pump(stream, source, target, check_threads(threads), progress)
+
+
+def _pump(stream: Any, source: int, target: int, threads: int, progress: Progress | None) -> Message:
+    facts, stat = facts_of(stream), ffi.new("glass_stream_stat *")
+    try:
+        run(
+            lambda: lib.glass_stream_pump_fd(stream, stat, source, target, threads),
+            stat, size=SIZE_UNKNOWN, what="the input", progress=progress,
+        )  # fmt: skip
+    except StorageError:
+        if stat.os_errno == errno.EPIPE:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        raise
+    return Message(facts.header, facts.kind, stat.bytes, None)
 
 
 class _Opened:
-    """The descriptor of a file opened for reading, closed at the end of the block; an OSError there is a StorageError."""
+    """Descriptor and facts of a file opened for reading, closed at the end of the block; an OSError there is a StorageError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
@@ -226,12 +252,13 @@ class _Opened:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise storage_error(error, path) from None
-        if stat_module.S_ISDIR(os.fstat(self._descriptor).st_mode):
+        self._facts = os.fstat(self._descriptor)
+        if stat_module.S_ISDIR(self._facts.st_mode):
             os.close(self._descriptor)
             raise UsageError("stream.source.directory", f"{os.fspath(path)!r} is a directory, a file must be given")
 
-    def __enter__(self) -> int:
-        return self._descriptor
+    def __enter__(self) -> tuple[int, os.stat_result]:
+        return self._descriptor, self._facts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -241,34 +268,21 @@ class _Opened:
             raise storage_error(error, self._path) from None
 
 
-class _Pipe:
-    """A descriptor with the read and write of a raw file."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def read(self, size: int, /) -> bytes:
-        return os.read(self._descriptor, size)
-
-    def write(self, data: memoryview, /) -> int:
-        return os.write(self._descriptor, data)
-
-
 def open_source(path: str | os.PathLike[str]) -> BinaryIO:
     """Return a file opened for reading without a buffer; StorageError if it is missing, UsageError for a directory."""
-    with _Opened(path) as file:
+    with _Opened(path) as (file, _):
         return os.fdopen(os.dup(file), "rb", buffering=0)
 
 
-def _through(
-    machine: Encryptor | Decryptor, file: int, target: str | os.PathLike[str] | None, mode: int,
-    progress: Progress | None,
+def _from_device(  # noqa: PLR0917 - what decrypt_file was given
+    file: int, target: str | os.PathLike[str] | None, mode: int, key: Key, threads: int, context: bytes,
+    progress: Progress | None, *, bare: bool,
 ) -> Message:  # fmt: skip
-    """Read a pipe or device to its end, to a new file or to nowhere."""
+    """Decrypt a pipe or device to a new file or to nowhere."""
     if target is None:
-        return pump(machine, _Pipe(file), None, progress=progress)
+        return decrypt_pipe(file, -1, key=key, threads=threads, context=context, progress=progress, bare=bare)
     with PartFile(target, mode=mode) as output:
-        return pump(machine, _Pipe(file), _Pipe(output), progress=progress)
+        return decrypt_pipe(file, output, key=key, threads=threads, context=context, progress=progress, bare=bare)
 
 
 def precheck(target: str | os.PathLike[str], size: int) -> None:
@@ -297,12 +311,6 @@ def _refuse_parts(facts: Message) -> None:
             "stream.kind.wrong", "the file is a part of a package, not a single file",
             hint="decrypt the directory that it is in",
         )  # fmt: skip
-
-
-def _write(target: _Target | None, data: bytes) -> None:
-    view = memoryview(data)
-    while target is not None and view:
-        view = view[target.write(view) :]
 
 
 def _push(stream: Any, stat: Any, data: bytes | bytearray | memoryview) -> bytes:

@@ -128,6 +128,24 @@ class TestFiles:
         ok("decrypt", "-", "-o", tmp_path / "out", "--key", key, input=sealed)
         assert plain == (tmp_path / "out").read_bytes()
 
+    @pytest.mark.parametrize("threads", [1, 2, 8])
+    def test_pipes_with_threads(self, threads, tmp_path, key):
+        """Any number of threads gives the bytes in their order; a reader that goes away ends the command with 5."""
+        plain = os.urandom(1 << 20) * 5 + b"end"
+        options = ("-", "-o", "-", "--key", key, "--threads", str(threads))
+        sealed = ok("encrypt", *options, input=plain).stdout
+        assert plain == ok("decrypt", *options, input=sealed).stdout
+        (tmp_path / "f").write_bytes(sealed)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "glasscase", "decrypt", tmp_path / "f", *options[1:]], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert plain[:1000] == process.stdout.read(1000)
+        process.stdout.close()
+        words = process.stderr.read()
+        process.stderr.close()
+        assert (5, b"") == (process.wait(), words)
+
     def test_only_verified_chunks_leave(self, tmp_path, key):
         """A pipe gets the good chunks before a bad one, then exit 2; a file gets nothing."""
         plain = os.urandom(100_000)

@@ -1,5 +1,6 @@
 """Encrypted files: what goes in comes out, and nothing else ever does."""
 
+import contextlib
 import io
 import itertools
 import os
@@ -305,6 +306,72 @@ def test_pipes(tmp_path):
     writer.join()
 
     assert plain == (tmp_path / "plain").read_bytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_pipes_with_threads(threads, tmp_path):
+    """From pipe to pipe with any number of threads: the same bytes in the same order; a bad chunk ends it at its batch."""
+
+    def through(function, data, **options):
+        (begin, source), (sink, end) = os.pipe(), os.pipe()
+        got = []
+
+        def feed():
+            with contextlib.suppress(BrokenPipeError), os.fdopen(source, "wb") as file:
+                file.write(data)
+
+        def drain():
+            with os.fdopen(sink, "rb") as file:
+                got.append(file.read())
+
+        others = [threading.Thread(target=feed), threading.Thread(target=drain)]
+        for other in others:
+            other.start()
+        try:
+            message, reason = function(begin, end, key=KEY, threads=threads, **options), None
+        except FormatError as caught:
+            message, reason = None, caught
+        finally:
+            os.close(begin)
+            os.close(end)
+            for other in others:
+                other.join()
+        return message, reason, got[0]
+
+    plain = content(3_000_000)
+    message, _, sealed = through(stream.encrypt_pipe, plain, size=3_000_000, context=b"c")
+
+    assert (3_000_000, 0) == (message.size, message.kind)
+    assert plain == stream_oracle.ours(KEY, sealed, b"c")
+    message, _, again = through(stream.decrypt_pipe, sealed, context=b"c")
+    assert (plain, message.header) == (again, sealed[:128])
+    bad = bytearray(sealed)
+    for chunk in (40, 90):
+        bad[128 + chunk * 16400] ^= 1
+    message, reason, again = through(stream.decrypt_pipe, bad, context=b"c")
+    assert "stream.chunk.unauthentic" == reason.reason
+    assert "chunk 40" in str(reason)
+    assert plain[: 32 * CHUNK_SIZE] == again
+    for cut, expected in ((100, "stream.length.truncated"), (len(sealed) - 1, "stream.length.truncated")):
+        assert expected == through(stream.decrypt_pipe, sealed[:cut], context=b"c")[1].reason
+    assert "stream.length.trailing" == through(stream.decrypt_pipe, sealed + b"x", context=b"c")[1].reason
+    assert "stream.header.unauthentic" == through(stream.decrypt_pipe, sealed)[1].reason
+    assert "stream.size.mismatch" == through(stream.encrypt_pipe, plain, size=2_999_999)[1].reason
+    _, reason, again = through(stream.decrypt_pipe, chunks.BlobSeal(chunks.Key(KEY), bytes(32), 0).names.header)
+    assert ("stream.key.wrong", b"") == (reason.reason, again)
+
+
+def test_pipe_that_nobody_reads(tmp_path):
+    """A reader that has gone is a BrokenPipeError; verifying needs no output."""
+    (tmp_path / "plain").write_bytes(content(1_000_000))
+    stream.encrypt_file(tmp_path / "plain", tmp_path / "sealed", key=KEY)
+    sink, end = os.pipe()
+    os.close(sink)
+    with (tmp_path / "plain").open("rb") as file, pytest.raises(BrokenPipeError):
+        stream.encrypt_pipe(file.fileno(), end, key=KEY)
+    os.close(end)
+    with (tmp_path / "sealed").open("rb") as file:
+        assert 1_000_000 == stream.decrypt_pipe(file.fileno(), -1, key=KEY).size
 
 
 def test_no_room(tmp_path, monkeypatch):
