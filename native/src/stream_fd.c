@@ -1,4 +1,5 @@
-/* Regular files, whole messages, with threads. A unit of work is one piece (1 MiB); reads and writes are of 16 chunks. */
+/* Regular files, whole messages, with threads. A unit of work is one piece (1 MiB): one read, one write. Smaller writes make two
+ * threads wait for each other more often, because a file takes one writer at a time. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -56,55 +57,48 @@ GLASS_MUST_USE static glass_status hash_piece(const glass_ctx *ctx, glass_lane *
     return glass_hash(ctx, lane->md, piece, where, (size_t)leaf_count(len) * DIGEST);
 }
 
-/* Encrypt the chunks from `first` to before `end`, whose plaintext of `len` bytes is at `data`, and write them. */
-GLASS_MUST_USE static glass_status seal_batch(const struct file_work *work, glass_lane *lane, glass_stream_stat *stat,
-                                              uint64_t first, uint64_t end, const uint8_t *data, size_t len)
+/* Encrypt the chunks from `first` to before `end`, whose plaintext of `len` bytes is in lane->in, and write them; the header stands
+ * before the first. */
+GLASS_MUST_USE static glass_status seal_piece(const struct file_work *work, glass_lane *lane, glass_stream_stat *stat,
+                                              uint64_t first, uint64_t end, size_t len)
 {
     size_t filled = 0;
+    if (first == 0) {
+        memcpy(lane->out, work->stream->header, GLASS_STREAM_HEADER);
+        filled = GLASS_STREAM_HEADER;
+    }
     for (uint64_t chunk = first; chunk < end; chunk++) {
         size_t done = (size_t)(chunk - first) * CHUNK;
         size_t part = len - done < CHUNK ? len - done : CHUNK;
-        GLASS_TRY(glass_chunk_seal(lane->cipher, work->stream->secret, chunk, lane->out + filled, data + done, part));
+        GLASS_TRY(glass_chunk_seal(lane->cipher, work->stream->secret, chunk, lane->out + filled, lane->in + done, part));
         filled += part + TAG;
     }
-    return glass_write_at(stat, work->out, lane->out, filled, work->out_off + first * SEALED);
+    uint64_t where = first == 0 ? work->out_off : work->out_off + GLASS_STREAM_HEADER + first * SEALED;
+    return glass_write_at(stat, work->out, lane->out, filled, where);
 }
 
 GLASS_MUST_USE static glass_status encrypt_unit(glass_job *job, glass_lane *lane, glass_stream_stat *stat,
                                                 uint64_t unit)
 {
     const struct file_work *work = job->work;
-    uint64_t chunks = work->size / CHUNK + 1;
-    uint64_t last = min_u64((unit + 1) * PIECE_CHUNKS, chunks);
+    uint64_t first = unit * PIECE_CHUNKS;
     uint64_t start = unit * PIECE;
     size_t len = (size_t)min_u64(PIECE, work->size - start);
+    GLASS_TRY(read_plain(work, stat, lane->in, len, start));
     if (work->expect != NULL && len > 0) { /* the whole piece is compared before any of it is encrypted */
         uint8_t piece[DIGEST];
-        GLASS_TRY(read_plain(work, stat, lane->in, len, start));
         GLASS_TRY(hash_piece(job->ctx, lane, piece, NULL, lane->in, len));
         if (!glass_equal(piece, work->expect + unit * DIGEST, DIGEST)) {
             return glass_fail(stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
         }
     }
-    for (uint64_t first = unit * PIECE_CHUNKS; first < last; first += BATCH) {
-        uint64_t end = min_u64(first + BATCH, last);
-        size_t offset = (size_t)(first * CHUNK - start);
-        size_t part = offset < len ? (size_t)min_u64(len - offset, BATCH * CHUNK) : 0;
-        const uint8_t *data = work->expect != NULL ? lane->in + offset : lane->in;
-        if (glass_cancelled(job->stat)) {
-            return glass_fail(stat, GLASS_ERR_CANCELLED, GLASS_STREAM_CANCEL);
-        }
-        if (work->expect == NULL && part > 0) {
-            GLASS_TRY(read_plain(work, stat, lane->in, part, start + offset));
-        }
-        GLASS_TRY(seal_batch(work, lane, stat, first, end, data, part));
-        glass_progress(job->stat, part);
-    }
+    GLASS_TRY(seal_piece(work, lane, stat, first, min_u64(first + PIECE_CHUNKS, work->size / CHUNK + 1), len));
+    glass_progress(job->stat, len);
     return GLASS_OK;
 }
 
 /* Decrypt the chunks from `first` to before `end` into lane->out; `*len` bytes. */
-GLASS_MUST_USE static glass_status open_batch(const struct file_work *work, glass_lane *lane, glass_stream_stat *stat,
+GLASS_MUST_USE static glass_status open_piece(const struct file_work *work, glass_lane *lane, glass_stream_stat *stat,
                                               uint64_t first, uint64_t end, size_t *len)
 {
     uint64_t start = first * CHUNK;
@@ -134,26 +128,17 @@ GLASS_MUST_USE static glass_status decrypt_unit(glass_job *job, glass_lane *lane
                                                 uint64_t unit)
 {
     const struct file_work *work = job->work;
-    uint64_t last = min_u64((unit + 1) * PIECE_CHUNKS, work->size / CHUNK + 1);
-    uint8_t leaves[PIECE_CHUNKS * DIGEST];
-    size_t leaves_len = 0;
-    for (uint64_t first = unit * PIECE_CHUNKS; first < last; first += BATCH) {
-        size_t len = 0;
-        if (glass_cancelled(job->stat)) {
-            return glass_fail(stat, GLASS_ERR_CANCELLED, GLASS_STREAM_CANCEL);
-        }
-        GLASS_TRY(open_batch(work, lane, stat, first, min_u64(first + BATCH, last), &len));
-        if (work->pieces != NULL) {
-            GLASS_TRY(glass_hash_leaves(job->ctx, lane->md, leaves + leaves_len, lane->out, len));
-            leaves_len += (size_t)leaf_count(len) * DIGEST;
-        }
-        if (work->out >= 0 && len > 0) {
-            GLASS_TRY(glass_write_at(stat, work->out, lane->out, len, work->out_off + first * CHUNK));
-        }
-        glass_progress(job->stat, len);
+    uint64_t first = unit * PIECE_CHUNKS;
+    size_t len = 0;
+    GLASS_TRY(open_piece(work, lane, stat, first, min_u64(first + PIECE_CHUNKS, work->size / CHUNK + 1), &len));
+    if (work->pieces != NULL && len > 0) {
+        GLASS_TRY(hash_piece(job->ctx, lane, work->pieces + unit * DIGEST, NULL, lane->out, len));
     }
-    return leaves_len == 0 ? GLASS_OK
-                           : glass_hash(job->ctx, lane->md, work->pieces + unit * DIGEST, leaves, leaves_len);
+    if (work->out >= 0 && len > 0) {
+        GLASS_TRY(glass_write_at(stat, work->out, lane->out, len, work->out_off + unit * PIECE));
+    }
+    glass_progress(job->stat, len);
+    return GLASS_OK;
 }
 
 GLASS_MUST_USE static glass_status digest_unit(glass_job *job, glass_lane *lane, glass_stream_stat *stat,
@@ -228,14 +213,13 @@ glass_status glass_stream_encrypt_fd(glass_stream *stream, glass_stream_stat *st
     int blob = stream->kind == GLASS_STREAM_BLOB;
     static const uint8_t nothing = 0;
     const struct file_work work = {.stream = stream, .in = in, .out = out, .in_off = in_off,
-                                   .out_off = out_off + GLASS_STREAM_HEADER, .size = stream->size,
+                                   .out_off = out_off, .size = stream->size,
                                    .expect = blob ? (pieces != NULL ? pieces : &nothing) : NULL};
     glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 1,
-                     .in_len = buffer_len(stream->size, blob ? PIECE : BATCH * CHUNK),
-                     .out_len = buffer_len(glass_payload_len(stream->size), BATCH * SEALED),
+                     .in_len = buffer_len(stream->size, PIECE),
+                     .out_len = buffer_len(GLASS_STREAM_HEADER + glass_payload_len(stream->size), SEALED_PIECE),
                      .units = stream->size / PIECE + 1, .stat = stat, .unit = encrypt_unit, .work = &work};
     GLASS_TRY(run_on_file(&job, threads, in, in_off, stream->size));
-    GLASS_TRY(glass_write_at(stat, out, stream->header, GLASS_STREAM_HEADER, out_off));
     stat->bytes = stream->size;
     stream->state = STREAM_DONE;
     return GLASS_OK;
@@ -247,9 +231,9 @@ GLASS_MUST_USE static glass_status decrypt_file(glass_stream *stream, glass_stre
     struct file_work work = *base;
     work.pieces = pieces;
     glass_job job = {.ctx = stream->ctx, .secret = stream->secret, .writing = 0,
-                     .in_len = buffer_len(glass_payload_len(work.size), BATCH * SEALED),
-                     .out_len = buffer_len(work.size, BATCH * CHUNK), .units = work.size / PIECE + 1, .stat = stat, .unit = decrypt_unit,
-                     .work = &work};
+                     .in_len = buffer_len(glass_payload_len(work.size), SEALED_PIECE),
+                     .out_len = buffer_len(work.size, PIECE), .units = work.size / PIECE + 1, .stat = stat,
+                     .unit = decrypt_unit, .work = &work};
     GLASS_TRY(glass_job_run(&job, threads));
     stat->bytes = work.size;
     return digest == NULL ? GLASS_OK

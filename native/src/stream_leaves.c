@@ -6,14 +6,20 @@
 
 #define LEAVES_OF_CHUNK (CHUNK / DIGEST) /* 512 leaves, of 8 MiB, in one chunk of the leaf list */
 #define PIECES_OF_CHUNK (LEAVES_OF_CHUNK / PIECE_CHUNKS)
+#define KEPT_MAX ((uint64_t)4 << 20)     /* bytes of a leaf list that stays in memory: that of a file of 2 GiB */
 
-/* The leaf of a chunk, out of a piece of the leaf list that was just compared with its digest in private memory. */
+/* The leaf of a chunk: from the list that was kept when it was checked, or out of a piece of the list that is compared with its
+ * digest in private memory now. */
 GLASS_MUST_USE static glass_status leaf_of(const glass_reader *reader, struct reader_lane *lane,
                                            glass_stream_stat *stat, uint64_t chunk, const uint8_t **leaf)
 {
     uint64_t list_chunk = chunk / LEAVES_OF_CHUNK;
     size_t index = (size_t)(chunk % LEAVES_OF_CHUNK);
     size_t piece = index / PIECE_CHUNKS;
+    if (reader->kept != NULL) {
+        *leaf = reader->kept + chunk * DIGEST;
+        return GLASS_OK;
+    }
     if (lane->leaves_len == 0 || lane->leaves_chunk != list_chunk) {
         struct reader_lane *own = NULL;
         lane->leaves_len = 0;
@@ -56,24 +62,39 @@ glass_status glass_check_leaves(const glass_reader *reader, struct reader_lane *
     return GLASS_OK;
 }
 
-/* Hash the whole leaf list, one chunk of it after the other, to piece digests and those to the content digest. */
+/* Hash the whole leaf list, one chunk of it after the other, to piece digests and those to the content digest. `kept`, if it is
+ * not NULL, gets the list. */
 GLASS_MUST_USE static glass_status hash_list(const glass_reader *list, struct reader_lane *lane,
-                                             glass_stream_stat *stat, uint8_t *pieces, size_t pieces_len,
+                                             glass_stream_stat *stat, uint8_t *pieces, size_t pieces_len, uint8_t *kept,
                                              const uint8_t digest[32])
 {
     uint8_t all[DIGEST];
     size_t step = PIECE_CHUNKS * DIGEST;
     for (uint64_t chunk = 0; chunk * CHUNK < list->size; chunk++) {
         size_t len = glass_chunk_len(list, chunk);
-        GLASS_TRY(glass_open_chunks(list, lane, stat, chunk, 1, lane->bounce));
+        uint8_t *plain = kept != NULL ? kept + chunk * CHUNK : lane->bounce;
+        GLASS_TRY(glass_open_chunks(list, lane, stat, chunk, 1, plain));
         for (size_t done = 0; done < len; done += step) {
             uint8_t *piece = pieces + (chunk * PIECES_OF_CHUNK + done / step) * DIGEST;
             size_t part = len - done < step ? len - done : step;
-            GLASS_TRY(glass_hash(list->stream->ctx, lane->md, piece, lane->bounce + done, part));
+            GLASS_TRY(glass_hash(list->stream->ctx, lane->md, piece, plain + done, part));
         }
     }
     GLASS_TRY(glass_sha256(list->stream->ctx, all, pieces, pieces_len));
     return glass_equal(all, digest, DIGEST) ? GLASS_OK : glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_LEAF);
+}
+
+/* Lanes made before have no room for leaves, and chunks read before were not compared with any. */
+static void forget(glass_reader *reader)
+{
+    while (reader->idle != NULL) {
+        struct reader_lane *old = reader->idle;
+        reader->idle = old->next;
+        glass_lane_free(old);
+    }
+    for (size_t i = 0; i < CACHE_SLOTS; i++) {
+        reader->slots[i].used = 0;
+    }
 }
 
 glass_status glass_reader_set_leaves(glass_reader *reader, glass_stream_stat *stat, glass_reader *leaves,
@@ -91,25 +112,21 @@ glass_status glass_reader_set_leaves(glass_reader *reader, glass_stream_stat *st
         return glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_LEAF);
     }
     uint8_t *digests = calloc(pieces + 1, DIGEST);
+    uint8_t *kept = leaves->size <= KEPT_MAX ? calloc((size_t)leaves->size + 1, 1) : NULL; /* NULL for want of memory too */
     glass_status status = digests == NULL ? GLASS_ERR_MEMORY : glass_lane_take(leaves, &lane);
     if (status == GLASS_OK) {
-        status = hash_list(leaves, lane, stat, digests, pieces * DIGEST, digest);
+        status = hash_list(leaves, lane, stat, digests, pieces * DIGEST, kept, digest);
     }
     glass_lane_give(leaves, lane);
     if (status != GLASS_OK) {
+        free(kept);
         free(digests);
         glass_reader_free(leaves);
         return stat->fault != GLASS_STREAM_FINE ? status : glass_fail(stat, status, GLASS_STREAM_CRYPTO);
     }
-    while (reader->idle != NULL) { /* lanes made before have no room for leaves */
-        struct reader_lane *old = reader->idle;
-        reader->idle = old->next;
-        glass_lane_free(old);
-    }
-    for (size_t i = 0; i < CACHE_SLOTS; i++) {
-        reader->slots[i].used = 0;
-    }
+    forget(reader);
     reader->pieces = digests;
+    reader->kept = kept;
     reader->leaves = leaves;
     return GLASS_OK;
 }

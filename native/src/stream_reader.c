@@ -32,9 +32,9 @@ GLASS_MUST_USE static glass_status lane_new(const glass_reader *reader, struct r
     lane->md = EVP_MD_CTX_new();
     lane->sealed = malloc(BATCH * SEALED);
     lane->bounce = malloc(CHUNK);
-    lane->leaves = reader->leaves == NULL ? NULL : malloc(CHUNK);
-    if (lane->md == NULL || lane->sealed == NULL || lane->bounce == NULL ||
-        (reader->leaves != NULL && lane->leaves == NULL)) {
+    int list = reader->leaves != NULL && reader->kept == NULL;
+    lane->leaves = list ? malloc(CHUNK) : NULL;
+    if (lane->md == NULL || lane->sealed == NULL || lane->bounce == NULL || (list && lane->leaves == NULL)) {
         return GLASS_ERR_MEMORY;
     }
     return glass_cipher_new(reader->stream->ctx, &lane->cipher, reader->stream->secret, 0);
@@ -400,6 +400,7 @@ void glass_reader_free(glass_reader *reader)
     }
     glass_reader_free(reader->leaves);
     free(reader->pieces);
+    free(reader->kept);
     glass_stream_free(reader->stream);
     (void)pthread_mutex_destroy(&reader->lock);
     free(reader);

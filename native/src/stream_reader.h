@@ -32,6 +32,7 @@ struct glass_reader {
     uint64_t size;
     glass_reader *leaves; /* NULL: no leaf check */
     uint8_t *pieces;
+    uint8_t *kept;        /* the whole leaf list, compared with the digest; NULL if it is too long */
     pthread_mutex_t lock; /* all below */
     struct reader_lane *idle;
     struct slot slots[CACHE_SLOTS];

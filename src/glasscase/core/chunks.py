@@ -28,6 +28,7 @@ THREADS_MAX = 64
 KIND_FILE, KIND_MANIFEST, KIND_BLOB = 0, 1, 2
 _HELPER_FROM = 32 << 20  # bytes; longer calls run beside the main thread, so that Ctrl-C is heard
 _POLL_S = 0.1
+_FACTS = ffi.typeof("glass_stream_facts *")
 
 Progress = Callable[[int], None]
 
@@ -226,7 +227,9 @@ def encrypt_descriptor(
         lambda: lib.glass_stream_encrypt_fd(stream, stat, source, 0, target, 0, ffi.NULL, 0, threads),
         stat, size=size, what="the file", progress=progress,
     )  # fmt: skip
-    return facts_of(stream).header
+    facts = ffi.new(_FACTS)
+    handles.check(lib.glass_stream_facts_of(stream, facts), "no facts")
+    return bytes(ffi.buffer(facts.header))
 
 
 def decrypt_accepted(
@@ -318,7 +321,7 @@ def own(status: int, out: Any) -> Any:
 
 def facts_of(stream: Any) -> Message:
     """Return header, kind and stated size of a stream of the core."""
-    facts = ffi.new("glass_stream_facts *")
+    facts = ffi.new(_FACTS)
     handles.check(lib.glass_stream_facts_of(stream, facts), "no facts")
     header = bytes(ffi.buffer(facts.header, _bare_size(bool(facts.bare))))
     return Message(header, facts.kind, facts.size, None)

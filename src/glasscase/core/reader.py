@@ -17,6 +17,10 @@ from glasscase.core.faults import check, error
 from glasscase.errors import FormatError
 
 _LONG_READ = 64 << 20  # bytes
+_BYTES = ffi.typeof("uint8_t[]")  # a name is looked up at each call, which a read of 4 KiB feels
+_STAT = ffi.typeof("glass_stream_stat *")
+_SIZE = ffi.typeof("size_t *")
+_pread = lib.glass_reader_pread
 
 
 class Reader(io.RawIOBase):
@@ -85,24 +89,24 @@ class Reader(io.RawIOBase):
 
         Decrypts straight into the buffer, which is wiped if a chunk is not authentic.
         """
-        if self._handle is None:
+        handle = self._handle
+        if handle is None:
             raise ValueError("I/O operation on closed file")
         if offset < 0:
             raise ValueError("negative offset")
-        stat = ffi.new("glass_stream_stat *")
-        got = ffi.new("size_t *")
-        with ffi.from_buffer("uint8_t[]", buffer, require_writable=True) as view:
-            count = len(view)
-            lanes = self._threads if threads is None else check_threads(threads)
+        lanes = self._threads if threads is None else check_threads(threads)
+        view = ffi.from_buffer(_BYTES, buffer, True)
+        count, stat, got = len(view), ffi.new(_STAT), ffi.new(_SIZE)
+        try:
             if count < _LONG_READ:
-                status = lib.glass_reader_pread(self._handle, stat, view, got, count, offset, lanes)
+                status = _pread(handle, stat, view, got, count, offset, lanes)
                 if status:
                     raise error(status, stat, "the file")
             else:
-                run(
-                    lambda: lib.glass_reader_pread(self._handle, stat, view, got, count, offset, lanes),
-                    stat, size=count, what="the file",
-                )  # fmt: skip
+                run(lambda: _pread(handle, stat, view, got, count, offset, lanes), stat, size=count, what="the file")
+        except BaseException:
+            ffi.release(view)  # or the exception would hold the caller's buffer
+            raise
         return int(got[0])
 
     def pread(self, size: int, offset: int) -> bytes:

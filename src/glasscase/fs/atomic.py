@@ -96,6 +96,8 @@ def check_output(path: str | os.PathLike[str]) -> None:
             f"{os.fspath(path)!r} is not the name of a file",
             hint="./- names a file that is called so",
         )
+    if not os.access(path, os.F_OK):  # the usual case, without the cost of an exception
+        return
     try:
         facts = os.stat(path)
     except OSError:

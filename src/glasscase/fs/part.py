@@ -20,10 +20,11 @@ class PartFile:
 
     def __init__(self, path: str | os.PathLike[str], *, mode: int = 0o600, durable: bool = True) -> None:
         self._path = os.fspath(path)
-        self._folder, name = os.path.split(self._path)
-        if not name or name in (".", ".."):
+        self._folder, slash, name = self._path.rpartition("/")
+        if name in ("", ".", ".."):
             raise storage_error(IsADirectoryError(21, "is a directory"), self._path)
-        self._part = os.path.join(self._folder, PART + os.urandom(8).hex())
+        self._folder += slash
+        self._part = f"{self._folder}{PART}{os.urandom(8).hex()}"
         self._mode = mode
         self._durable = durable
         self._descriptor = -1
