@@ -79,7 +79,10 @@ class Gateway:
         """Answer one request. welcome: whether this client may use the application (mutual TLS)."""
         path = scope["path"]
         if path.startswith(PREFIX) and (path == PREFIX or path.startswith(PREFIX + "/")):
-            await (self._answer_own if scope["type"] == "http" else _refuse_socket)(scope, receive, send)
+            if scope["type"] == "http":
+                await self._answer_own(scope, receive, send)
+            else:
+                await _refuse_socket(scope, receive, send, 404)
         elif self._application is None:
             await _unavailable(scope, receive, send)
         elif not welcome:
@@ -248,9 +251,14 @@ async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await _reply(send, 503, _TEXT, b"not serving\n")
     else:
-        await _refuse_socket(scope, receive, send)
+        await _refuse_socket(scope, receive, send, 503)
 
 
-async def _refuse_socket(_scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse_socket(scope: Scope, receive: Receive, send: Send, status: int) -> None:
+    """Refuse a WebSocket with an HTTP status where the server can do that, else by closing it, which is 403."""
     await receive()
-    await send({"type": "websocket.close", "code": 1013})
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+    else:
+        await send({"type": "websocket.close", "code": 1013})

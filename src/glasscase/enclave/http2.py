@@ -21,9 +21,9 @@ BUFFER_SIZE = 64 * 1024  # bytes read ahead
 
 
 class Http2:
-    """The HTTP/2 side of one listener. header_s, idle_s: seconds, as for HTTP/1.1."""
+    """The HTTP/2 side of one listener. header_s, idle_s: seconds, as for HTTP/1.1; message_max: bytes of a WebSocket message."""
 
-    def __init__(self, *, header_s: float, idle_s: float) -> None:
+    def __init__(self, *, header_s: float, idle_s: float, message_max: int) -> None:
         self._config = Config()
         self._config.errorlog = logging.getLogger("hypercorn.error")
         self._config.accesslog = None
@@ -31,6 +31,7 @@ class Http2:
         self._config.keep_alive_timeout = header_s
         self._config.read_timeout = int(idle_s)
         self._config.h2_max_concurrent_streams = STREAMS_MAX
+        self._config.websocket_max_message_size = message_max
         self._context = WorkerContext(None)
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -6,7 +6,6 @@ Source: docs/provisioning.md, "Serving".
 """
 
 import asyncio
-import asyncio.sslproto
 import contextlib
 import importlib
 import importlib.util
@@ -19,6 +18,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
+from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 from glasscase.config.enclave import ServerOptions
 from glasscase.enclave.connections import HEADERS_MAX, Guard
@@ -26,20 +26,16 @@ from glasscase.enclave.gateway import Application, Gateway, Receive, Scope, Send
 from glasscase.enclave.redact import is_redacted
 from glasscase.errors import StorageError, UsageError
 
-TLS_BUFFER_SIZE = (
-    32 * 1024
-)  # bytes that asyncio keeps for each connection; its default of 256 KiB would fill an enclave
-
 
 class EnclaveServer(uvicorn.Server):
     """uvicorn's server whose signals are ours. ready: called with the port once it listens."""
 
     def __init__(
-        self, config: uvicorn.Config, guard: Guard, *, handshake_s: float, ready: Callable[[int], None]
+        self, config: uvicorn.Config, guard: Guard, context: ssl.SSLContext, *, ready: Callable[[int], None]
     ) -> None:
         super().__init__(config)
         self._guard = guard
-        self._handshake_s = handshake_s
+        self._context = context
         self._ready = ready
 
     @contextlib.contextmanager
@@ -48,21 +44,21 @@ class EnclaveServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: Any = None) -> None:
-        """Listen, with a deadline for the TLS handshake. Raises StorageError("enclave.port.taken")."""
+        """Listen; the guard does TLS. Raises StorageError("enclave.port.taken")."""
         del sockets
         config = self.config
         await self.lifespan.startup()
 
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]
+        def protocol() -> asyncio.BaseProtocol:
+            plain = self._guard.protocol(
                 config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
             )
+            return self._guard.begin(self._context, plain)
 
         try:
             server = await asyncio.get_running_loop().create_server(
-                protocol, host=config.host, port=config.port, ssl=config.ssl, backlog=config.backlog,
-                ssl_handshake_timeout=self._handshake_s, ssl_shutdown_timeout=5.0,
-            )  # fmt: skip
+                protocol, host=config.host, port=config.port, backlog=config.backlog
+            )
         except OSError as error:
             text = f"cannot listen on {config.host} port {config.port}: {(error.strerror or 'failed').lower()}"
             raise StorageError("enclave.port.taken", text, errno=error.errno) from None
@@ -89,12 +85,13 @@ def make_server(
     ready: Callable[[int], None],
 ) -> EnclaveServer:
     """Return the server of this enclave, not yet listening."""
-    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_SIZE
-    guard = Guard(gateway, header_s=options.header_timeout, mutual=bool(options.client_ca))
+    guard = Guard(
+        gateway, header_s=options.header_timeout, stall_s=options.idle_timeout, mutual=bool(options.client_ca)
+    )
     if importlib.util.find_spec("hypercorn") is not None:
         from glasscase.enclave.http2 import Http2
 
-        guard.http2 = Http2(header_s=options.header_timeout, idle_s=options.idle_timeout)
+        guard.http2 = Http2(header_s=options.header_timeout, idle_s=options.idle_timeout, message_max=options.body_max)
         context.set_alpn_protocols(["h2", "http/1.1"])
     config = uvicorn.Config(
         gateway,
@@ -102,7 +99,9 @@ def make_server(
         port=port,
         loop="asyncio",
         http=guard.protocol,  # type: ignore[arg-type]
-        ws="auto",
+        ws=guard.websocket(AutoWebSocketsProtocol) or "none",
+        ws_max_size=options.body_max,
+        ws_per_message_deflate=False,  # its lengths would tell about secrets, and a small frame could fill the memory
         lifespan="off",
         interface="asgi3",
         log_config=None,
@@ -111,13 +110,12 @@ def make_server(
         server_header=False,
         workers=1,
         forwarded_allow_ips="",
-        ssl_context_factory=lambda _config, _default: context,
         timeout_keep_alive=options.idle_timeout,
         timeout_graceful_shutdown=options.drain,
         h11_max_incomplete_event_size=HEADERS_MAX,
         backlog=2048,
     )
-    return EnclaveServer(config, guard, handshake_s=options.header_timeout, ready=ready)
+    return EnclaveServer(config, guard, context, ready=ready)
 
 
 class LoadedApplication:

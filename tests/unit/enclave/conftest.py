@@ -269,7 +269,7 @@ def _maker(folder, site_paths, platform, made):
     def make(**options):
         place = folder / f"e{len(made)}"
         place.mkdir()
-        made.append(Enclave(place, site_paths, platform, **options))
+        made.append(Enclave(place, options.pop("site_paths", site_paths), platform, **options))
         return made[-1]
 
     return make

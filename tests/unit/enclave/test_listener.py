@@ -1,5 +1,6 @@
 """The listener: its endpoints exactly, its limits, and that idle, slow or hostile clients hold up nobody."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import hashlib
@@ -9,11 +10,14 @@ import ssl
 import time
 
 import pytest
+import uvicorn
 
 from glasscase.codec import cbor
+from glasscase.enclave import connections
+from glasscase.enclave.connections import HANDSHAKES_MAX
 from glasscase.evidence.attestation import Attestation, Claims
 
-from .conftest import client_context
+from .conftest import client_context, make_config
 
 PREFIX = "/.well-known/glasscase/"
 
@@ -27,8 +31,6 @@ def waiting(enclaves):
 @pytest.fixture(scope="module")
 def serving(enclaves):
     """Return an enclave that serves its application, with small limits."""
-    from .conftest import make_config
-
     one = enclaves(config=make_config(server={"body_max": 100_000, "idle_timeout": 2, "header_timeout": 2})).start()
     one.serve()
     return one
@@ -214,12 +216,14 @@ def test_an_error_of_the_application_is_500(serving):
 
 
 def test_a_crowd_does_not_hold_up_provisioning(enclave):
-    """With 1,000 idle and 200 slow connections an envelope is accepted and the application served."""
-    one = enclave().start()
+    """With 1,000 idle and 200 slow connections an envelope is accepted and the application served; handshakes have a limit."""
+    one = enclave(config=make_config(server={"header_timeout": 60, "idle_timeout": 60})).start()
     held = []
     try:
         for _ in range(700):
             held.append(raw(one, tls=False))
+        wait_until(lambda: sockets_of(one.process.pid) <= HANDSHAKES_MAX + 8)
+        assert [b""] * 100 == [read_all(connection) for connection in held[:100]]  # the oldest were ended
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             held += pool.map(lambda _: raw(one), range(500))
         for connection in held[1000:]:
@@ -232,9 +236,95 @@ def test_a_crowd_does_not_hold_up_provisioning(enclave):
         assert time.monotonic() - start < 10
         assert (200, b"s3cret-canary") == one.ask("GET", "/secret")
         assert resident_bytes(one.process.pid) < 200 << 20
+        assert sockets_of(one.process.pid) <= HANDSHAKES_MAX + 500 + 8
     finally:
         for connection in held:
             connection.close()
+
+
+def test_a_client_that_does_not_read_is_ended(serving):
+    """Requests whose answers are never read do not hold a connection for ever."""
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.settimeout(1)
+    plain.connect(("127.0.0.1", serving.port))
+    before = sockets_of(serving.process.pid)
+    with client_context().wrap_socket(plain, server_hostname="localhost") as connection:
+        with contextlib.suppress(OSError):
+            for _ in range(4000):
+                connection.sendall(b"GET " + PREFIX.encode() + b"evidence HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.settimeout(15)
+        wait_until(lambda: sockets_of(serving.process.pid) <= before)
+
+        assert read_all(connection).count(b"HTTP/1.1 200") < 4000
+
+
+def test_one_connection_too_many_ends_the_one_that_has_waited_longest(monkeypatch):
+    """Idle connections and those that do not read make room; one that is served is never ended for another."""
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 3)
+    ended = []
+
+    async def go():
+        guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
+        made = []
+        for number in range(5):
+            made.append(guard.protocol(**uvicorn_parts()))
+            made[-1].connection_made(Wire(ended, number))
+            if number == 0:
+                made[0]._stop_waiting()  # its request is being answered
+            if number == 2:
+                made[1]._stop_waiting()
+                made[1].pause_writing()  # and it does not read
+                assert [made[2], made[1]] == list(guard.waiting)
+            if number == 3:
+                made[2].connection_lost(None)
+        return guard, made
+
+    guard, made = asyncio.run(go())
+    assert [2, 1] == ended
+    assert made[0] not in guard.waiting
+
+
+def uvicorn_parts():
+    config = uvicorn.Config(lambda scope: None, log_config=None, loop="asyncio", http="h11", ws="none")
+    config.load()
+    return {"config": config, "server_state": uvicorn.server.ServerState(), "app_state": {}, "_loop": None}
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes when it is aborted."""
+
+    def __init__(self, ended, number):
+        super().__init__()
+        self.ended, self.number = ended, number
+
+    def abort(self):
+        self.ended.append(self.number)
+
+    def close(self):
+        pass
+
+    def is_closing(self):
+        return False
+
+    def resume_reading(self):
+        pass
+
+
+def wait_until(condition, seconds=15):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def sockets_of(pid):
+    """Return how many sockets a process holds."""
+    found = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+    return found
 
 
 def resident_bytes(pid):
