@@ -48,7 +48,11 @@ SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by th
     "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
 )
 @click.option(
-    "--wait", type=click.IntRange(1), default=READY_S, show_default=True, help="Seconds to wait for an answer."
+    "--wait",
+    type=click.IntRange(1),
+    default=READY_S,
+    show_default=True,
+    help="Seconds to wait for an answer; on SGX the time to fill the enclave comes on top.",
 )
 @click.option("--detach", is_flag=True, help="Return when it answers; the default, so that scripts can say it.")
 @click.option("--foreground", is_flag=True, help="Stay, show the log, and stop the enclave on SIGTERM or Ctrl-C.")
@@ -88,7 +92,11 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
 )
 @click.option(
-    "--wait", type=click.IntRange(1), default=READY_S, show_default=True, help="Seconds to wait for an answer."
+    "--wait",
+    type=click.IntRange(1),
+    default=READY_S,
+    show_default=True,
+    help="Seconds to wait for an answer; on SGX the time to fill the enclave comes on top.",
 )
 @click.option("--timeout", type=click.IntRange(0), default=STOP_S, show_default=True, help="Seconds before SIGKILL.")
 def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> int:

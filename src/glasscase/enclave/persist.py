@@ -9,6 +9,7 @@ need the seal key. Not protected: putting back an older record, or running it tw
 Source: docs/provisioning.md, "Persistence".
 """
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -71,10 +72,21 @@ class Store:
         return Record(fields["envelope"], fields["contents"]) if fields["v"] == 1 else None
 
     def save(self, record: Record) -> None:
-        """Write the record. A crash in the middle leaves one that does not open. Raises StorageError."""
+        """Write the record. A crash in the middle leaves one that does not open. Raises StorageError.
+
+        Gramine refuses to open a file of its encrypted mounts that does not decrypt, but lets it be removed.
+        """
         plaintext = cbor.encode({"v": 1, "envelope": record.envelope, "contents": record.contents})
         nonce = secrets.token_bytes(NONCE_SIZE)
-        _write(self._path, nonce + AESGCM(self._key).encrypt(nonce, plaintext, _AAD))
+        content = nonce + AESGCM(self._key).encrypt(nonce, plaintext, _AAD)
+        try:
+            _write(self._path, content)
+        except StorageError as error:
+            if error.reason != "fs.file.denied":
+                raise
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            _write(self._path, content)
 
 
 def _derive(sealing: bytes, name: str, package: bytes, size: int) -> bytes:

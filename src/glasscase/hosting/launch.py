@@ -30,7 +30,7 @@ POLL_S = 0.05
 DEVICE_READY_S = 20.0
 DEVICE_WAIT_S = 5.0
 STOP_DEADLINE_S = 45.0  # the enclave drains for at most 30 seconds by default
-READY_DEADLINE_S = 60.0
+FILL_RATE = 16384  # pages a second (64 MiB): of a machine that pages enclave memory out while it fills another enclave
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ def launch(
     )  # fmt: skip
     place.write_record(record)
     return record
+
+
+def fill_s(backend: str, pages_added: int) -> float:
+    """Return the seconds that may pass before an enclave of so many pages runs its first instruction; none without SGX."""
+    return pages_added / FILL_RATE if backend == "gramine-sgx" else 0.0
 
 
 def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bool], *, deadline_s: float) -> int:

@@ -97,7 +97,10 @@ def _start_locked(
     with _nothing_left(place):
         record = launch.launch(state_directory, request, checked=checked, data_directory=data_directory, now=now)
         keep()
-        port = launch.wait_ready(place, record, lambda found: collect.answers(request.host, found), deadline_s=wait_s)
+        deadline_s = wait_s + launch.fill_s(request.backend, checked.measurement.pages_added)
+        port = launch.wait_ready(
+            place, record, lambda found: collect.answers(request.host, found), deadline_s=deadline_s
+        )
     return Started(place, record, port, simulated)
 
 

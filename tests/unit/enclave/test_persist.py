@@ -1,6 +1,7 @@
 """Persistence: a restart needs no new secrets, another enclave, a changed record or an expired envelope does."""
 
 import dataclasses
+import os
 import time
 
 import pytest
@@ -126,6 +127,42 @@ def test_a_record_that_does_not_open_is_none(tmp_path, change):
     assert store.load() is None
     store.save(RECORD)
     assert b"contents" == store.load().contents
+
+
+def refuse_what_is_there(monkeypatch, path):
+    """Let os.open behave as Gramine's encrypted mounts do with a file that does not decrypt: denied, but removable."""
+    genuine = os.open
+
+    def guarded(name, *arguments, **keywords):
+        if name == str(path) and path.exists() and path.read_bytes() == b"rubbish":
+            raise PermissionError(13, "Permission denied")
+        return genuine(name, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", guarded)
+
+
+def test_a_file_that_gramine_refuses_is_replaced(tmp_path, monkeypatch):
+    """A record that was cut short by a crash must not stand in the way of all later ones."""
+    store = make_store(tmp_path)
+    (tmp_path / "record").write_bytes(b"rubbish")
+    refuse_what_is_there(monkeypatch, tmp_path / "record")
+
+    assert store.load() is None
+    store.save(RECORD)
+    assert b"contents" == store.load().contents
+
+
+def test_what_stays_denied_is_an_error(tmp_path, monkeypatch):
+    """Only a file is removed and tried again, and only once."""
+    store = make_store(tmp_path)
+    refuse_what_is_there(monkeypatch, tmp_path / "record")
+    (tmp_path / "record").write_bytes(b"rubbish")
+    monkeypatch.setattr(os, "unlink", lambda _path: None)
+    with pytest.raises(StorageError) as caught:
+        store.save(RECORD)
+
+    assert "fs.file.denied" == caught.value.reason
+    assert b"rubbish" == (tmp_path / "record").read_bytes()
 
 
 @pytest.mark.parametrize("key", [None, b"", bytes(16), b"k" * 15, b"k" * 17])

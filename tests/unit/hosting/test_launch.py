@@ -268,6 +268,13 @@ def test_a_loader_that_cannot_be_executed_is_a_clear_error(workplace, checked, b
     assert "hosting.process.refused" == caught.value.reason
 
 
+def test_a_big_enclave_has_time_to_be_filled():
+    """Without EDMM each page is added before the first instruction: 64 GiB take minutes, and no such time elsewhere."""
+    assert 1024 == launch.fill_s("gramine-sgx", (64 << 30) // 4096)
+    assert 8 == launch.fill_s("gramine-sgx", (512 << 20) // 4096)
+    assert 0 == launch.fill_s("gramine-direct", 1 << 20) == launch.fill_s("simulator", 1 << 20)
+
+
 def test_direct_runs_with_a_software_device(workplace, checked, bundle):
     """gramine-direct: the direct loader on the derived manifest; the enclave's account gets quotes of the true MRENCLAVE."""
     direct = workplace / "data" / "runtimes" / "gramine" / "direct"
