@@ -151,7 +151,7 @@ def _toml(content: bytes) -> dict[str, Any]:
 
     try:
         value = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _unknown(content) from None
     if "loader" in value or "sgx" in value or "libos" in value:
         return messages.describe_manifest(content)

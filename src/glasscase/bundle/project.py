@@ -111,8 +111,8 @@ def parse_project(data: bytes) -> Project:
     """
     try:
         value: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        text = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8"
+    except (ValueError, RecursionError) as error:
+        text = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:120]
         raise _bad(text[:1].lower() + text[1:]) from None
     require_version(value.get("version"), FILE)
     try:

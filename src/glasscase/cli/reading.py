@@ -37,10 +37,15 @@ def write_argument(out: Output, path: str, data: bytes, *, mode: int = 0o644, ov
     if path != "-":
         write_file(path, data, mode=mode, overwrite=overwrite)
         return
-    if out.json:
-        raise UsageError("cli.usage.wrong", "--json and -o - both want stdout", hint="write to a file with -o FILE")
+    check_stdout(out, path)
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def check_stdout(out: Output, path: str | None) -> None:
+    """Raise UsageError if both --json and `path` want standard output."""
+    if path == "-" and out.json:
+        raise UsageError("cli.usage.wrong", "--json and -o - both want stdout", hint="write to a file with -o FILE")
 
 
 def result_beside(out: Output, path: str | None, value: dict[str, Any], text: str) -> None:

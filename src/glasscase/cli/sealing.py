@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasscase.cli.output import Output, verb
-from glasscase.cli.reading import read_argument, result_beside, write_argument
+from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
 from glasscase.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any)
     """Write an envelope."""
     from glasscase.seal import sealing
 
+    check_stdout(out, output)
     content = read_argument(secrets, max_bytes=_SECRETS_MAX, what="secrets")
     if content[:2] == b"\xd8\x62":  # CBOR tag 98: an envelope
         others = [read_argument(path, max_bytes=_SECRETS_MAX, what="envelope") for path in options["cosigners"]]

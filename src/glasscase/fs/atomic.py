@@ -60,14 +60,15 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, what: str, stream
     streams: take a pipe or device too and wait for its end; for paths that are themselves an argument, like /dev/stdin.
     Raises StorageError if it cannot be read, FormatError("fs.file.oversize") if it is longer, UsageError("fs.entry.refused").
     """
-    descriptor = -1 if streams else open_regular(path)
     try:
-        if streams:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if streams else open_regular(path)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             return read_stream(file, max_bytes=max_bytes, what=what)
     except OSError as error:
         raise storage_error(error, path) from None
+    except ValueError:  # a NUL or a lone surrogate
+        name = os.fspath(path)
+        raise StorageError("fs.file.missing", f"{name!r} cannot be the name of a file", path=name) from None
 
 
 def read_stream(file: BinaryIO | os.PathLike[str] | object, *, max_bytes: int, what: str) -> bytes:

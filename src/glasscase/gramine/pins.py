@@ -44,7 +44,7 @@ def parse_pin(text: bytes) -> RuntimePin:
         files = tuple(_read_file(row) for row in rows)
         commit = value.pop("commit", None)
         names = [value.pop(key) for key in ("name", "version", "profile")]
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError):
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
         raise _malformed() from None
     texts = [*names, *([] if commit is None else [commit])]
     paths = [file.path for file in files]

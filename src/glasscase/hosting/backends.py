@@ -106,7 +106,7 @@ def direct_manifest(manifest_sgx: bytes) -> bytes:
         manifest: dict[str, Any] = tomllib.loads(manifest_sgx.decode("utf-8"))
         manifest["fs"]["mounts"] = [*map(_without_key, manifest["fs"]["mounts"]), dict(ATTESTATION_MOUNT)]
         manifest["sgx"]["allowed_files"] = [*manifest["sgx"]["allowed_files"], "file:sim/"]
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise FormatError(
             "hosting.manifest.malformed",
             f"app.manifest.sgx is not one of ours: {type(error).__name__}",

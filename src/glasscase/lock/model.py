@@ -143,7 +143,7 @@ class Lock:
             raise _bad(f"{FILE} has {len(data)} bytes, at most {MAX_BYTES} are allowed")
         try:
             value = tomllib.loads(data.decode("utf-8"))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise _bad(f"{FILE} is not TOML") from None
         require_version(value.get("version"), FILE)
         names = {"version", "tool", "epoch", "requirements", "runtime"}

@@ -147,7 +147,7 @@ def parse_policy(text: bytes) -> Policy:
         document = tomllib.loads(text.decode("utf-8"))
     except UnicodeDecodeError:
         raise _fault("the policy is not UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise _fault(f"the policy is not TOML: {str(error)[:120]}") from None
     if "version" not in document:
         raise _fault("the policy has no version")
@@ -242,6 +242,8 @@ def _duration_or_off(value: Any, what: str) -> int | None:
 
 
 def _provisioned(value: Any, what: str) -> bool | tuple[bytes, ...]:
+    if not isinstance(value, bool | list):
+        raise _fault(f"{what} must be true, false or a list of digests")
     return value if isinstance(value, bool) else _hexes(value, what)
 
 

@@ -40,8 +40,9 @@ def test_defaults():
         SMALL + b"encrypt = false\n[[model]]\npath = 'm'\n", SMALL + b"[[model]]\npath = 'a/m'\n[[model]]\npath = 'b/m'\n",
         SMALL + b"[env]\n'A=B' = 'x'\n", SMALL + b"[env]\nA = 1\n", SMALL + b"[server]\ndrain = 0\n", SMALL + b"[app]\n",
         SMALL + b"[sources]\nkeyring = '/etc/x'\n", SMALL + b"[server]\nclient_ca = ''\n",
+        b"version = " + b"1" * 5000, b"version = 1\nx = " + b"[" * 5000 + b"]" * 5000,
     ],
-    ids=range(27),
+    ids=range(29),
 )  # fmt: skip
 def test_wrong_projects(text):
     """Unknown keys, wrong types, values out of range and paths that leave the project are refused."""

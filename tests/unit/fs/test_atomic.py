@@ -199,3 +199,26 @@ def test_two_writers_never_mix(tmp_path):
         thread.join()
 
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"], ids=["nul", "surrogate"])
+def test_what_cannot_be_a_file_name_is_a_missing_file(name):
+    """A name with NUL or a lone surrogate raises our error, for a path that is given as an argument too."""
+    for streams in (False, True):
+        with pytest.raises(StorageError) as caught:
+            atomic.read_file(name, max_bytes=1, what="x", streams=streams)
+
+        assert "fs.file.missing" == caught.value.reason
+
+
+@pytest.mark.parametrize("name", ["", "-"])
+def test_dash_and_nothing_are_no_names_of_an_output(tmp_path, monkeypatch, name):
+    """`-` means stdout, so no file or directory is made that is called so."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        atomic.write_file(name, b"x")
+    assert "fs.output.special" == caught.value.reason
+    with pytest.raises(UsageError), atomic.atomic_directory(name):
+        pass
+
+    assert [] == os.listdir(tmp_path)

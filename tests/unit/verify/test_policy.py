@@ -166,6 +166,8 @@ def test_no_measurement_table_is_refused():
         HEAD + f'bundle = true\nmrsigner = ["{HEX}"]',
         HEAD + "bundle = true\nisv_svn_min = 65536",
         "#" * 70000,
+        "version = " + "1" * 5000,  # more digits than Python turns into a number
+        HEAD + "bundle = true\nx = " + "[" * 5000 + "]" * 5000,
     ],
 )
 def test_anything_else_is_refused(text):
