@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from glasscase.collateral.model import Collateral
 from glasscase.errors import CannotVerify, Error, FormatError, StorageError, UsageError, VerificationError
 from glasscase.evidence.model import Evidence
 from glasscase.ratls.shown import OwnEvidence, Shown, read_shown
@@ -234,6 +235,11 @@ class Judge:
 
     def _verdict(self, shown: Shown, at: int) -> Verdict:
         quote = shown.attestation.quote
+        if not self.cache.holds(quote):
+            # what fails whatever the collateral says is refused without asking anybody for collateral
+            early = [self._judge(shown, moment, None) for moment in (at + SKEW_S, at)]
+            if all(verdict.status is VerdictStatus.FAILED for verdict in early):
+                return early[-1]
         verdict = self._at(shown, at)
         # old collateral is our own fault, not the peer's: look once more before refusing
         if verdict.status is VerdictStatus.UNDETERMINED and self.cache.expire(quote):
@@ -245,12 +251,15 @@ class Judge:
         return verdict
 
     def _at(self, shown: Shown, at: int) -> Verdict:
+        return self._judge(shown, at, self.cache.get(shown.attestation.quote))
+
+    def _judge(self, shown: Shown, at: int, collateral: Collateral | None) -> Verdict:
         return verify_evidence(
             Evidence(attestation=shown.attestation, bundle_id=bytes(32), created_at=at),
             anchor=self.anchor,
             policy=self.policy,
             at=datetime.fromtimestamp(at, UTC),
-            collateral=self.cache.get(shown.attestation.quote),
+            collateral=collateral,
             measurement=self.measurement,
             live=True,
         )

@@ -44,6 +44,12 @@ class CollateralCache:
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[float, Collateral]] = {}
 
+    def holds(self, quote: bytes) -> bool:
+        """Return whether get() would answer without asking anybody."""
+        with self._lock:
+            kept = self._kept.get(_platform(quote))
+            return kept is not None and self._clock() - kept[0] <= REFRESH_S
+
     def get(self, quote: bytes) -> Collateral:
         """Return collateral for the platform of a quote; raises CannotVerify or StorageError if there is none."""
         with self._lock:

@@ -369,3 +369,21 @@ def test_intel_is_the_default_anchor(serve, identity, policy, collateral):
 
     assert 2 == caught.value.exit_code
     assert b"" == server.received
+
+
+def test_nobody_is_asked_for_collateral_of_a_peer_that_fails_anyway(serve, identity, policy, anchor):
+    """Another root or another enclave is refused with exit 2 before any collateral is fetched."""
+    calls = []
+
+    def source(quote):
+        calls.append(quote)
+        raise CannotVerify("collateral.source.unreachable", "the collateral server cannot be reached")
+
+    for trusted, shown in ((None, identity()), (anchor, identity(mrenclave=bytes(32)))):
+        server = serve(shown)
+        with pytest.raises(PeerRefused) as caught:
+            by_http_client(server.url, client.context(policy, trusted, collateral_source=source))
+        assert 2 == caught.value.exit_code
+        assert b"" == server.received
+
+    assert [] == calls
