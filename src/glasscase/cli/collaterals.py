@@ -1,13 +1,20 @@
-"""The verb `collateral`: fetch (the one verb of the auditor that opens sockets) and show."""
+"""The verbs `collateral` and `tcb`, the ones of the auditor that open sockets: they fetch what Intel publishes."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import read_argument, result_beside, write_argument
-from glasscase.errors import UsageError
+from glasscase.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from glasscase.collateral.model import Collateral
+    from glasscase.verify.anchor import TrustAnchor
+    from glasscase.verify.verdict import Verdict
+
+_FILE_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
 
 
 @verb("collateral", help="Fetch Intel's collateral for the platform of a quote, or show what a file holds.")
@@ -43,24 +50,119 @@ def collateral(  # noqa: PLR0917 - one argument for each option
 
 
 def _fetch(out: Output, for_file: str, output: str, *, source: str, update: str, insecure_anchor: str | None) -> int:
-    from glasscase.cli.places import cache_dir
-    from glasscase.cli.verifying import anchor_argument, is_evidence
-    from glasscase.collateral.fetch import fetch_collateral
-    from glasscase.collateral.store import Store
+    from glasscase.cli.verifying import anchor_argument
 
-    content = read_argument(for_file, max_bytes=48 * 1024 * 1024, what="evidence or quote")
-    quote = content
-    if is_evidence(content):
-        from glasscase.evidence.format import parse_evidence
-
-        quote = parse_evidence(content).quote
-    anchor = anchor_argument(insecure_anchor)
-    store = Store(cache_dir() / "collateral" / anchor.name.rpartition(":")[2][:16])
-    found = fetch_collateral(quote, anchor=anchor.core, at=int(time.time()), source=source, update=update, store=store)
+    quote = _quote(for_file)
+    found = _fetched(quote, anchor_argument(insecure_anchor), source=source, update=update)
     write_argument(out, output, found.to_bytes())
     value = _described(found)
     result_beside(out, output, {**value, "path": output}, "\n".join([*_lines(value), f"wrote     {output}"]))
     return 0
+
+
+def _quote(path: str) -> bytes:
+    """Return the quote in a file, which is one or is evidence that holds one."""
+    from glasscase.cli.verifying import is_evidence
+
+    content = read_argument(path, max_bytes=_FILE_MAX, what="evidence or quote")
+    if not is_evidence(content):
+        return content
+    from glasscase.evidence.format import parse_evidence
+
+    return parse_evidence(content).quote
+
+
+def _fetched(quote: bytes, anchor: "TrustAnchor", *, source: str, update: str) -> "Collateral":
+    from glasscase.cli.places import cache_dir
+    from glasscase.collateral.fetch import fetch_collateral
+    from glasscase.collateral.store import Store
+
+    store = Store(cache_dir() / "collateral" / anchor.name.rpartition(":")[2][:16])
+    return fetch_collateral(quote, anchor=anchor.core, at=int(time.time()), source=source, update=update, store=store)
+
+
+@verb(
+    "tcb",
+    help="Say where the platform of a quote stands against Intel's data set: status, advisories, and what is lacking. "
+    "FILE is evidence or a quote, `-` for stdin. Exits 0 whatever the status is; the enclave itself is not judged.",
+)
+@click.argument("file")
+@click.option("--early", is_flag=True, help="The next data set, which Intel publishes months before it counts.")
+@click.option("--collateral", metavar="FILE", help="This data set instead; opens no socket.")
+@click.option("--source", metavar="intel|URL", default="intel", show_default=True, help="Intel's service, or a PCCS.")
+@click.option("--at", metavar="TIME", help="As of this time: RFC 3339 or unix seconds. Default: now.")
+@click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The answer says SIMULATED.")
+def tcb(
+    out: Output, file: str, *, early: bool, collateral: str | None, source: str, at: str | None, insecure_anchor: str | None
+) -> int:  # fmt: skip
+    """Judge the platform alone, and print it."""
+    from glasscase.cli.verifying import anchor_argument, collateral_argument, time_argument
+    from glasscase.verify.quote import verify_quote
+
+    if early and collateral is not None:
+        raise UsageError("cli.usage.wrong", "--early and --collateral exclude each other", hint="leave one away")
+    moment, anchor, quote = time_argument(at), anchor_argument(insecure_anchor), _quote(file)
+    update = "early" if early else "standard"
+    found = (
+        _fetched(quote, anchor, source=source, update=update)
+        if collateral is None
+        else collateral_argument(collateral, quote)
+    )
+    verdict = verify_quote(quote, collateral=found, anchor=anchor, policy=None, at=moment)
+    _require_genuine(verdict)
+    value = _standing(verdict, update if collateral is None else None)
+    out.result(value, "\n".join(_standing_lines(verdict, value)))
+    return 0
+
+
+def _require_genuine(verdict: "Verdict") -> None:
+    """Raise VerificationError unless quote and collateral are genuine: then only does a status say anything."""
+    from glasscase.verify import catalog
+
+    if verdict.core.genuine:
+        return
+    failed = [check for check in verdict.failed if check.id in verdict.core.failed]
+    proofs = [check for check in failed if check.kind == "proof"]
+    name, observed = next(((check.id, check.observed) for check in [*proofs, *failed]), ("verdict.status.unmet", ""))
+    text = catalog.message_of(name) + (f" ({observed[:200]})" if observed else "")
+    raise VerificationError(name, text, hint=catalog.remedy_of(name), verdict=verdict, undetermined=not proofs)
+
+
+def _standing(verdict: "Verdict", update: str | None) -> dict[str, Any]:
+    core, pck = verdict.core, verdict.pck
+    window = core.window("tcb_info")
+    return {
+        "tcb_status": core.tcb_status,
+        "platform_status": core.platform_status,
+        "qe_status": core.qe_status,
+        "advisories": list(core.advisories),
+        "shortfall": [{"component": part.component, "own": part.own, "needed": part.needed} for part in core.shortfall],
+        "fmspc": pck.fmspc.hex() if pck else None,
+        "pck_ca": pck.ca if pck else None,
+        "update": update,
+        "evaluation": core.tcb_info_evaluation,
+        "issued": window.start if window else None,
+        "next_update": window.end if window else None,
+        "anchor": verdict.anchor,
+        "simulated": verdict.simulated,
+    }
+
+
+def _standing_lines(verdict: "Verdict", value: dict[str, Any]) -> list[str]:
+    from glasscase.cli.verdicts import SIMULATED
+    from glasscase.verify.rules import shortfall_sentences, when
+
+    channel = {"early": "the next", "standard": "the one that counts today", None: "as given"}[value["update"]]
+    lines = [
+        f"platform  FMSPC {value['fmspc']}, PCK {value['pck_ca']} CA",
+        f"data set  TCB evaluation {value['evaluation']} ({channel}), issued {when(value['issued'])}, "
+        f"next update {when(value['next_update'])}",
+        f"status    {value['tcb_status']}  (platform {value['platform_status']}, quoting enclave {value['qe_status']})",
+        *(f"lacking   {sentence}" for sentence in shortfall_sentences(verdict.core)),
+    ]
+    if value["advisories"]:
+        lines.append(f"known     {', '.join(value['advisories'])}")
+    return [*lines, SIMULATED] if value["simulated"] else lines
 
 
 def _show(out: Output, file: str) -> int:

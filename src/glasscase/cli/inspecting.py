@@ -15,12 +15,10 @@ def inspect(out: Output, file: str) -> int:
     """Print the kind of the file, then its fields."""
     from glasscase.audit.inspection import INSPECT_MAX, inspect_bytes
 
-    if file != "-" and os.path.isfile(os.path.join(file, "bundle.json")):
-        value = inspect_bytes(
-            read_argument(os.path.join(file, "bundle.json"), max_bytes=INSPECT_MAX, what="bundle.json")
-        )
-    else:
-        value = inspect_bytes(read_argument(file, max_bytes=INSPECT_MAX, what="file"))
+    # a bundle and a package are directories: the one file in them that says what they are
+    inner = [os.path.join(file, name) for name in ("bundle.json", "manifest")]
+    file = next((path for path in inner if os.path.isfile(path)), file)
+    value = inspect_bytes(read_argument(file, max_bytes=INSPECT_MAX, what="file"))
     out.result(value, "\n".join(_lines(value)))
     return 0
 

@@ -71,6 +71,8 @@ _table(
 _table(_USER, "connecting", get="Fetch a URL from a verified enclave.", proxy="Local port to a verified enclave.")
 _table(_EVERYONE, "demonstrating", demo="Run the whole flow on the simulator.")
 _table(_EVERYONE, "collaterals", collateral="Fetch and show Intel's collateral.")
+_table(_EVERYONE, "collaterals", tcb="Say where a platform stands against Intel's data set.")
+_table(_EVERYONE, "completing", completion="Write the completion script of a shell.")
 _table(_EVERYONE, "versioning", version="Show versions, libcrypto and engines.")
 
 
@@ -169,7 +171,8 @@ def run(arguments: list[str]) -> int:
     _no_core_dumps()
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        completing = os.environ.get(COMPLETE)
+        # completion scripts give no arguments; with some, no environment may take the place of the verb
+        completing = None if arguments else os.environ.get(COMPLETE)
         if completing:
             from click.shell_completion import shell_complete
 

@@ -15,6 +15,11 @@ import click
 from glasscase.codec import printable
 from glasscase.errors import UsageError
 
+# words of --help that stand for a path
+_PATHS = frozenset({
+    "FILE", "[FILE]", "FILE.pub", "PATH", "DIR", "BUNDLE", "EVIDENCE|BUNDLE", "PEM", "PAL", "POLICY", "M", "M.sgx", "SIG",
+    "A", "B", "E", "O", "file", "bundle", "secrets", "path",
+})  # fmt: skip
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -79,6 +84,9 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], 
 
         make: Callable[[Callable[..., None]], click.Command] = click.command(name, **attributes)
         command = make(run)
+        for parameter in command.params:
+            if parameter.type is click.STRING and (parameter.metavar or parameter.name) in _PATHS:
+                parameter.type = click.Path()  # the same text; shells complete it as a path
         command.params += [
             click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, nothing else there."),
             click.Option(["-q", "--quiet"], is_flag=True, help="No talk on stderr."),

@@ -36,6 +36,7 @@ _SHOWN = 3  # failed checks of one subject in the summary
 _LATE = re.compile(r".*\.(stale|expired|old)")
 _FACTS = ("measurement", "platform", "freshness")  # shown without a policy too, when the quote is genuine
 _SIMULATOR_FMSPC = b"SIMULA"
+_NO_QUOTE = ("quote.version.unsupported", "quote.bytes.truncated", "quote.bytes.oversize")  # what other files fail by
 _COMMON = ("state.rollback", "machine.location", "code.intent", "time.inside")  # said in full by the report
 
 
@@ -91,6 +92,8 @@ def _further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
     """Return further next steps for the failures that people meet most."""
     if name == "root.certificate.unknown" and verdict.pck is not None and verdict.pck.fmspc == _SIMULATOR_FMSPC:
         return ["this quote is by the simulator: --insecure-anchor ROOT.pem judges it, and says SIMULATED"]
+    if name in _NO_QUOTE:
+        return [f"is it evidence or a quote at all? glasscase inspect {source} says what it is"]
     if name == "policy.mrenclave.mismatch":
         return ["have the other bundle? run: glasscase why BUNDLE OTHER"]
     if name.endswith(".not_yet_valid"):

@@ -50,7 +50,7 @@ def engine_findings(
             quote, collateral, core=core, anchor=asked.anchor, at_unix=asked.at_unix, library=asked.intel_library
         )
     except intel.Unavailable as error:
-        return _unavailable(str(error))
+        return _unavailable(error.message)
     except Error as error:
         return {
             _IDS[0]: judge(True, "loaded", "a library"),

@@ -374,3 +374,13 @@ def test_key_pages_are_left_out_of_core_dumps():
 
     assert any("dd" in line for line in flags)
     assert repr(kept) == "<32 secret bytes>"
+
+
+def test_inspect_shows_whose_key_a_package_has(tmp_path, key):
+    """`inspect` of a package directory shows the id of the key that keygen has shown, so that the right one is found."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_bytes(b"x")
+    ok("encrypt", tmp_path / "in", "-o", tmp_path / "out", "--key", key)
+    package = json.loads(ok("inspect", tmp_path / "out", "--json").stdout)
+
+    assert ("encrypted-file", Key(key.read_bytes()).id.hex()) == (package["kind"], package["key_id"])

@@ -155,3 +155,36 @@ def test_a_missing_input_is_an_io_error(tmp_path, arguments):
     assert 4 == result.returncode, result.stderr
     assert "[fs.file.missing]" in result.stderr
     assert ["key"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell):
+    """Each shell gets a script that asks this program without arguments."""
+    result = glasscase("completion", shell, "--json")
+
+    assert 0 == result.returncode
+    assert f"_GLASSCASE_COMPLETE={shell}_complete" in json.loads(result.stdout)["script"]
+
+
+def completed(words):
+    environment = os.environ | {
+        "_GLASSCASE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)
+    }  # fmt: skip
+    return glasscase(env=environment).stdout.split()
+
+
+def test_completion_knows_verbs_options_and_paths():
+    """Verbs, options and what a path stands for are completed."""
+    assert ["plain,verify", "plain,version"] == completed("glasscase ver")
+    assert ["plain,--policy"] == completed("glasscase verify --poli")
+    assert ["plain,flask"] == completed("glasscase init x --kind fl")
+    assert ["file,ev"] == completed("glasscase verify ev")
+    assert ["file,po"] == completed("glasscase verify evidence.json --policy po")
+
+
+def test_the_environment_cannot_turn_a_verb_into_a_completion(tmp_path):
+    """With arguments the variable of the completion scripts changes nothing: no exit 0 for what was not verified."""
+    environment = os.environ | {"_GLASSCASE_COMPLETE": "bash_complete", "COMP_WORDS": "glasscase", "COMP_CWORD": "1"}
+    result = glasscase("verify", str(tmp_path / "none"), env=environment)
+
+    assert (4, "") == (result.returncode, result.stdout)

@@ -346,3 +346,51 @@ def test_an_intel_library_that_is_none_is_no_verdict(desk):
     code, out, _ = desk.verify("--engine", "both", "--intel-library", desk.collateral, "--json")
 
     assert (3, ["engine.intel.unavailable"]) == (code, json.loads(out)["failed"])
+
+
+class TestTcb:
+    """`tcb` says where a platform stands; it says nothing about what is not genuine."""
+
+    def ask(self, case, capsys, *words):
+        code = run(["tcb", str(case / "quote.bin"), "--collateral", str(case / "collateral.json"), "--json", *words])
+        return code, json.loads(capsys.readouterr().out)
+
+    def test_what_is_lacking(self, shared, capsys):
+        """Status, shortfall and advisories are those of the corpus's case, whatever the enclave is."""
+        code, value = self.ask(
+            shared / "corpus" / "sgx3-00606a000000-b7ab1c-2508", capsys, "--at", "2025-08-20T00:00:00Z"
+        )
+
+        assert (0, "OutOfDate", 17) == (code, value["tcb_status"], value["evaluation"])
+        assert [{"component": 0, "own": 11, "needed": 14}, {"component": 1, "own": 11, "needed": 14}] == value[
+            "shortfall"
+        ]
+        assert "INTEL-SA-00828" in value["advisories"]
+
+    @pytest.mark.parametrize(("name", "at", "answer"), [
+        ("sgx3-00606a000000-b7ab1c-2508", "2026-08-20T00:00:00Z", (3, "crl.root.expired")),
+        ("odd-mrenclave-bit-plat", "1684165720", (2, "quote.body.bad_signature")),
+    ])  # fmt: skip
+    def test_nothing_is_said_of_what_is_not_genuine(self, shared, capsys, name, at, answer):
+        """Old collateral gives 3, a broken quote 2; no status is shown."""
+        code, value = self.ask(shared / "corpus" / name, capsys, "--at", at)
+
+        assert answer == (code, value["error"]["id"])
+        assert "tcb_status" not in value
+
+    def test_early_is_fetched(self, shared, capsys):
+        """--early cannot be combined with a data set that is given."""
+        code, value = self.ask(shared / "corpus" / "mix-fmspc-plat", capsys, "--early")
+
+        assert (1, "cli.usage.wrong") == (code, value["error"]["id"])
+
+
+def test_what_is_neither_evidence_nor_a_quote_gets_a_hint(tmp_path, shared, capsys):
+    """A file of another kind is judged as a quote; the hint says how to find out what it is."""
+    desk = Desk(shared, tmp_path, capsys)
+    code, _, err = desk.run(
+        "verify", desk.write("odd", "-----BEGIN CERTIFICATE-----\n" * 60), "--policy", desk.policy()
+    )
+
+    assert 2 == code
+    assert "glasscase inspect" in err
