@@ -128,7 +128,7 @@ def _candidate(package: Package, source: Any) -> Candidate:
 def _parse(pylock: bytes) -> dict[str, Any]:
     try:
         return tomllib.loads(pylock.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise refused(f"{FILE} is not TOML") from None
 
 
