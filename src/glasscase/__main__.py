@@ -1,5 +1,5 @@
 """`python -m glasscase` is the command line."""
 
-from glasscase.cli.main import main
+from glasscase.cli.start import main
 
 main()

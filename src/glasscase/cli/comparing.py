@@ -121,7 +121,7 @@ def _subject(path: str, libpal: str | None) -> _Subject:
     from glasscase.gramine.elf import PAL_MAX
     from glasscase.gramine.layout import layout
     from glasscase.gramine.manifest import MANIFEST_MAX, parse_manifest
-    from glasscase.measure.document import read_measurement
+    from glasscase.measure.claim import read_measurement
     from glasscase.measure.mrenclave import measure_layout
 
     if _HEX.fullmatch(path) and not os.path.exists(path):

@@ -4,9 +4,7 @@ Invariants: no traceback for a foreseeable cause; every error is one line with i
 """
 
 import contextlib
-import difflib
 import importlib
-import json
 import os
 import resource
 import signal
@@ -82,6 +80,8 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the verb; raises UsageError that names similar ones for a word that is none."""
         if args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], VERBS, n=3)
             hint = f"did you mean {' or '.join(near)}? all verbs: glasscase --help" if near else "glasscase --help"
             raise UsageError("cli.usage.wrong", f"there is no verb {args[0]!r}", hint=hint)
@@ -139,6 +139,8 @@ def report_error(error: Error, *, as_json: bool) -> int:
     if hint:
         sys.stderr.write(f"glasscase: hint: {escape(hint)}\n")
     if as_json:
+        import json
+
         body = {"error": {"id": error.reason, "message": error.message, "hint": hint}, "exit": code}
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
     return code

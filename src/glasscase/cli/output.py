@@ -4,7 +4,6 @@ Invariants: results on stdout, talk on stderr; with --json exactly one JSON obje
 """
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -54,6 +53,8 @@ class Output:
     def result(self, value: dict[str, Any], text: str) -> None:
         """Write the result to stdout: `value` as one JSON object with --json, else `text` (if any) for people."""
         if self.json:
+            import json
+
             sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=2, allow_nan=False) + "\n")
         elif text:
             sys.stdout.write(text.rstrip("\n") + "\n")
