@@ -28,6 +28,7 @@ AESM = "var/run/aesmd/aesm.socket"
 QUOTE_LIBRARIES = ("libsgx_dcap_ql.so.1", "libdcap_quoteprov.so.1")
 LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "usr/local/lib")
 CPUID_SGX_LEAF = 0x12
+ENCLAVE_START = 0x10000  # where the heap of an enclave begins
 PROBE_S = 3.0
 
 
@@ -89,15 +90,9 @@ class Machine:
 def examine(machine: Machine, needs: Needs | None) -> tuple[Item, ...]:
     """Return all items, in a fixed order; those about a bundle only if one is given."""
     sgx = _cpu(machine)
-    items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _epc(machine, needs), _exinfo(machine)]
-    items += [
-        _edmm(machine, needs),
-        _aesm(machine),
-        _libraries(machine),
-        *_pccs(machine),
-        _clock(machine, needs),
-        _disk(machine, needs),
-    ]
+    items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _mapping(machine), _epc(machine, needs)]
+    items += [_exinfo(machine), _edmm(machine, needs), _aesm(machine), _libraries(machine), *_pccs(machine)]
+    items += [_clock(machine, needs), _disk(machine, needs)]
     items += [_runtime(machine, needs), _verifier(machine)]
     if needs is not None:
         items.append(_bundle_owner(needs))
@@ -166,6 +161,18 @@ def _devices(machine: Machine) -> list[Item]:
         else:
             found.append(Item(f"/dev/{name}", PASS, "there"))
     return found
+
+
+def _mapping(machine: Machine) -> Item:
+    """Gramine maps its enclave from address 64 KiB on, executable, out of a file in /dev."""
+    lowest = (machine.read("proc/sys/vm/mmap_min_addr") or "").strip()
+    mounts = [line.split() for line in (machine.read("proc/mounts") or "").splitlines()]
+    options = [fields[3].split(",") for fields in mounts if len(fields) > 3 and fields[1] == "/dev"]
+    if lowest.isdigit() and int(lowest) > ENCLAVE_START:
+        return Item("mapping", FAIL, f"vm.mmap_min_addr is {lowest}", f"sysctl vm.mmap_min_addr={ENCLAVE_START}")
+    if options and "noexec" in options[-1]:
+        return Item("mapping", FAIL, "/dev is mounted noexec", "mount -o remount,exec /dev")
+    return Item("mapping", PASS, "an enclave can be mapped")
 
 
 def _epc(machine: Machine, needs: Needs | None) -> Item:

@@ -32,6 +32,8 @@ def machine(tmp_path):
         files = {
             "proc/cpuinfo": "model name\t: Xeon\nflags\t\t: fpu sgx sgx_lc\n",
             "proc/sys/kernel/osrelease": "6.1.0-25-amd64\n",
+            "proc/mounts": "proc /proc proc rw,noexec 0 0\nudev /dev devtmpfs rw,nosuid,size=4096k 0 0\n",
+            "proc/sys/vm/mmap_min_addr": "65536\n",
             "dev/sgx_enclave": "",
             "dev/sgx_provision": "",
             "dev/cpu/0/cpuid": "\0" * 0x12 + "\x03\0\0\0" * 4,
@@ -78,6 +80,8 @@ def test_a_complete_machine_passes(machine, monkeypatch):
         ("kernel", {"proc/sys/kernel/osrelease": None}, UNKNOWN),
         ("/dev/sgx_enclave", {"dev/sgx_enclave": None}, FAIL),
         ("/dev/sgx_provision", {"dev/sgx_provision": None}, FAIL),
+        ("mapping", {"proc/mounts": "udev /dev devtmpfs rw,nosuid,noexec,size=4096k 0 0\n"}, FAIL),
+        ("mapping", {"proc/sys/vm/mmap_min_addr": "98304\n"}, FAIL),
         ("EPC", {"sys/devices/system/node/node0/x86/sgx_total_bytes": None}, UNKNOWN),
         ("EDMM", {"proc/sys/kernel/osrelease": "5.15.0\n"}, WARN),
         ("EDMM", {"dev/cpu/0/cpuid": "\0" * 64}, WARN),
