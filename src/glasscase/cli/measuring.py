@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasscase.cli.output import Output, refuse_option, verb
+from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import bundle_files, read_argument
 from glasscase.errors import UsageError
 
@@ -48,8 +48,9 @@ def measure(out: Output, bundle: str | None, manifest: str | None, libpal: str |
 @click.option("--chroot", "-c", metavar="DIR", help="The directory that file URIs are inside of.")
 @click.option("--libsysdb", metavar="PATH", help="The default of loader.entrypoint.")
 @click.option("--profile", default="v1.8", show_default=True, help="How the Gramine release writes: v1.5, v1.6, v1.8.")
-@click.option("--depfile", metavar="FILE", help="As in gramine-sgx-sign.")
-@click.option("--passphrase", "-p", metavar="TEXT", help="As in gramine-sgx-sign.")
+@click.option("--depfile", metavar="FILE", help="Write what the output depends on, as a rule of make.")
+@click.option("--passphrase-file", metavar="FILE", help="The passphrase of an encrypted key (0600, or /dev/fd/N).")
+@click.option("--passphrase", "-p", metavar="TEXT", help="Refused: every process sees a command line.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the memory map too.")
 @click.option("--request", metavar="FILE", help="Write the 256 bytes that a key elsewhere has to sign.")
 @click.option("--attach", metavar="FILE", help="Take the signature from FILE: 384 bytes, PKCS#1 v1.5 with SHA-256.")
@@ -57,11 +58,16 @@ def sign(out: Output, bundle: str | None, **options: Any) -> int:
     """Write manifest.sgx and SIGSTRUCT, both or none; of a bundle the SIGSTRUCT alone."""
     from glasscase.cli import signing
 
-    for name in ("depfile", "passphrase"):
-        refuse_option(f"--{name}", options[name])
-    request = signing.Request(**{name: options[name] for name in ("key", "date", "request", "attach")})
+    if options["passphrase"] is not None:
+        raise UsageError(
+            "sgx.passphrase.exposed", "every process of this machine sees a passphrase on the command line",
+            hint="--passphrase-file FILE, or --passphrase-file <(COMMAND)",
+        )  # fmt: skip
+    request = signing.Request(
+        **{name: options[name] for name in ("key", "date", "request", "attach", "passphrase_file")}
+    )
     if bundle is not None:
-        for name in ("manifest", "libpal", "output", "sigfile", "chroot", "libsysdb"):
+        for name in ("manifest", "libpal", "output", "sigfile", "chroot", "libsysdb", "depfile"):
             if options[name] is not None:
                 raise UsageError(
                     "cli.usage.wrong", f"give a BUNDLE or --{name}, not both", hint="glasscase sign --help"

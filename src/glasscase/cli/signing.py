@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from glasscase.cli.output import Output
 from glasscase.cli.reading import bundle_files, read_argument
 from glasscase.errors import FormatError, UsageError
+from glasscase.fs.atomic import atomic_file
 from glasscase.gramine.elf import PAL_MAX
 from glasscase.gramine.expand import sgx_manifest
 from glasscase.gramine.manifest import MANIFEST_MAX
@@ -18,17 +21,22 @@ if TYPE_CHECKING:
     from glasscase.sgx.sigstruct import Sigstruct
 
 _KEY_MAX = 64 << 10
+_PASSPHRASE_MAX = 4 << 10
 _DEBUG = 0x2
 
 
 @dataclass(frozen=True)
 class Request:
-    """How it shall be signed. request, attach: paths; at most one of them. key: the public key with `attach`."""
+    """How it shall be signed. request, attach: paths; at most one of them. key: the public key with `attach`.
+
+    passphrase_file: of an encrypted key.
+    """
 
     key: str | None
     date: str
     request: str | None
     attach: str | None
+    passphrase_file: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse combinations that say two things."""
@@ -36,6 +44,10 @@ class Request:
         if self.request and (self.attach or self.key):
             raise UsageError(
                 "cli.usage.wrong", "--request takes neither --key nor --attach", hint="glasscase sign --help"
+            )
+        if self.passphrase_file and (self.request or self.attach):
+            raise UsageError(
+                "cli.usage.wrong", "--passphrase-file is for a private key, which signs here", hint="leave it away"
             )
         if not self.request and not self.key:
             hint = "with --attach it is the public key" if self.attach else "glasscase sign --help"
@@ -48,6 +60,9 @@ def sign_manifest(out: Output, options: dict[str, Any], request: Request) -> Mea
     for name in needed:
         if options[name] is None:
             raise UsageError("cli.usage.wrong", f"sign needs a BUNDLE, or --{name}", hint="glasscase sign --help")
+    if options["depfile"] and request.request:
+        raise UsageError("cli.usage.wrong", "--depfile is for a manifest that is written, --request writes none")
+    hashed: list[str] = []
     libpal = read_argument(options["libpal"], max_bytes=PAL_MAX, what="libpal.so")
     manifest_sgx = sgx_manifest(
         read_argument(options["manifest"], max_bytes=MANIFEST_MAX, what="manifest"),
@@ -55,6 +70,7 @@ def sign_manifest(out: Output, options: dict[str, Any], request: Request) -> Mea
         chroot=options["chroot"],
         libsysdb=options["libsysdb"] or _installed_libsysdb(options["libpal"]),
         series=options["profile"],
+        on_hashed=hashed.append,
         on_skipped=lambda path: out.warn(f"neither file nor directory, not trusted: {path!r}"),
     )
     measurement = measure(manifest_sgx, libpal)
@@ -64,8 +80,15 @@ def sign_manifest(out: Output, options: dict[str, Any], request: Request) -> Mea
         sig_path = options["sigfile"] or _sig_path(output)
         if os.path.abspath(sig_path) == os.path.abspath(output):
             raise UsageError("cli.usage.wrong", f"--output and the .sig file are both {sig_path!r}")
-        _write_pair(output, manifest_sgx, sig_path, sigstruct.to_bytes())
-        _report(out, sigstruct, (output, sig_path))
+        written: tuple[str, ...] = (output, sig_path)
+        with contextlib.ExitStack() as stack:
+            if options["depfile"]:
+                sources = [*hashed, options["manifest"], options["libpal"], str(request.key)]
+                rule = make_rule(output, [path for path in sources if path != "-"])
+                stack.enter_context(atomic_file(options["depfile"], mode=0o644)).write(rule)
+                written += (options["depfile"],)
+            _write_pair(output, manifest_sgx, sig_path, sigstruct.to_bytes())
+        _report(out, sigstruct, written)
     return measurement
 
 
@@ -110,7 +133,34 @@ def _finish(out: Output, measurement: Measurement, request: Request) -> "Sigstru
     key = read_argument(str(request.key), max_bytes=_KEY_MAX, what="key")
     if request.attach:
         return attach_signature(body, key, read_argument(request.attach, max_bytes=KEY_SIZE, what="signature"))
-    return sign_sigstruct(body, key)
+    return sign_sigstruct(body, key, passphrase=_passphrase(request.passphrase_file))
+
+
+def make_rule(target: str, sources: Iterable[str]) -> bytes:
+    """Return one rule of make, as gramine-sgx-sign writes it: the target and what it is made from, each once.
+
+    Raises UsageError("sgx.depfile.unwritable") for a name that make cannot say.
+    """
+
+    def escaped(path: str) -> str:
+        if "\n" in path or "\r" in path:
+            raise UsageError("sgx.depfile.unwritable", f"{path!r} holds a line break, which a rule of make cannot say")
+        return re.sub(r"(\\*)([ \t#:])", r"\1\1\\\2", path).replace("$", "$$")
+
+    lines = [f"{escaped(target)}:", *(f"\t{escaped(path)}" for path in dict.fromkeys(sources))]
+    return (" \\\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def _passphrase(path: str | None) -> bytes | None:
+    """Return the first line of a file that its owner alone may read, or None without one."""
+    from glasscase.fs.atomic import read_private
+
+    if path is None:
+        return None
+    text = read_private(path, max_bytes=_PASSPHRASE_MAX, what="passphrase").removesuffix(b"\n").removesuffix(b"\r")
+    if not text or b"\n" in text:
+        raise UsageError("cli.usage.wrong", "the passphrase file must hold one line", hint="--passphrase-file FILE")
+    return text
 
 
 def sigstruct_body(measurement: Measurement, date: str) -> SigstructBody:

@@ -52,11 +52,13 @@ def sgx_manifest(
     series: str = profiles.DEFAULT,
     threads: int = 0,
     on_skipped: Callable[[str], None] | None = None,
+    on_hashed: Callable[[str], None] | None = None,
 ) -> bytes:
     """Return the text that is measured for a manifest.
 
     directory: what relative file URIs are relative to. chroot: a directory that stands for "/" in all of them. libsysdb: the
-    default of loader.entrypoint. series: the name of the profile of the Gramine release that shall run it. on_skipped: told each path of a trusted directory that is neither file nor directory.
+    default of loader.entrypoint. series: the name of the profile of the Gramine release that shall run it. on_skipped: told
+    each path of a trusted directory that is neither file nor directory. on_hashed: told each file whose content went in.
     Raises FormatError("gramine.manifest.*", "gramine.trusted.malformed"), UsageError("gramine.trusted.outside",
     "gramine.manifest.entrypoint"), StorageError("fs.file.*").
     """
@@ -66,7 +68,9 @@ def sgx_manifest(
     _fill_defaults(sgx, writer)
     place = _Place(os.fspath(directory), None if chroot is None else os.path.abspath(chroot))
     if writer.entrypoint_table:
-        _fill_entrypoint(document, place.directory, libsysdb)
+        entrypoint = _fill_entrypoint(document, place.directory, libsysdb)
+        if on_hashed and entrypoint is not None:
+            on_hashed(entrypoint)
     elif not isinstance(_table(document, "loader").get("entrypoint"), str):
         raise _unusable(f"loader.entrypoint must be a URI for Gramine {writer.releases[-1]}")
     if not isinstance(sgx["trusted_files"], list):
@@ -82,6 +86,8 @@ def sgx_manifest(
     open_ones = [uri for uri, digest in found.items() if digest is None]
     for uri, sha256 in zip(open_ones, hash_files([where[uri] for uri in open_ones], threads=threads), strict=True):
         found[uri] = sha256.hex()
+        if on_hashed:
+            on_hashed(where[uri])
     sgx["trusted_files"] = [{"uri": uri, "sha256": digest} for uri, digest in found.items()]
     return write_toml(document)
 
@@ -115,7 +121,8 @@ def _fill_defaults(sgx: dict[str, Any], writer: profiles.Profile) -> None:
             features.setdefault(name, default)
 
 
-def _fill_entrypoint(document: dict[str, Any], directory: str, libsysdb: str | os.PathLike[str] | None) -> None:
+def _fill_entrypoint(document: dict[str, Any], directory: str, libsysdb: str | os.PathLike[str] | None) -> str | None:
+    """Complete loader.entrypoint; return the path of its file if that was hashed."""
     entrypoint = _table(_table(document, "loader"), "entrypoint")
     if "uri" not in entrypoint:
         if libsysdb is None:
@@ -125,9 +132,11 @@ def _fill_entrypoint(document: dict[str, Any], directory: str, libsysdb: str | o
                 hint="name it in the manifest, or give --libsysdb PATH",
             )
         entrypoint["uri"] = "file:" + os.path.abspath(libsysdb)
-    if "sha256" not in entrypoint:
-        path = os.path.join(directory, str(_path_of(entrypoint["uri"])))
-        entrypoint["sha256"] = hash_files([path])[0].hex()
+    if "sha256" in entrypoint:
+        return None
+    path = os.path.join(directory, str(_path_of(entrypoint["uri"])))
+    entrypoint["sha256"] = hash_files([path])[0].hex()
+    return path
 
 
 def _normalised(entry: Any) -> Any:

@@ -205,15 +205,16 @@ class Sigstruct:
         return sigstruct
 
 
-def sign_sigstruct(body: SigstructBody, key_pem: bytes) -> Sigstruct:
-    """Return `body` signed with an RSA-3072 private key with exponent 3 in PEM, not encrypted.
+def sign_sigstruct(body: SigstructBody, key_pem: bytes, *, passphrase: bytes | None = None) -> Sigstruct:
+    """Return `body` signed with an RSA-3072 private key with exponent 3 in PEM.
 
+    passphrase: of an encrypted key; must be None for one that is not.
     Raises UsageError("sgx.key.unusable") for any other key.
     """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
 
-    key = _private_key(key_pem)
+    key = _private_key(key_pem, passphrase)
     signature = key.sign(body.signed_message(), padding.PKCS1v15(), hashes.SHA256())
     return Sigstruct(body=body, modulus=_modulus(key.public_key()), signature=signature)
 
@@ -247,17 +248,23 @@ def _days(year: int, month: int) -> int:
     return 29 if month == 2 and leap else (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]
 
 
-def _private_key(key_pem: bytes) -> "RSAPrivateKey":
+def _private_key(key_pem: bytes, passphrase: bytes | None) -> "RSAPrivateKey":
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(key_pem, password=None)
+        key = load_pem_private_key(key_pem, password=passphrase)
     except TypeError:
-        raise _unusable("it is encrypted") from None
+        why = (
+            "it is encrypted: --passphrase-file"
+            if passphrase is None
+            else "it is not encrypted but a passphrase is given"
+        )
+        raise _unusable(why) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _unusable("it is not a private key in PEM") from None
+        also = "" if passphrase is None else ", or the passphrase is not its own"
+        raise _unusable(f"it is not a private key in PEM{also}") from None
     if not isinstance(key, RSAPrivateKey):
         raise _unusable("it is not an RSA key")
     _modulus(key.public_key())

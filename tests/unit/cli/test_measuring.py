@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tests.unit.gramine.pal import PLAIN, manifest
 from tests.unit.sgx.test_sigstruct import key, pem, public
@@ -127,7 +128,9 @@ def test_request_and_attach_give_what_the_key_gives(work):
         ["sign", ".", "-k", "key.pem", "-m", "m"], ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "-k", "key.pem"],
         ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x.sig", "-s", "x.sig"],
         ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x", "--date", "today"],
-        ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x", "--depfile", "d"],
+        ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "--depfile", "d"],
+        ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "--passphrase-file", "key.pem"],
+        ["sign", ".", "-k", "key.pem", "--depfile", "d"],
     ],
 )  # fmt: skip
 def test_wrong_combinations_are_usage_errors(work, arguments):
@@ -137,6 +140,85 @@ def test_wrong_combinations_are_usage_errors(work, arguments):
 
     assert 1 == result.returncode, result.stderr
     assert "Traceback" not in result.stderr
+    assert before == sorted(os.listdir(work))
+
+
+def test_depfile_is_a_rule_of_make(work):
+    """Make reads the rule: with every file there is nothing to do, and each that went in is missed when it is gone."""
+    names = ["a b", "c#d", "e$f", "g:h", "i\\ j"]
+    for name in names:
+        (work / name).write_bytes(name.encode())
+    uris = ", ".join(json.dumps(f"file:{name}") for name in names)
+    (work / "m").write_bytes(manifest().replace(b"trusted_files = []", f"trusted_files = [{uris}]".encode()))
+    assert 0 == sign(work, "--depfile", "rule.d").returncode
+
+    def make():
+        return subprocess.run(
+            ["make", "-f", "rule.d", "app.manifest.sgx"], cwd=work, capture_output=True, text=True, check=False
+        )
+
+    assert 0 == make().returncode
+    for name in [*names, "pal.so", "key.pem", "m"]:
+        (work / name).rename(work / "away")
+        assert f"No rule to make target '{work / name if name in names else name}'" in make().stderr
+        (work / "away").rename(work / name)
+
+
+def test_no_depfile_is_left_by_a_failure(work):
+    """A name that no rule can say is refused; nothing is written then."""
+    (work / "a\nb").write_bytes(b"x")
+    (work / "m").write_bytes(manifest().replace(b"trusted_files = []", b'trusted_files = ["file:a\\nb"]'))
+    before = sorted(os.listdir(work))
+    result = sign(work, "--depfile", "rule.d")
+
+    assert (1, True) == (result.returncode, "sgx.depfile.unwritable" in result.stderr)
+    assert before == sorted(os.listdir(work))
+
+
+def test_encrypted_keys(work):
+    """The passphrase comes from a file of its owner alone or a pipe, never from the command line; a wrong one is refused."""
+    encryption = serialization.BestAvailableEncryption(b"secret words")
+    locked = key().private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    (work / "locked.pem").write_bytes(locked)
+    for name, content, mode in (
+        ("right", b"secret words\n", 0o600),
+        ("wrong", b"secret\n", 0o600),
+        ("open", b"secret words\n", 0o644),
+    ):
+        (work / name).write_bytes(content)
+        (work / name).chmod(mode)
+    assert 0 == sign(work, output="plain.manifest.sgx").returncode
+    assert 0 == sign(work, "--passphrase-file", "right", key_file="locked.pem").returncode
+    assert (work / "plain.sig").read_bytes() == (work / "app.sig").read_bytes()
+    command = [
+        sys.executable,
+        "-m",
+        "glasscase",
+        "sign",
+        "-m",
+        "m",
+        "-l",
+        "pal.so",
+        "-k",
+        "locked.pem",
+        "-o",
+        "piped.sgx",
+    ]
+    piped = subprocess.run(
+        [*command, "--passphrase-file", "/dev/stdin"], cwd=work, input=b"secret words", capture_output=True, check=False
+    )
+    assert 0 == piped.returncode, piped.stderr
+    before = sorted(os.listdir(work))
+    for more, key_file, reason in (
+        (["--passphrase-file", "wrong"], "locked.pem", "sgx.key.unusable"),
+        (["--passphrase-file", "open"], "locked.pem", "fs.key.exposed"),
+        (["--passphrase-file", "right"], "key.pem", "sgx.key.unusable"),
+        (["--passphrase", "secret words"], "locked.pem", "sgx.passphrase.exposed"),
+        ([], "locked.pem", "sgx.key.unusable"),
+    ):
+        result = sign(work, *more, output="x.manifest.sgx", key_file=key_file)
+        assert (1, True) == (result.returncode, reason in result.stderr), result.stderr
+        assert "secret words" not in result.stderr
     assert before == sorted(os.listdir(work))
 
 
