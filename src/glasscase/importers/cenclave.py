@@ -2,7 +2,9 @@
 
 Invariants: nothing comes out that is not authentic under the key. What these formats do not bind stays unbound: file names,
 order, number and age of files, and for a sealed box the sender; whoever migrates checks the result.
-Source: PyNaCl's SecretBox and SealedBox, the Fernet specification (fernet/spec), the predecessor's own documentation.
+Source: the predecessor's own code: cenclave-lib-crypto 1.0.0, xsalsa20_poly1305.py (nonce || tag || ciphertext, one more suffix
+`.enc`, files that were not to be encrypted beside them) and seal_box.py; cenclave 1.0.0a10, command/code_provider/keygen.py
+(32 raw bytes; public key || private key), encrypt.py (Fernet, key file in base64url) and unseal.py (private key alone).
 """
 
 import binascii

@@ -30,6 +30,26 @@ CASES = {
 }
 
 
+# Written by the predecessor's own library, cenclave-lib-crypto 1.0.0 (encrypt_directory with the nonce 00..17, seal, key pair of
+# x25519_keygen as `cenclave keygen --asymmetric` stores it), and by what `cenclave encrypt` of cenclave 1.0.0a10 calls.
+REAL = {
+    Kind.SECRETBOX: (
+        base64.b64decode("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXIQtKP9Ix5jbbYf8wDyjt+S6NUSGz4oV11V/jXx7qbb5Y"), KEY,
+    ),
+    Kind.FERNET: (
+        b"gAAAAABrBkmuPlWfwbPHbLwbpGQU1lwpmjbKbD0oIh4lOEopq5807QtriWwyhR2dreF1opMcYOb7Q3ZDazS2f9IkyzqV6n7nWwkz1CxtOIz_UvDClHlv"
+        b"1S4=",
+        b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    ),
+    Kind.SEALED_BOX: (
+        base64.b64decode(
+            "cin1NeAekUWj8jhyTPsw15nsCrm9MSUrCENulNihhnLs+NRsjGY+aftZjFPQNh10h8jRlkFtKv5X3Qto63dc3Vw="
+        ),
+        base64.b64decode("tvtxtVzxdtZit6xIurAxMXL46z8HzlP10Z/NIYpHZA7kbUNFxi1WXADO0p+3jB/Wy6zJYXAnDGOnACvpV+BDnw=="),
+    ),
+}  # fmt: skip
+
+
 def refused(reason, *arguments):
     with pytest.raises(Error) as caught:
         decrypt(*arguments)
@@ -45,6 +65,17 @@ def test_opens(kind):
         assert PLAIN == decrypt(data + b"\n", key + b"\n", kind)
     if kind is Kind.SEALED_BOX:
         assert PLAIN == decrypt(data, bytes(PRIVATE), kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_opens_what_the_predecessor_has_written(kind):
+    """Files of the predecessor's own code open with its own key files."""
+    data, key = REAL[kind]
+
+    assert b"print('enclave')\n" == decrypt(data, key, kind)
+    if kind is Kind.SEALED_BOX:
+        assert b"print('enclave')\n" == decrypt(data, key[32:], kind)
+        refused("stream.key.malformed", data, key[32:] + key[:32], kind)
 
 
 @pytest.mark.parametrize("kind", Kind)
