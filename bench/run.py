@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 def main(arguments: list[str]) -> int:
     """Run what is named; exit 1 if a benchmark is above its limit."""
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem != "run")
+    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem != "run" and path.stem[0] != "_")
     if arguments and not arguments[0].startswith("-"):
         if arguments[0] not in names:
             print(f"no benchmark {arguments[0]!r}, these are: {', '.join(names)}", file=sys.stderr)

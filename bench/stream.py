@@ -1,7 +1,8 @@
 """How fast files are encrypted and read, through the public Python API, against cp, age, pyrage, tink and a plain AES-GCM loop.
 
-All run interleaved on one file in memory (--dir, default /dev/shm), medians count. A spin loop runs between the rounds: if the
-machine was too busy for it to keep its speed, nothing is reported but that (exit 3), unless --busy. Exit 1: below a target.
+All run interleaved on one file in memory (--dir, default /dev/shm), medians count, of the runs during which the machine was quiet
+(bench/_quiet.py says how that is seen). Others are thrown away and repeated up to three times; if less than half of the rounds
+is left of anything, nothing is reported but that (exit 3), unless --busy. Exit 1: below a target.
 "By CPU time" is the same ratio from the processor time of each, ours shared by its two threads: what a machine with two free
 cores would show, also read on a busy one.
 Peers are installed by this program: age through apt-get when it is root, pyrage and tink into a temporary environment.
@@ -18,22 +19,23 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from bench._quiet import Clock
 from glasscase import provider
 from glasscase.core import chunks, handles, stream
+from glasscase.core.reader import Reader
 from glasscase.seal.files import open_package
 from glasscase.seal.package import build_package, source_of
 from tests.oracle import stream_oracle
 
 KEY = os.urandom(32)
-SPIN_SPREAD = 1.15  # slowest over fastest spin, above which the machine is called busy
 NOISE = 0.95  # of a ratio
+SMALL = "10,000 files of 4 KiB"
 OURS = ("encrypt", "decrypt", "verify", "package", "lazy", "lazy, leaf")
 PEER = """
 import io, os, sys, time
@@ -67,42 +69,6 @@ for line in sys.stdin:
     work()
     print(time.perf_counter() - begin, time.process_time() - cpu, flush=True)
 """
-
-
-class Clock:
-    """Wall and CPU seconds of every run, by name, and the spin loop between them."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, list[tuple[float, float]]] = {}
-        self.spins: list[float] = []
-
-    def run(self, name: str, work: Callable[[], tuple[float, float] | None], *, output: Path | None = None) -> None:
-        """Time `work`, which may bring its own two numbers; giving back the memory of an old output is not its work."""
-        if output is not None:
-            output.unlink(missing_ok=True)
-        before, begin = os.times(), time.perf_counter()
-        own = work()
-        wall, after = time.perf_counter() - begin, os.times()
-        cpu = sum(after[:4]) - sum(before[:4])
-        self.runs.setdefault(name, []).append(own or (wall, cpu))
-
-    def spin(self) -> None:
-        """Measure the machine."""
-        begin = time.perf_counter()
-        sum(range(2_000_000))
-        self.spins.append(time.perf_counter() - begin)
-
-    def wall(self, name: str) -> float:
-        """Return the median of the wall times."""
-        return statistics.median(run[0] for run in self.runs[name])
-
-    def cpu(self, name: str) -> float:
-        """Return the smallest CPU time, which other work on the machine disturbs least."""
-        return min(run[1] for run in self.runs[name])
-
-    def share(self, name: str) -> float:
-        """Return the wall time that the CPU time makes when both threads have a core: ours have two, all others one."""
-        return self.cpu(name) / (2 if name in OURS else 1)
 
 
 class Peer:
@@ -182,14 +148,13 @@ def loop_decrypt(root: Path) -> None:
             number += 1
 
 
-def whole_files(clock: Clock, root: Path, rounds: int) -> None:
-    """Files of 1 GiB, everybody in turn."""
+def whole_files(clock: Clock, root: Path, rounds: int) -> list[str]:
+    """Files of 1 GiB, everybody in turn. Returns the names of all that took part."""
     plain, sealed = root / "plain", root / "sealed"
     commands = age(root)
     with tempfile.TemporaryDirectory() as place:
         others = peers(root, Path(place))
         for _ in range(rounds):
-            clock.spin()
             clock.run("cp", lambda: _command("cp", plain, root / "out"), output=root / "out")
             clock.run("encrypt", lambda: _void(provider.encrypt_file(plain, sealed, key=KEY, threads=2)), output=sealed)
             clock.run(
@@ -211,9 +176,13 @@ def whole_files(clock: Clock, root: Path, rounds: int) -> None:
             if commands is not None:
                 clock.run("age encrypt", lambda: _command(*commands[0]), output=root / "age")
                 clock.run("age decrypt", lambda: _command(*commands[1]), output=root / "out")
-            clock.spin()
         for peer in others.values():
             peer.stop()
+    names = ["cp", "encrypt", "decrypt", "verify", "loop encrypt", "loop decrypt", "package"]
+    return [
+        *names,
+        *(f"{peer} {what}" for peer in [*others, *(["age"] if commands else [])] for what in ("encrypt", "decrypt")),
+    ]
 
 
 def package(root: Path) -> None:
@@ -223,34 +192,42 @@ def package(root: Path) -> None:
     build_package([source_of(root / "plain", "model", lazy=True)], key=KEY, out_dir=root / "package", threads=2)
 
 
-def random_access(clock: Clock, root: Path, rounds: int) -> dict[str, float]:
-    """Reads of 4 KiB and of everything, with and without leaf check; opening a file of 50 GB."""
+def random_access(clock: Clock, root: Path, rounds: int) -> dict[str, list[float]]:
+    """Reads of 4 KiB and of everything, with and without leaf check; opening a file of 50 GB. Returns microseconds of each."""
     size = (root / "plain").stat().st_size
     buffer, small = bytearray(size), bytearray(4096)
     places = random.Random(1)
-    offsets = [places.randrange(size - 4096) for _ in range(3000)]
-    found = {}
+    found: dict[str, list[float]] = {}
+
+    def reads(name: str, reader: Reader) -> None:
+        times = []
+
+        def work() -> None:
+            times.clear()
+            for offset in [places.randrange(size - 4096) for _ in range(1000)]:
+                begin = time.perf_counter()
+                reader.pread_into(small, offset)
+                times.append((time.perf_counter() - begin) * 1e6)
+
+        if clock.run(name, work) or clock.keep:
+            found.setdefault(name, []).extend(times)
+
     package(root)
     with (
         provider.open_encrypted(root / "sealed", key=KEY) as plain,
         open_package(root / "package", key=KEY).open("model") as lazy,
     ):
-        for name, reader in (("read 4 KiB", plain), ("read 4 KiB, leaf", lazy)):
-            times = []
-            for offset in offsets:
-                begin = time.perf_counter()
-                reader.pread_into(small, offset)
-                times.append(time.perf_counter() - begin)
-            found[name] = statistics.median(times) * 1e6
         for _ in range(rounds):
+            reads("read 4 KiB", plain)
+            reads("read 4 KiB, leaf", lazy)
             clock.run("lazy, leaf", lambda: _void(lazy.pread_into(buffer, 0, threads=2)))
             clock.run("lazy", lambda: _void(plain.pread_into(buffer, 0, threads=2)))
     found["open 50 GB"] = open_sparse(root, 50 * 10**9)
     return found
 
 
-def open_sparse(root: Path, size: int) -> float:
-    """Return the microseconds of opening a sparse file of which only header and last chunk are there."""
+def open_sparse(root: Path, size: int) -> list[float]:
+    """Return the microseconds of twenty times opening a sparse file of which only header and last chunk are there."""
     header = stream.Encryptor(KEY, size=size).message.header
     context = b"glasscase/v1\0" + header[:72] + bytes(4)
     secret = stream_oracle.expand(KEY, stream_oracle.LABEL + header[72:96] + context, 76)
@@ -266,25 +243,33 @@ def open_sparse(root: Path, size: int) -> float:
     for _ in range(20):
         begin = time.perf_counter()
         with provider.open_encrypted(path, key=KEY) as reader:
-            times.append(time.perf_counter() - begin)
+            times.append((time.perf_counter() - begin) * 1e6)
             if reader.size != size:
                 raise RuntimeError("the size is wrong")
     path.unlink()
-    return statistics.median(times) * 1e6
+    return times
 
 
-def small_files(root: Path) -> float:
-    """Return the seconds of encrypting 10,000 files of 4 KiB, each by one call of the public function."""
+def small_files(clock: Clock, root: Path, rounds: int) -> None:
+    """Encrypt 10,000 files of 4 KiB, each by one call of the public function."""
     folder = root / "small"
-    (folder / "out").mkdir(parents=True)
+    folder.mkdir()
     for number in range(10_000):
         (folder / str(number)).write_bytes(os.urandom(4096))
-    begin = time.perf_counter()
-    for number in range(10_000):
-        provider.encrypt_file(f"{folder}/{number}", f"{folder}/out/{number}", key=KEY, threads=1)
-    taken = time.perf_counter() - begin
+
+    def work() -> tuple[float, float]:
+        out = folder / "out"
+        out.mkdir()
+        begin, cpu = time.perf_counter(), time.process_time()
+        for number in range(10_000):
+            provider.encrypt_file(f"{folder}/{number}", f"{out}/{number}", key=KEY, threads=1)
+        taken = time.perf_counter() - begin, time.process_time() - cpu
+        shutil.rmtree(out)
+        return taken
+
+    for _ in range(rounds):
+        clock.run(SMALL, work)
     shutil.rmtree(folder)
-    return taken
 
 
 MEMORY = """
@@ -316,6 +301,11 @@ def _void(_value: object) -> None:
     return None
 
 
+def share(clock: Clock, name: str) -> float:
+    """Return the wall time that the CPU time makes when both threads have a core: ours have two, all others one."""
+    return clock.cpu(name) / (2 if name in OURS else 1)
+
+
 def report(clock: Clock, numbers: dict[str, float], size: int) -> list[dict[str, object]]:
     """Return every figure with its target."""
     rows: list[dict[str, object]] = []
@@ -325,24 +315,33 @@ def report(clock: Clock, numbers: dict[str, float], size: int) -> list[dict[str,
         entry = {"what": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good}
         rows.append(entry if by_cpu is None else {**entry, "by_cpu": round(by_cpu, 3)})
 
-    base, share = clock.wall("cp"), clock.share("cp")
+    base = clock.wall("cp")
     for name, target in (
         ("encrypt", 1.0), ("decrypt", 1.0), ("verify", 1.6), ("package", 0.35), ("lazy, leaf", 0.5),
     ):  # fmt: skip
-        row(f"{name} / cp", base / clock.wall(name), "x", target, least=True, by_cpu=share / clock.share(name))
+        row(
+            f"{name} / cp",
+            base / clock.wall(name),
+            "x",
+            target,
+            least=True,
+            by_cpu=share(clock, "cp") / share(clock, name),
+        )
     for peer, encrypt, decrypt in (("age", 2.3, 2.8), ("loop", 1.5, 1.5), ("pyrage", 0, 0), ("tink", 0, 0)):
         for what, target in (("encrypt", encrypt), ("decrypt", decrypt)):
             if f"{peer} {what}" in clock.runs:
                 name = f"{peer} {what}"
-                by_cpu = clock.share(name) / clock.share(what)
+                by_cpu = share(clock, name) / share(clock, what)
                 row(f"{what} / {peer}", clock.wall(name) / clock.wall(what), "x", target, least=True, by_cpu=by_cpu)
     for name, unit, limit in (
         ("read 4 KiB", "us", 12), ("read 4 KiB, leaf", "us", 30), ("open 50 GB", "us", 1000),
-        ("10,000 files of 4 KiB", "s", 1.0), ("peak memory", "MiB", 64),
+        (SMALL, "s", 1.0), ("peak memory", "MiB", 64),
     ):  # fmt: skip
         if name in numbers:
             row(name, numbers[name], unit, limit, least=False)
     for name in clock.runs:
+        if name in numbers:
+            continue
         rate = size / clock.wall(name) / 1e9
         rows.append({
             "what": name, "value": round(clock.wall(name), 3), "unit": "s", "cpu": round(clock.cpu(name), 3),
@@ -361,41 +360,43 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--busy", action="store_true", help="report also if the machine was busy")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    clock = Clock()
+    clock = Clock(keep=options.busy)
     with tempfile.TemporaryDirectory(dir=options.dir) as place:
         root = Path(place)
         with (root / "plain").open("wb") as file:
             for _ in range(options.size >> 20):
                 file.write(os.urandom(1 << 20))
-        whole_files(clock, root, options.rounds)
-        numbers = random_access(clock, root, options.rounds)
+        names = whole_files(clock, root, options.rounds)
+        reads = random_access(clock, root, options.rounds)
         for name in ("plain", "sealed", "out", "loop", "age", "pyrage", "tink"):
             (root / name).unlink(missing_ok=True)
-        numbers["10,000 files of 4 KiB"] = small_files(root)
-        clock.spin()
-    numbers["peak memory"] = memory(Path(options.huge or options.dir), 20 << 30 if options.huge else 1 << 30)
-    spread = max(clock.spins) / min(clock.spins)
-    rows = report(clock, numbers, options.size)
-    busy = spread > SPIN_SPREAD
-    if busy and not options.busy:
-        print(
-            f"stream: the machine was busy (spin loop {spread:.2f} x slower at times): no figures; see --busy",
-            file=sys.stderr,
-        )
+        small_files(clock, root, options.rounds)
+    lacking = clock.lacking(
+        [*names, "read 4 KiB", "read 4 KiB, leaf", "lazy", "lazy, leaf", SMALL], (options.rounds + 1) // 2
+    )
+    if lacking:
+        print(f"stream: {clock}: too few are left of {', '.join(lacking)}: no figures; see --busy", file=sys.stderr)
         return 3
+    numbers = {name: statistics.median(times) for name, times in reads.items()} | {SMALL: clock.wall(SMALL)}
+    numbers["peak memory"] = memory(Path(options.huge or options.dir), 20 << 30 if options.huge else 1 << 30)
+    rows = report(clock, numbers, options.size)
     if options.json:
-        print(json.dumps({"libcrypto": handles.libcrypto_version(), "spin": spread, "rows": rows}, indent=2))
+        facts = {"libcrypto": handles.libcrypto_version(), "runs": clock.total, "disturbed": clock.disturbed}
+        print(json.dumps({**facts, "rows": rows}, indent=2))
     else:
-        print(f"{handles.libcrypto_version()}, spin spread {spread:.2f}{' (BUSY)' if busy else ''}")
+        print(f"{handles.libcrypto_version()}; {clock}")
         for entry in rows:
-            if "target" in entry:
-                verdict = "ok" if entry["ok"] else "BELOW"
-                by_cpu = f"  by CPU time: {entry['by_cpu']}" if "by_cpu" in entry else ""
-                words = f"{entry['what']!s:28} {entry['value']:9} {entry['unit']:4} target {entry['target']:<6}"
-                print(f"{words} {verdict:5}{by_cpu}")
-            else:
-                print(f"{entry['what']!s:28} {entry['value']:9} s    cpu {entry['cpu']:<8} {entry['gb_per_s']} GB/s")
+            print(line(entry))
     return 0 if all(entry.get("ok", True) for entry in rows) else 1
+
+
+def line(entry: dict[str, object]) -> str:
+    """Return one figure for people."""
+    if "target" not in entry:
+        return f"{entry['what']!s:28} {entry['value']:9} s    cpu {entry['cpu']:<8} {entry['gb_per_s']} GB/s"
+    verdict = "ok" if entry["ok"] else "BELOW"
+    by_cpu = f"  by CPU time: {entry['by_cpu']}" if "by_cpu" in entry else ""
+    return f"{entry['what']!s:28} {entry['value']:9} {entry['unit']:4} target {entry['target']:<6} {verdict:5}{by_cpu}"
 
 
 if __name__ == "__main__":
