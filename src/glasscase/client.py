@@ -1,15 +1,25 @@
 """For the data user: connections that reach only a verified enclave.
 
 `context()` gives one ssl.SSLContext for http.client, urllib, urllib3, httpx and aiohttp; `requests_adapter()` carries it
-into requests. `live_peer()` says whom an open connection was verified to reach.
+into requests. `live_peer()` says whom an open connection was verified to reach. `prepare()` fetches beforehand, so that no
+handshake in an event loop waits for the network.
 """
 
+import asyncio
 import importlib
 from typing import Any
 
-from glasscase.ratls.client import LivePeer, PeerRefused, RatlsContext, context, live_peer
+from glasscase.ratls.client import PREPARE_S, LivePeer, PeerRefused, RatlsContext, context, live_peer
 
-__all__ = ["LivePeer", "PeerRefused", "RatlsContext", "context", "live_peer", "requests_adapter"]
+__all__ = ["LivePeer", "PeerRefused", "RatlsContext", "context", "live_peer", "prepare", "requests_adapter"]
+
+
+async def prepare(ratls_context: RatlsContext, url: str, *, timeout: float = PREPARE_S) -> LivePeer:
+    """Return the verified enclave at `url`, after everything that judging it needs was fetched, in another thread.
+
+    See RatlsContext.prepare(): from then on no handshake of this context waits for the network.
+    """
+    return await asyncio.to_thread(ratls_context.prepare, url, timeout=timeout)
 
 
 def requests_adapter(ratls_context: RatlsContext) -> Any:

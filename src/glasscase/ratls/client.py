@@ -6,26 +6,28 @@ shows no certificate. A peer that fails is refused with the verdict that says wh
 Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
+import contextlib
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from glasscase.collateral.model import Collateral
 from glasscase.errors import CannotVerify, Error, FormatError, StorageError, UsageError, VerificationError
 from glasscase.evidence.model import Evidence
+from glasscase.ratls import link
 from glasscase.ratls.shown import OwnEvidence, Shown, read_shown
-from glasscase.ratls.sources import CollateralCache, CollateralSource
+from glasscase.ratls.sources import CollateralCache, CollateralSource, Kept, keep_fresh
 from glasscase.verify.anchor import TrustAnchor
 from glasscase.verify.evidence import verify_evidence
 from glasscase.verify.expected import expected_of
 from glasscase.verify.policy import Policy
 from glasscase.verify.verdict import Verdict, VerdictStatus, VerifiedEnclave
 
+PREPARE_S = 30.0  # seconds to connect to an enclave that is looked at beforehand
 SKEW_S = 300  # seconds that this machine's clock may be behind
 
 
@@ -54,7 +56,7 @@ class LivePeer:
 class RatlsContext(ssl.SSLContext):
     """The context of one policy, for every client that takes an ssl.SSLContext. Made by context()."""
 
-    _judge: Callable[[bytes | None, str | None], LivePeer]
+    _judge: "Judge"
 
     def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
         """Return a client context; OpenSSL's own checks of chains and names are off, ours cannot be switched off."""
@@ -65,7 +67,7 @@ class RatlsContext(ssl.SSLContext):
         self.options |= ssl.OP_NO_TICKET
         return self
 
-    def __init__(self, judge: Callable[[bytes | None, str | None], LivePeer]) -> None:
+    def __init__(self, judge: "Judge") -> None:
         self._judge = judge
 
     @property  # type: ignore[override]
@@ -95,7 +97,17 @@ class RatlsContext(ssl.SSLContext):
                 "TLS 1.3 with a full handshake is needed",
             )
         name = connection.server_hostname
-        return self._judge(connection.getpeercert(binary_form=True), str(name) if name else None)
+        return self._judge.peer(connection.getpeercert(binary_form=True), str(name) if name else None, at=_now())
+
+    def prepare(self, url: str, *, timeout: float = PREPARE_S) -> LivePeer:
+        """Fetch all that judging the enclave at `url` needs, judge it once, and return it as a peer.
+
+        From then on no handshake of this context fetches anything: a thread of its own keeps what was fetched fresh, and a
+        peer of another platform is refused until its collateral is there. Blocks; in an event loop use client.prepare().
+        timeout: seconds to connect. Raises PeerRefused, StorageError if nobody answers there, UsageError for what is no URL.
+        """
+        host, port = _address(url)
+        return self._judge.prepare(link.shown_certificate(host, port, timeout_s=timeout), host, at=_now())
 
 
 class _RatlsSocket(ssl.SSLSocket):
@@ -187,8 +199,7 @@ def context(
         )
     cache = CollateralCache(collateral_source, anchor=trusted, now=_now)
     own = None if own_certificate_at is None else OwnEvidence(*own_certificate_at)
-    judge = Judge(policy=policy, anchor=trusted, measurement=measurement, cache=cache, own=own)
-    return RatlsContext(lambda der, name: judge.peer(der, name, at=_now()))
+    return RatlsContext(Judge(policy=policy, anchor=trusted, measurement=measurement, cache=cache, own=own))
 
 
 def live_peer(connection: Any) -> LivePeer:
@@ -233,13 +244,22 @@ class Judge:
             end = min(end, int(enclave.valid_until.timestamp()))
         return LivePeer(enclave, shown, end)
 
+    def prepare(self, der: bytes | None, name: str | None, *, at: int) -> LivePeer:
+        """Return the peer as peer() does, after everything was fetched that is needed for it; peer() never fetches again."""
+        if not self.cache.ahead:
+            keep_fresh(self.cache, *(() if self.own is None else (self.own,)))
+        with contextlib.suppress(Error):  # peer() meets the same fault and gives it its form
+            if self.own is not None:
+                self.own.prepare()
+            shown = read_shown(der or b"", self.own, at)
+            if self._hopeless(shown, at) is None:
+                self.cache.prepare(shown.attestation.quote)
+        return self.peer(der, name, at=at)
+
     def _verdict(self, shown: Shown, at: int) -> Verdict:
         quote = shown.attestation.quote
-        if not self.cache.holds(quote):
-            # what fails whatever the collateral says is refused without asking anybody for collateral
-            early = [self._judge(shown, moment, None) for moment in (at + SKEW_S, at)]
-            if all(verdict.status is VerdictStatus.FAILED for verdict in early):
-                return early[-1]
+        if not self.cache.holds(quote) and (early := self._hopeless(shown, at)) is not None:
+            return early
         verdict = self._at(shown, at)
         # old collateral is our own fault, not the peer's: look once more before refusing
         if verdict.status is VerdictStatus.UNDETERMINED and self.cache.expire(quote):
@@ -250,16 +270,22 @@ class Judge:
             verdict = ahead if ahead.status is VerdictStatus.VERIFIED else verdict
         return verdict
 
+    def _hopeless(self, shown: Shown, at: int) -> Verdict | None:
+        """Return the verdict that fails whatever collateral says: then nobody is asked for any."""
+        early = [self._judge(shown, moment, None) for moment in (at + SKEW_S, at)]
+        return early[-1] if all(verdict.status is VerdictStatus.FAILED for verdict in early) else None
+
     def _at(self, shown: Shown, at: int) -> Verdict:
         return self._judge(shown, at, self.cache.get(shown.attestation.quote))
 
-    def _judge(self, shown: Shown, at: int, collateral: Collateral | None) -> Verdict:
+    def _judge(self, shown: Shown, at: int, kept: Kept | None) -> Verdict:
         return verify_evidence(
             Evidence(attestation=shown.attestation, bundle_id=bytes(32), created_at=at),
             anchor=self.anchor,
             policy=self.policy,
             at=datetime.fromtimestamp(at, UTC),
-            collateral=collateral,
+            collateral=None if kept is None else kept.collateral,
+            prepared=None if kept is None else kept.prepared,
             measurement=self.measurement,
             live=True,
         )
@@ -267,6 +293,18 @@ class Judge:
 
 def _now() -> int:
     return int(time.time())
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Return host and port of an https URL; raises UsageError("client.url.malformed")."""
+    try:
+        parts = urlsplit(url)
+        port = 443 if parts.port is None else parts.port
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
+        raise UsageError("client.url.malformed", f"{url!r} is not an https URL of a host", hint="https://HOST:PORT/")
+    return parts.hostname, port
 
 
 def _require_name(shown: Shown, name: str | None) -> None:

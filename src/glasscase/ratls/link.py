@@ -6,6 +6,7 @@ Source: docs/operating.md, "Control paths".
 """
 
 import http.client
+import socket
 import ssl
 import time
 from dataclasses import dataclass
@@ -58,6 +59,21 @@ def ask(
     return Answer(response.status, data)
 
 
+def shown_certificate(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> bytes | None:
+    """Return the certificate (DER) that a server shows, which proves nothing; no byte of a request is sent.
+
+    Raises StorageError("client.enclave.unreachable").
+    """
+    try:
+        with socket.create_connection((host, port), timeout_s) as plain:
+            with _context().wrap_socket(plain, server_hostname=host) as connection:
+                return connection.getpeercert(binary_form=True)
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            "client.enclave.unreachable", f"{host} port {port} cannot be reached: {_cause(error)}", path=host
+        ) from None
+
+
 def _read(response: http.client.HTTPResponse, limit: int, deadline: float) -> bytes:
     """Return at most `limit` bytes of a body; a server that drips them past the deadline counts as silent."""
     parts: list[bytes] = []
@@ -89,6 +105,6 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)[:200].lower()

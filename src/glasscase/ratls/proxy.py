@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from glasscase.errors import Error, StorageError, UsageError
-from glasscase.ratls.client import RatlsContext, live_peer
+from glasscase.ratls.client import PeerRefused, RatlsContext, live_peer
 
 CHUNK = 64 * 1024  # bytes
 CONNECTIONS_MAX = 512
 CONNECT_TIMEOUT_S = 30.0
 AFTER_EOF_S = 30.0  # how long an answer may still come after the local side has sent all it has
 LAPSE_TICK_S = 1.0
+PENDING = ("client.collateral.pending", "client.evidence.pending")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Target:
 
     host: str
     port: int
+
+    @property
+    def url(self) -> str:
+        """Return its URL."""
+        return f"https://[{self.host}]:{self.port}/" if ":" in self.host else f"https://{self.host}:{self.port}/"
 
 
 @dataclass
@@ -47,8 +53,7 @@ class Proxy:
         not pass at the start, StorageError if it cannot be reached or the port is taken.
         """
         require_loopback(host)
-        _reader, writer = await self._connect()
-        await _close(writer)
+        await self._prepare()
         try:
             server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
@@ -107,7 +112,20 @@ class Proxy:
         while self.clock() < valid_until:
             await asyncio.sleep(LAPSE_TICK_S)
 
+    async def _prepare(self) -> None:
+        """Fetch what judging the enclave needs outside of the loop, so that one connection does not hold up the others."""
+        await asyncio.to_thread(self.context.prepare, self.target.url, timeout=CONNECT_TIMEOUT_S)
+
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            return await self._open()
+        except PeerRefused as error:
+            if error.reason not in PENDING:
+                raise
+        await self._prepare()
+        return await self._open()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host = self.target.host
         try:
             opening = asyncio.open_connection(

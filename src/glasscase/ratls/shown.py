@@ -6,17 +6,20 @@ request that says nothing. Nothing here says that evidence is true.
 Source: docs/clients.md, "Own certificates".
 """
 
+import contextlib
 import threading
+import time
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from glasscase.errors import FormatError
+from glasscase.errors import CannotVerify, Error, FormatError
 from glasscase.evidence.attestation import ATTESTATION_MAX, CERTIFICATE_MAX, Attestation, Claims
 from glasscase.ratls import link
 from glasscase.ratls.cert import read_certificate, spki_digest
 
+REFRESH_S = 3600  # seconds after which prepared evidence is asked for again
 _MALFORMED = "client.certificate.malformed"
 
 
@@ -39,25 +42,52 @@ class OwnEvidence:
         self._port = port
         self._lock = threading.Lock()
         self._kept: Attestation | None = None
+        self._since = 0.0  # by the monotonic clock
+        self._ahead = False
 
     def get(self, spki_sha256: bytes, at: int) -> Attestation:
         """Return evidence that names this TLS key. at: unix seconds.
 
-        Raises FormatError("client.key.unbound") if the enclave's evidence names another, StorageError if it does not answer.
+        Raises FormatError("client.key.unbound") if the enclave's evidence names another, StorageError if it does not answer;
+        after prepare() CannotVerify("client.evidence.pending") instead of asking.
         """
-        with self._lock:
-            if self._kept is None or not _covers(self._kept, spki_sha256, at):
-                answer = link.ask(self._host, self._port, "evidence", max_bytes=ATTESTATION_MAX)
-                if answer.status != 200:
-                    raise FormatError(
-                        "client.evidence.missing", f"the server answered {answer.status} instead of evidence"
-                    )
-                self._kept = Attestation.from_bytes(answer.body)
-            if Claims.from_bytes(self._kept.claims).spki_sha256 != spki_sha256:
-                raise FormatError(
-                    "client.key.unbound", "the server's evidence names another TLS key than this connection's"
-                )
-            return self._kept
+        kept = self._kept
+        if kept is None or not _covers(kept, spki_sha256, at):
+            if self._ahead:
+                threading.Thread(target=self._fetch_quietly, name="glasscase-evidence", daemon=True).start()
+                raise CannotVerify("client.evidence.pending", "the enclave is asked for new evidence", hint="try again")
+            kept = self._fetch()
+        if Claims.from_bytes(kept.claims).spki_sha256 != spki_sha256:
+            raise FormatError(
+                "client.key.unbound", "the server's evidence names another TLS key than this connection's"
+            )
+        return kept
+
+    def prepare(self) -> None:
+        """Ask now, and from now on never in the thread of a handshake; raises as get() does."""
+        self._fetch()
+        self._ahead = True
+
+    def refresh(self) -> None:
+        """Ask again, once an hour; raises as get() does."""
+        if time.monotonic() - self._since > REFRESH_S:
+            self._fetch()
+
+    def _fetch(self) -> Attestation:
+        answer = link.ask(self._host, self._port, "evidence", max_bytes=ATTESTATION_MAX)
+        if answer.status != 200:
+            raise FormatError("client.evidence.missing", f"the server answered {answer.status} instead of evidence")
+        found = Attestation.from_bytes(answer.body)
+        self._kept, self._since = found, time.monotonic()
+        return found
+
+    def _fetch_quietly(self) -> None:
+        if self._lock.acquire(blocking=False):  # one at a time
+            try:
+                with contextlib.suppress(Error):
+                    self._fetch()
+            finally:
+                self._lock.release()
 
 
 def read_shown(der: bytes, own: OwnEvidence | None, at: int) -> Shown:

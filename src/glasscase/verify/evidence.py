@@ -42,13 +42,15 @@ def verify_evidence(
     live: bool = False,
     statements: Sequence[bytes] = (),
     intel_library: str | None = None,
+    prepared: dcap.PreparedCollateral | None = None,
 ) -> Verdict:
     """Return the verdict about one piece of evidence as of `at`.
 
     collateral: the verifier's own, else the one in the evidence (Intel signs it, so it matters not who carries it).
     measurement: a checked bundle or a Measurement. nonce: the verifier's own 32 bytes. live: the evidence comes from the
     handshake that is going on, so its age does not apply and the session must be valid now. statements: DSSE files of
-    auditors for policy [statements]. intel_library: a path, where Intel's library is not the installed one. Raises UsageError for arguments of the wrong type only.
+    auditors for policy [statements]. intel_library: a path, where Intel's library is not the installed one. prepared: what
+    prepare() gave for this collateral and anchor, if it was called before. Raises UsageError for arguments of the wrong type only.
     """
     asked = question(
         anchor=anchor, policy=policy, at=at, engine=engine, measurement=measurement, nonce=nonce,
@@ -59,7 +61,7 @@ def verify_evidence(
     if len(statements) > STATEMENTS_MAX:
         raise UsageError("policy.argument.wrong", f"at most {STATEMENTS_MAX} statements are looked at")
     used = collateral if collateral is not None else evidence.collateral
-    core = dcap.verify(evidence.quote, collateral=prepare(used, anchor), at=asked.at_unix)
+    core = dcap.verify(evidence.quote, collateral=prepared or prepare(used, anchor), at=asked.at_unix)
     case = _Case(evidence, used, asked, core, report_of(evidence.quote), live)
     return finish(core, evidence.quote, used, asked, case.report, _extra(case, statements))
 
