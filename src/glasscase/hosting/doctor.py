@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from glasscase.errors import FormatError
+from glasscase.gramine.dynamic import read_dynamic
+
 PASS, WARN, FAIL, UNKNOWN = "PASS", "WARN", "FAIL", "UNKNOWN"
 KERNEL_MIN = (5, 11)
 KERNEL_EDMM_MIN = (6, 0)
@@ -95,6 +98,7 @@ def examine(machine: Machine, needs: Needs | None) -> tuple[Item, ...]:
     items += [_clock(machine, needs), _disk(machine, needs)]
     items += [_runtime(machine, needs), _verifier(machine)]
     if needs is not None:
+        items += [_loader(machine, needs)] if needs.runtime != "simulator" else []
         items.append(_bundle_owner(needs))
     return tuple(items)
 
@@ -248,10 +252,7 @@ def _aesm(machine: Machine) -> Item:
 
 
 def _libraries(machine: Machine) -> Item:
-    missing = [
-        name for name in QUOTE_LIBRARIES
-        if not any((machine.root / folder / name).exists() for folder in LIBRARY_DIRECTORIES)
-    ]  # fmt: skip
+    missing = _absent(machine, QUOTE_LIBRARIES)
     if missing:
         return Item(
             "quote provider",
@@ -327,6 +328,23 @@ def _runtime(machine: Machine, needs: Needs | None) -> Item:
             "runtime", WARN, "no Gramine is imported; a bundle brings its own", "glasscase runtime import PATH", ()
         )
     return Item("runtime", PASS, ", ".join(machine.runtimes), "", ())
+
+
+def _loader(machine: Machine, needs: Needs) -> Item:
+    """Gramine's untrusted part is a program of this machine: its libraries come from here, not from the bundle."""
+    try:
+        program = read_dynamic(Path(needs.path, "runtime/loader").read_bytes(), "runtime/loader")
+    except (OSError, FormatError):
+        return Item("loader", UNKNOWN, "runtime/loader cannot be read", "give the bundle that shall run")
+    missing = _absent(machine, program.needed)
+    if missing:
+        return Item("loader", FAIL, f"needs {', '.join(missing)}", "for libprotobuf-c.so.1: apt install libprotobuf-c1")
+    return Item("loader", PASS, "its libraries are there")
+
+
+def _absent(machine: Machine, names: Sequence[str]) -> list[str]:
+    """Return those of the libraries that no usual directory has."""
+    return [name for name in names if not any((machine.root / place / name).exists() for place in LIBRARY_DIRECTORIES)]
 
 
 def _verifier(machine: Machine) -> Item:

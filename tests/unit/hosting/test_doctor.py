@@ -120,6 +120,26 @@ def test_what_a_bundle_needs_is_compared(machine):
         assert outcome == item(doctor.examine(good, needs), name).outcome, change
 
 
+def test_the_libraries_of_the_loader_come_from_the_machine(machine, tmp_path):
+    """Gramine's loader is linked to libprotobuf-c and the C library of the host, which no bundle brings."""
+    (tmp_path / "runtime").mkdir()
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    subprocess.run(["cc", "-o", "runtime/loader", "main.c"], cwd=tmp_path, check=True)
+    needs = Needs(**{**vars(GOOD), "path": str(tmp_path)})
+
+    here = machine()
+    items = doctor.examine(here, needs)
+    assert (FAIL, "needs libc.so.6") == (item(items, "loader").outcome, item(items, "loader").observed)
+    assert not doctor.can(items, "gramine-sgx")
+    (here.root / "usr/lib64").mkdir(parents=True)
+    (here.root / "usr/lib64/libc.so.6").touch()
+    assert PASS == item(doctor.examine(here, needs), "loader").outcome
+    (tmp_path / "runtime/loader").write_bytes(b"no program")
+    assert UNKNOWN == item(doctor.examine(here, needs), "loader").outcome
+    simulated = Needs(**{**vars(needs), "runtime": "simulator"})
+    assert "loader" not in [one.name for one in doctor.examine(here, simulated)]
+
+
 def test_edmm_that_a_bundle_needs_is_a_failure(machine):
     """A bundle with edmm = true cannot run where SGX2 is absent."""
     items = doctor.examine(machine(**{"dev/cpu/0/cpuid": "\0" * 64}), Needs(**{**vars(GOOD), "edmm": True}))
