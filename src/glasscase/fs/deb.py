@@ -107,17 +107,19 @@ def _unpack(deb: bytes, name: str, body: bytes) -> bytes:
             return _limited(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(body, limit))
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise _malformed(f"{name} cannot be unpacked: {error}") from None
-    return _with_dpkg(deb, "--ctrl-tarfile" if name.startswith("control") else "--fsys-tarfile")
+    return _with_dpkg(deb, "--ctrl-tarfile" if name.startswith("control") else "--fsys-tarfile", name)
 
 
-def _with_dpkg(deb: bytes, part: str) -> bytes:
+def _with_dpkg(deb: bytes, part: str, name: str) -> bytes:
     try:
         done = subprocess.run(
             ["dpkg-deb", part, "/dev/stdin"], input=deb, capture_output=True, check=False, env={}, timeout=600
         )
     except FileNotFoundError:
         raise FormatError(
-            "fs.deb.compression", "the package is compressed in a way that only dpkg-deb reads", hint="install dpkg"
+            "fs.deb.compression",
+            f"{name} is compressed in a way that Python does not read, and dpkg-deb is not installed",
+            hint="install dpkg (1.21.18 or newer for zstd)",
         ) from None
     if done.returncode:
         raise _malformed("dpkg-deb cannot read it")

@@ -16,7 +16,7 @@ import pytest
 
 from glasscase.bundle.check import check_bundle
 from glasscase.bundle.runtime import RuntimeFiles
-from glasscase.errors import Error
+from glasscase.errors import Error, FormatError
 from glasscase.fs.deb import read_deb
 from glasscase.gramine.importing import import_runtime, pin_text
 from glasscase.gramine.pins import RuntimeFile, known_pins, parse_pin
@@ -190,6 +190,21 @@ def test_real_packages_are_read(tmp_path, compression):
 
     assert ("1", ("/usr/share/p/a",)) == (deb.control["Version"], deb.names)
     assert [b"a"] == [file.content for file in deb.files]
+
+
+def test_zstd_without_dpkg_is_refused_by_name(tmp_path, monkeypatch):
+    """Where Python cannot read a compression and dpkg-deb is absent, the error names the member and what to install."""
+
+    def absent(*_arguments, **_keywords):
+        raise FileNotFoundError
+
+    monkeypatch.setattr("glasscase.fs.deb.subprocess.run", absent)
+    deb = make_deb(gramine_files(), suffix="zst")
+    with pytest.raises(FormatError) as caught:
+        read_deb(deb, choose=lambda _path: True, file_max=1 << 20)
+
+    assert "fs.deb.compression" == caught.value.reason
+    assert ".tar.zst" in caught.value.message and "zstd" in caught.value.hint
 
 
 @pytest.mark.parametrize("cut", [0, 7, 8, 60, 100, 200, 600, -1])
