@@ -29,7 +29,7 @@ CRLS = ("root_ca_crl", "pck_crl")
 
 _DER_SEQUENCE = b"\x30"  # hex and PEM begin with other bytes
 _MALFORMED = "collateral.file.malformed"
-_PEM_CRL = re.compile(r"-----BEGIN X509 CRL-----\n([A-Za-z0-9+/=\n]+)-----END X509 CRL-----\n?", re.ASCII)
+_PEM_CRL = r"-----BEGIN X509 CRL-----\n([A-Za-z0-9+/=\n]+)-----END X509 CRL-----\n?"
 _CHAIN_HEADERS = {
     "pck": ("SGX-PCK-Certificate-Issuer-Chain",),
     "tcb": ("TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"),
@@ -178,7 +178,7 @@ def _crl(value: Any, name: str) -> bytes:
     """Return the DER of a CRL given as hex or PEM."""
     if not isinstance(value, str):
         raise FormatError(_MALFORMED, f"{name} must be text", what="collateral")
-    match = _PEM_CRL.fullmatch(value)
+    match = re.fullmatch(_PEM_CRL, value) if value.startswith("-") else None
     if match is None:
         return _hex_crl(value.lower(), name)
     import base64

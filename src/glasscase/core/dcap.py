@@ -5,7 +5,6 @@ passed or does not apply; time is an argument; nothing of the caller's buffers i
 Source: docs/checks.md; native/include/glass_verify.h.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
@@ -26,11 +25,11 @@ DATED: tuple[str, ...] = (  # the order of enum glass_dated
     "root", "pck_ca", "pck_leaf", "root_ca_crl", "pck_crl_root", "pck_crl_ca", "pck_crl", "tcb_info_root",
     "tcb_info_signer", "tcb_info", "qe_identity_root", "qe_identity_signer", "qe_identity",
 )  # fmt: skip
+_DATED_AT = {name: index for index, name in enumerate(DATED)}
 STATUSES: tuple[str | None, ...] = (  # by enum glass_tcb_status
     None,
     *(str(ffi.string(lib.glass_tcb_status_name(status)), "ascii") for status in range(1, lib.GLASS_TCB_REVOKED + 1)),
 )
-WINDOW = struct.Struct("<qqi4x")  # glass_window
 OUTCOMES = ("not_reached", "pass", "fail", "not_applicable")
 CACHE_ENTRIES = 256  # PCK chains whose signatures are remembered
 TEXT_SIZE = 1024  # bytes of one observed or expected text, more is cut
@@ -122,6 +121,7 @@ class CoreVerdict:
     def __init__(self, handle: Any) -> None:
         """handle: a `glass_verdict *` that this object owns from now on."""
         self._handle = ffi.gc(handle, lib.glass_verdict_free, VERDICT_SIZE)
+        self._facts = lib.glass_verdict_facts(self._handle)
 
     @property
     def genuine(self) -> bool:
@@ -150,11 +150,7 @@ class CoreVerdict:
             found.append(CoreCheck(name, OUTCOMES[self.outcomes[index]], *texts))
         return tuple(found)
 
-    @cached_property
-    def _facts(self) -> Any:
-        return lib.glass_verdict_facts(self._handle)
-
-    @cached_property
+    @property
     def tcb_status(self) -> str | None:
         """Return the status of platform and QE together, None if it was not decided."""
         return _status(self._facts.tcb_status)
@@ -215,15 +211,14 @@ class CoreVerdict:
 
     def window(self, name: str) -> Window | None:
         """Return the validity window of one dated item (a name of DATED), None if it could not be read."""
-        buffer = ffi.buffer(self._facts.windows)
-        start, end, known = WINDOW.unpack_from(buffer, DATED.index(name) * WINDOW.size)
-        return Window(start, end) if known else None
+        window = self._facts.windows[_DATED_AT[name]]
+        return Window(window.start, window.end) if window.known else None
 
     @cached_property
     def windows(self) -> dict[str, Window]:
         """Return the validity window of every dated item that could be read, by the names of DATED."""
-        rows = zip(DATED, WINDOW.iter_unpack(ffi.buffer(self._facts.windows)), strict=True)
-        return {name: Window(start, end) for name, (start, end, known) in rows if known}
+        found = {name: self.window(name) for name in DATED}
+        return {name: window for name, window in found.items() if window is not None}
 
     @property
     def earliest_issue(self) -> int:

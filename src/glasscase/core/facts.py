@@ -4,7 +4,6 @@ Invariants: byte fields have the length that stands beside them; times are unix 
 Source: native/include/glass_quote.h, glass_verify.h.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 SGX_TYPES = ("standard", "scalable", "scalable-with-integrity")
@@ -72,8 +71,7 @@ class Shortfall(NamedTuple):
     needed: int
 
 
-@dataclass(frozen=True)
-class ParsedQuote:
+class ParsedQuote(NamedTuple):
     """A quote taken apart; nothing here says that it is genuine."""
 
     version: int

@@ -3,13 +3,12 @@
 Invariants: ids are unique over all areas; each has a message, a source and a remedy.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KINDS = ("proof", "basis", "format", "undetermined", "usage", "storage", "state", "interrupted")
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """One id, `area.subject.fault`.
 
     kind: `proof` and `basis` are checks of the verifier (a failed one makes a verdict failed or undetermined); the others

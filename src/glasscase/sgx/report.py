@@ -5,7 +5,7 @@ Layout: Intel SDM vol. 3D, "Layout of REPORT". Imported inside the enclave: stan
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from glasscase.errors import FormatError
 from glasscase.sgx.attributes import FLAG_DEBUG, REPORT_BODY_SIZE, REPORT_SIZE
@@ -25,9 +25,8 @@ _LENGTHS = (
 )  # of CPUSVN, ISVEXTPRODID, MRENCLAVE, MRSIGNER, CONFIGID, ISVFAMILYID, REPORTDATA
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportBody:
-    """One report body; names as in the SGX manual, byte fields of the length that the manual gives."""
+class ReportBody(NamedTuple):
+    """One report body; names as in the SGX manual. from_bytes gives every byte field the length that the manual says."""
 
     cpu_svn: bytes
     misc_select: int
@@ -42,14 +41,6 @@ class ReportBody:
     config_svn: int
     isv_family_id: bytes
     report_data: bytes
-
-    def __post_init__(self) -> None:
-        lengths = (len(self.cpu_svn), len(self.isv_ext_prod_id), len(self.mrenclave), len(self.mrsigner),
-                   len(self.config_id), len(self.isv_family_id), len(self.report_data))  # fmt: skip
-        if lengths != _LENGTHS:
-            raise FormatError(
-                "sgx.report.malformed", f"byte fields have {lengths} bytes, not {_LENGTHS}", what="report"
-            )
 
     @property
     def debug(self) -> bool:
@@ -76,7 +67,13 @@ class ReportBody:
         )  # fmt: skip
 
     def to_bytes(self) -> bytes:
-        """Return the 384 bytes. Raises FormatError("sgx.report.malformed") if a number does not fit its field."""
+        """Return the 384 bytes. Raises FormatError("sgx.report.malformed") if a value does not fit its field."""
+        lengths = (len(self.cpu_svn), len(self.isv_ext_prod_id), len(self.mrenclave), len(self.mrsigner),
+                   len(self.config_id), len(self.isv_family_id), len(self.report_data))  # fmt: skip
+        if lengths != _LENGTHS:
+            raise FormatError(
+                "sgx.report.malformed", f"byte fields have {lengths} bytes, not {_LENGTHS}", what="report"
+            )
         try:
             return _LAYOUT.pack(
                 self.cpu_svn, self.misc_select, _RESERVED[0], self.isv_ext_prod_id, self.attributes_flags, self.xfrm,

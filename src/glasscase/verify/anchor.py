@@ -4,7 +4,6 @@ Invariants: there is always at least one root; an anchor that is not Intel's say
 Source: docs/policy.md, "Anchors".
 """
 
-import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,6 +45,8 @@ class TrustAnchor:
         pem: exactly one certificate; the caller's own file, so line ends and blank space around it do not matter.
         Raises FormatError("anchor.root.malformed").
         """
+        import hashlib
+
         from glasscase.core.dcap import certificate_der, certificate_key
         from glasscase.verify.roots import INTEL_ROOTS
 

@@ -5,7 +5,6 @@ Source: docs/policy.md, "Verdicts".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,8 +24,7 @@ Finding = tuple[str, Any, Any]
 Findings = Mapping[str, Finding]
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One named check. outcome: pass, fail, not_reached, not_applicable.
 
     source: where the rule comes from. anchor: what the outcome rests on: root, bytes, policy or evidence. kind: proof or

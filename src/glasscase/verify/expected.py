@@ -3,16 +3,14 @@
 Source: docs/policy.md, "measurement" and "enclave".
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from glasscase.errors import UsageError
 
 _MISC_MASK = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expected:
+class Expected(NamedTuple):
     """The facts of a recomputed enclave. mrsigner and bundle_id: 32 bytes or None where nothing says so.
 
     bundle: the checked bundle itself, or None. problems: what is wrong with the bundle itself; insecure: its relaxations, derived from manifest and enclave.cbor.

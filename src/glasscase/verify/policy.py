@@ -5,10 +5,9 @@ strict default of docs/policy.md. It comes from a file or from the caller, never
 Source: docs/policy.md.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from glasscase.codec.version import require_version
@@ -25,7 +24,7 @@ DAY_S = 86_400
 
 _MALFORMED = "policy.file.malformed"
 _INCOMPLETE = "policy.identity.incomplete"
-_DURATION = re.compile(r"([1-9][0-9]{0,9})([smhd])")
+_DURATION = r"([1-9][0-9]{0,9})([smhd])"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S}
 _SVN_MAX = 0xFFFF
 _EVALUATION_MAX = 0xFFFF_FFFF
@@ -69,8 +68,8 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
 class Policy:
     """One policy. Byte fields have 32 bytes, platforms 16 in hex; ages are seconds, evidence_max_age_s None is "off".
 
-    provisioned: False, True, or the digests of the envelopes that are accepted. sha256: of the file's bytes, or zeros if it
-    was not read from a file. Raises FormatError: "policy.file.malformed" for a value of another type, a list for a
+    provisioned: False, True, or the digests of the envelopes that are accepted. text: the file's bytes, empty if it was not
+    read from a file; equal policies may have other texts. Raises FormatError: "policy.file.malformed" for a value of another type, a list for a
     tuple too, "policy.identity.incomplete" if no enclave is named.
     """
 
@@ -94,7 +93,7 @@ class Policy:
     owners: tuple[bytes, ...] = ()
     statements_require: int = 0
     statements_keys: tuple[bytes, ...] = ()
-    sha256: bytes = bytes(32)
+    text: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, fits in _FORMS.items():
@@ -128,6 +127,13 @@ class Policy:
             raise FormatError(_MALFORMED, "[statements] require is more than there are keys")
 
     @property
+    def sha256(self) -> bytes:
+        """Return SHA-256 of the file's bytes, or zeros if it was not read from a file."""
+        import hashlib
+
+        return hashlib.sha256(self.text).digest() if self.text else bytes(32)
+
+    @property
     def names_platforms(self) -> bool:
         """Return whether platforms are named or waived in words; without it nothing may be sealed or sent."""
         return bool(self.platforms)
@@ -159,7 +165,7 @@ def parse_policy(text: bytes) -> Policy:
         raise FormatError(
             _INCOMPLETE, "the policy has no [measurement]", hint="write one: glasscase policy BUNDLE -o policy.toml"
         )
-    fields: dict[str, Any] = {"sha256": hashlib.sha256(text).digest()}
+    fields: dict[str, Any] = {"text": text}
     for name, table in tables.items():
         if table is None:
             continue
@@ -169,8 +175,8 @@ def parse_policy(text: bytes) -> Policy:
             known = _TABLES[name].get(key)
             if known is None:
                 raise _fault(f"unknown key {key!r} in [{name}]")
-            field, read = known
-            fields[field] = read(value, f"{key} in [{name}]")
+            name_in_policy, read = known
+            fields[name_in_policy] = read(value, f"{key} in [{name}]")
     return Policy(**fields)
 
 
@@ -231,7 +237,7 @@ def _platforms(value: Any, what: str) -> tuple[str, ...]:
 
 
 def _duration(value: Any, what: str) -> int:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
     if match is None:
         raise _fault(f'{what} must be a number and s, m, h or d, such as "7d"')
     return int(match[1]) * _UNITS_S[match[2]]

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 NOT_LOOKED_AT: Finding = (NOT_REACHED, "", "")
 DOES_NOT_APPLY: Finding = (NOT_APPLICABLE, "", "")
 
-# check id -> the statuses that fail it unless the policy accepts them
-_STATUS_CHECKS = {
-    "platform.tcb.out_of_date": ("OutOfDate", "OutOfDateConfigurationNeeded"),
-    "platform.tcb.configuration_needed": ("ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"),
-    "platform.tcb.sw_hardening_needed": ("SWHardeningNeeded",),
+_REVOKED = "Revoked"  # no policy accepts it: platform.tcb.revoked is a check of the core
+# status -> the check that fails unless the policy accepts the status
+STATUS_CHECKS = {
+    "UpToDate": "platform.tcb.out_of_date",  # a policy may accept no status at all
+    "OutOfDate": "platform.tcb.out_of_date",
+    "OutOfDateConfigurationNeeded": "platform.tcb.out_of_date",
+    "ConfigurationNeeded": "platform.tcb.configuration_needed",
+    "ConfigurationAndSWHardeningNeeded": "platform.tcb.configuration_needed",
+    "SWHardeningNeeded": "platform.tcb.sw_hardening_needed",
 }
+_STATUS_IDS = tuple(dict.fromkeys(STATUS_CHECKS.values()))
 _PCESVN = 16  # the number of a shortfall that is not one of the 16 components
 
 
@@ -144,19 +149,13 @@ def _masked(observed: int, expected: int, mask: int) -> Finding:
 
 def platform_findings(policy: Policy | None, core: "CoreVerdict") -> dict[str, Finding]:
     """Return the findings about the platform: platform.tcb.* by the policy, advisories, identity."""
-    names = (*_STATUS_CHECKS, "platform.advisory.unlisted", "platform.identity.unlisted")
     if policy is None:
-        return dict.fromkeys(names, NOT_LOOKED_AT)
+        return dict.fromkeys((*_STATUS_IDS, "platform.advisory.unlisted", "platform.identity.unlisted"), NOT_LOOKED_AT)
     status = core.tcb_status
-    found: dict[str, Finding] = {}
-    for name, statuses in _STATUS_CHECKS.items():
-        if status is None:
-            found[name] = NOT_LOOKED_AT
-        else:
-            bad = status in statuses and status not in policy.accept
-            found[name] = judge(not bad, status_sentence(core) if bad else status, policy.accept)
-    if status is not None and status == "UpToDate" and status not in policy.accept:
-        found["platform.tcb.out_of_date"] = (FAIL, status, policy.accept or "no status is accepted")
+    found = dict.fromkeys(_STATUS_IDS, NOT_LOOKED_AT if status is None else (PASS, status, policy.accept))
+    if status is not None and status not in policy.accept and status != _REVOKED:
+        accepted = policy.accept or "no status is accepted"
+        found[STATUS_CHECKS[status]] = (FAIL, lambda: status_sentence(core), accepted)
     found["platform.advisory.unlisted"] = _advisories(policy, core)
     found["platform.identity.unlisted"] = _platform(policy, core)
     return found

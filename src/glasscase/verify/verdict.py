@@ -46,9 +46,6 @@ class Verdict:
     def __init__(self, core: "CoreVerdict", findings: Findings, basis: Basis) -> None:
         """Judge. core: the C core's checks; findings: ours by id, an absent id counts as not reached."""
         self._core = core
-        unknown = findings.keys() - OWN.keys()
-        if unknown:
-            raise KeyError(f"no check is called {sorted(unknown)[0]}")
         self._findings = dict(findings)
         self.basis = basis
         self.status = _status(core, self._findings)
@@ -372,10 +369,12 @@ def platform_names(pck: "PckFacts | None") -> tuple[str, ...]:
 
 
 def _status(core: "CoreVerdict", findings: Findings) -> VerdictStatus:
-    own = [findings.get(name, _ABSENT)[0] for name in OWN]
-    if core.genuine and not set(own) - _HARMLESS:
+    complete = findings.keys() == OWN.keys()
+    if not complete and findings.keys() - OWN.keys():
+        raise KeyError(f"no check is called {min(findings.keys() - OWN.keys())}")
+    if complete and core.genuine and {finding[0] for finding in findings.values()} <= _HARMLESS:
         return VerdictStatus.VERIFIED
-    failed = [*core.failed, *(name for name, outcome in zip(OWN, own, strict=True) if outcome == FAIL)]
+    failed = [*core.failed, *(name for name, finding in findings.items() if finding[0] == FAIL)]
     if any(kind_of(name) == "proof" for name in failed):
         return VerdictStatus.FAILED
     return VerdictStatus.UNDETERMINED

@@ -57,7 +57,7 @@ def test_every_other_byte_is_kept():
 def test_lengths_and_ranges_are_checked(shared):
     """A body of another length, a field of another length and a number that does not fit are refused."""
     report = ReportBody.from_bytes(body_of(shared))
-    fields = dict(report.__dict__)
+    fields = report._asdict()
     for change in ({"mrenclave": bytes(31)}, {"isv_svn": 65536}, {"attributes_flags": -1}):
         with pytest.raises(FormatError):
             ReportBody(**{**fields, **change}).to_bytes()
