@@ -10,6 +10,10 @@ import tempfile
 from base64 import b64decode
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from glasscase.evidence.attestation import Claims, Instance, Session
+from glasscase.ratls.cert import make_certificate, spki_digest
 from glasscase.sim import faults
 from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import REPORT_BODY_SIZE
@@ -22,6 +26,16 @@ ITEMS = (
 SGX_OID = bytes.fromhex("06092a864886f84d010d01")
 
 
+def ratls_certificate() -> bytes:
+    """Return the certificate of an enclave that waits."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    instance = Instance(bytes(16), 1, bytes(1216), bytes(32)).to_bytes()
+    session = Session(1, AT, AT + 3600, ("localhost", "127.0.0.1")).to_bytes()
+    claims = Claims(spki_digest(key.public_key()), instance, session).to_bytes()
+    san = ("localhost", "127.0.0.1")
+    return make_certificate(key, claims, b"quote", name="app", not_before=AT, not_after=AT + 3600, san=san)
+
+
 def main(target: Path) -> None:
     """Write one file for each distinct part of each exhibit."""
 
@@ -30,6 +44,7 @@ def main(target: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
 
+    put("ratls", ratls_certificate())
     with tempfile.TemporaryDirectory() as work:
         platform = SimPlatform.open(Path(work) / "platform")
         for chosen in ((), *((fault,) for fault in list(faults.all_faults().values())[::5])):

@@ -72,8 +72,37 @@ glass_status glass_x509_signature(glass_cursor *cur, uint8_t raw[64])
     return glass_der_signature(raw, bits.at + 1, bits.len - 1);
 }
 
-/* One relative name: SET { SEQUENCE { OID 2.5.4.`attribute`, string } } with exactly one member. */
-GLASS_MUST_USE static glass_status relative_name(glass_cursor *cur, uint8_t attribute, glass_slice *value)
+glass_status glass_x509_version_3(glass_cursor *cur)
+{
+    glass_cursor wrapped;
+    uint32_t version = 0;
+    GLASS_TRY(glass_der_next(cur, GLASS_DER_CONTEXT_0, &wrapped));
+    GLASS_TRY(glass_der_small(&wrapped, GLASS_DER_INTEGER, 2, &version));
+    return version == 2 && glass_der_done(&wrapped) ? GLASS_OK : GLASS_ERR_FORMAT;
+}
+
+glass_status glass_x509_serial(glass_cursor *cur, glass_slice *magnitude)
+{
+    GLASS_TRY(glass_der_unsigned(cur, magnitude));
+    bool zero = magnitude->len == 1 && magnitude->at[0] == 0;
+    return magnitude->len <= GLASS_SERIAL_MAX && !zero ? GLASS_OK : GLASS_ERR_FORMAT;
+}
+
+glass_status glass_x509_p256_key(glass_cursor *cur, uint8_t key[65], glass_slice *spki)
+{
+    const uint8_t *bytes = NULL;
+    memset(key, 0, 65);
+    *spki = (glass_slice){NULL, 0};
+    GLASS_TRY(glass_cursor_take(cur, &bytes, sizeof SPKI_P256 + 64));
+    if (memcmp(bytes, SPKI_P256, sizeof SPKI_P256) != 0) {
+        return GLASS_ERR_FORMAT;
+    }
+    memcpy(key, bytes + sizeof SPKI_P256 - 1, 65);
+    *spki = (glass_slice){bytes, sizeof SPKI_P256 + 64};
+    return GLASS_OK;
+}
+
+glass_status glass_x509_relative_name(glass_cursor *cur, uint8_t attribute, glass_slice *value)
 {
     glass_cursor set;
     glass_cursor pair;
@@ -102,10 +131,10 @@ GLASS_MUST_USE static glass_status name(glass_cursor *cur, glass_slice *raw, gla
     GLASS_TRY(glass_der_raw(cur, GLASS_DER_SEQUENCE, raw));
     glass_cursor again = glass_cursor_of(raw->at, raw->len);
     GLASS_TRY(glass_der_next(&again, GLASS_DER_SEQUENCE, &parts));
-    GLASS_TRY(relative_name(&parts, 3, common_name));
+    GLASS_TRY(glass_x509_relative_name(&parts, GLASS_X509_COMMON_NAME, common_name));
     for (size_t i = 0; i < 4; i++) {
         glass_slice value;
-        GLASS_TRY(relative_name(&parts, fixed[i].attribute, &value));
+        GLASS_TRY(glass_x509_relative_name(&parts, fixed[i].attribute, &value));
         if (!glass_slice_is(value, fixed[i].value)) {
             return GLASS_ERR_FORMAT;
         }
@@ -233,7 +262,6 @@ GLASS_MUST_USE static glass_status extensions(glass_cert *cert, glass_cursor lis
 GLASS_MUST_USE static glass_status validity_and_key(glass_cert *cert, glass_cursor *tbs)
 {
     glass_cursor dates;
-    const uint8_t *spki = NULL;
     glass_slice ignored;
     GLASS_TRY(name(tbs, &cert->issuer, &ignored));
     GLASS_TRY(glass_der_next(tbs, GLASS_DER_SEQUENCE, &dates));
@@ -243,12 +271,7 @@ GLASS_MUST_USE static glass_status validity_and_key(glass_cert *cert, glass_curs
         return GLASS_ERR_FORMAT;
     }
     GLASS_TRY(name(tbs, &cert->subject, &cert->common_name));
-    GLASS_TRY(glass_cursor_take(tbs, &spki, sizeof SPKI_P256 + 64));
-    if (memcmp(spki, SPKI_P256, sizeof SPKI_P256) != 0) {
-        return GLASS_ERR_FORMAT;
-    }
-    memcpy(cert->key, spki + sizeof SPKI_P256 - 1, 65);
-    return GLASS_OK;
+    return glass_x509_p256_key(tbs, cert->key, &ignored);
 }
 
 GLASS_MUST_USE static glass_status to_be_signed(glass_cert *cert)
@@ -257,15 +280,9 @@ GLASS_MUST_USE static glass_status to_be_signed(glass_cert *cert)
     glass_cursor tbs;
     glass_cursor wrapped;
     glass_cursor list;
-    uint32_t version = 0;
     GLASS_TRY(glass_der_next(&outer, GLASS_DER_SEQUENCE, &tbs));
-    GLASS_TRY(glass_der_next(&tbs, GLASS_DER_CONTEXT_0, &wrapped));
-    GLASS_TRY(glass_der_small(&wrapped, GLASS_DER_INTEGER, 2, &version));
-    GLASS_TRY(glass_der_unsigned(&tbs, &cert->serial));
-    bool zero = cert->serial.len == 1 && cert->serial.at[0] == 0;
-    if (version != 2 || !glass_der_done(&wrapped) || cert->serial.len > GLASS_SERIAL_MAX || zero) {
-        return GLASS_ERR_FORMAT;
-    }
+    GLASS_TRY(glass_x509_version_3(&tbs));
+    GLASS_TRY(glass_x509_serial(&tbs, &cert->serial));
     GLASS_TRY(glass_x509_algorithm(&tbs));
     GLASS_TRY(validity_and_key(cert, &tbs));
     GLASS_TRY(glass_der_next(&tbs, GLASS_DER_CONTEXT_3, &wrapped));

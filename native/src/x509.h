@@ -81,7 +81,15 @@ GLASS_MUST_USE glass_status glass_crl_read(glass_crl *crl, const uint8_t *der, s
 void glass_crl_clear(glass_crl *crl);
 bool glass_crl_lists(const glass_crl *crl, glass_slice serial);
 
-/* What cert.c and crl.c share. */
+/* What cert.c, crl.c and ratls.c share. */
+enum { GLASS_X509_COMMON_NAME = 3 }; /* last arc of 2.5.4.3 */
+/* glass_x509_relative_name reads SET { SEQUENCE { OID 2.5.4.`attribute`, string } } with exactly one member. */
+GLASS_MUST_USE glass_status glass_x509_relative_name(glass_cursor *cur, uint8_t attribute, glass_slice *value);
+/* glass_x509_version_3 reads [0] { INTEGER 2 }; glass_x509_serial a positive number, `*magnitude` of 1 to 20 bytes. */
+GLASS_MUST_USE glass_status glass_x509_version_3(glass_cursor *cur);
+GLASS_MUST_USE glass_status glass_x509_serial(glass_cursor *cur, glass_slice *magnitude);
+/* glass_x509_p256_key reads a SubjectPublicKeyInfo of P-256 with an uncompressed point; `*spki` is the whole of it. */
+GLASS_MUST_USE glass_status glass_x509_p256_key(glass_cursor *cur, uint8_t key[65], glass_slice *spki);
 GLASS_MUST_USE glass_status glass_x509_key_id(glass_slice *out, glass_slice extension);
 GLASS_MUST_USE glass_status glass_x509_signature(glass_cursor *cur, uint8_t raw[64]);
 GLASS_MUST_USE glass_status glass_x509_algorithm(glass_cursor *cur);

@@ -112,7 +112,7 @@ def _certificate(certificate: Any) -> dict[str, Any]:
 def _ratls(der: bytes) -> dict[str, Any]:
     from glasscase.audit.messages import describe_claims
     from glasscase.audit.quotes import describe_quote
-    from glasscase.ratls.cert import read_certificate
+    from glasscase.ratls.reading import read_certificate
 
     certificate = read_certificate(der)
     return {"claims": describe_claims(certificate.claims), "quote": describe_quote(certificate.quote)}
@@ -120,7 +120,7 @@ def _ratls(der: bytes) -> dict[str, Any]:
 
 def _legacy(der: bytes) -> dict[str, Any]:
     from glasscase.audit.quotes import describe_quote
-    from glasscase.ratls.cert import legacy_quote
+    from glasscase.ratls.reading import legacy_quote
 
     note = "Gramine's older quote extension: shown, never enough"
     quote = legacy_quote(der)

@@ -1,20 +1,24 @@
 """Where a command finds Gramine runtimes and build inputs: the only place that joins them to the user's directories."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glasscase.bundle.index import Bundle
-from glasscase.bundle.origin import FileOrigin, origins
-from glasscase.bundle.runtime import SIMULATOR, RuntimeFiles
 from glasscase.cli.places import cache_dir, data_dir
 from glasscase.errors import UsageError
 from glasscase.fs.atomic import read_file
-from glasscase.gramine.importing import FILE_MAX
 from glasscase.gramine.pins import PIN_MAX, RuntimePin, known_pins, parse_pin
-from glasscase.lock.cache import InputCache
+
+if TYPE_CHECKING:
+    from glasscase.bundle.index import Bundle
+    from glasscase.bundle.origin import FileOrigin
+    from glasscase.bundle.runtime import RuntimeFiles
+    from glasscase.lock.cache import InputCache
 
 
-def input_cache() -> InputCache:
+def input_cache() -> "InputCache":
     """Return the cache of build inputs."""
+    from glasscase.lock.cache import InputCache
+
     return InputCache(cache_dir() / "inputs")
 
 
@@ -38,16 +42,21 @@ def imported_pins() -> tuple[RuntimePin, ...]:
     return tuple(parse_pin(read_file(path, max_bytes=PIN_MAX, what="pin")) for path in found)
 
 
-def origins_of(bundle: Bundle) -> tuple[FileOrigin, ...]:
+def origins_of(bundle: "Bundle") -> "tuple[FileOrigin, ...]":
     """Return the origins of a bundle's trusted files, with those Debian packages that are in the cache."""
+    from glasscase.bundle.origin import origins
+
     return origins(bundle, cache=input_cache())
 
 
-def runtime_named(name: str) -> RuntimeFiles:
+def runtime_named(name: str) -> "RuntimeFiles":
     """Return the built-in simulator runtime or an imported one.
 
     Raises UsageError("bundle.runtime.unknown") if there is none of that name.
     """
+    from glasscase.bundle.runtime import SIMULATOR, RuntimeFiles
+    from glasscase.gramine.importing import FILE_MAX
+
     if name == SIMULATOR:
         from glasscase.sim import runtime
 

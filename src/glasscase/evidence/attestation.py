@@ -19,6 +19,7 @@ CLAIMS_MAX = 8 * 1024  # bytes
 CERTIFICATE_MAX = 128 * 1024  # bytes
 ATTESTATION_MAX = 4 * 1024 * 1024  # bytes: quote, claims, certificate, request, envelope and receipt
 COSE_MAX = 1024 * 1024  # bytes
+EVIDENCE_TAG = 60000  # CBOR tag of [quote, claims] in an RA-TLS certificate
 SAN_MAX = 32
 SAN_NAME_MAX = 253  # bytes
 SESSION_MAX_S = 25 * 3600  # seconds between nbf and exp

@@ -8,9 +8,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from glasscase.errors import UsageError
 
 MAX_BYTES = 1 << 20
@@ -53,6 +50,9 @@ def parse_requirements(data: bytes) -> tuple[Wanted, ...]:
 
 def enclave_requirements(requires_dist: Iterable[str]) -> tuple[Wanted, ...]:
     """Return what the enclave part needs, from the Requires-Dist lines of glasscase's own wheel."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     found = []
     for line in requires_dist:
         requirement = Requirement(line)
@@ -65,6 +65,9 @@ def enclave_requirements(requires_dist: Iterable[str]) -> tuple[Wanted, ...]:
 
 
 def _one(line: str, hashes: frozenset[bytes]) -> Wanted:
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
     if line.startswith("-") or " --" in line:
         raise _refused("options are not taken, the index comes from glasscase.toml", line)
     try:

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from glasscase.errors import CannotVerify, Error, FormatError
 from glasscase.evidence.attestation import ATTESTATION_MAX, CERTIFICATE_MAX, Attestation, Claims
 from glasscase.ratls import link
-from glasscase.ratls.cert import read_certificate, spki_digest
+from glasscase.ratls.cert import spki_digest
+from glasscase.ratls.reading import read_certificate
 
 REFRESH_S = 3600  # seconds after which prepared evidence is asked for again
 _MALFORMED = "client.certificate.malformed"

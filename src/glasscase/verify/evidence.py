@@ -125,7 +125,7 @@ def _binding(evidence: Evidence, claims: Claims | None, fault: str, report: Repo
 
 def _certificate(der: bytes, evidence: Evidence) -> Finding:
     """Judge the certificate: its extension is this quote and these claims, its key the one that the claims name."""
-    from glasscase.ratls.cert import read_certificate
+    from glasscase.ratls.reading import read_certificate
 
     try:
         certificate = read_certificate(der)

@@ -12,7 +12,8 @@ from cryptography.x509.oid import NameOID
 
 from glasscase.codec import cbor
 from glasscase.evidence.attestation import Attestation, Claims
-from glasscase.ratls.cert import read_certificate, spki_digest
+from glasscase.ratls.cert import spki_digest
+from glasscase.ratls.reading import read_certificate
 from glasscase.seal.envelope import Contents
 
 from .conftest import client_context, make_config

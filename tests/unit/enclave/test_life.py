@@ -14,7 +14,7 @@ from glasscase.enclave import health
 from glasscase.enclave.instancefile import parse_instance
 from glasscase.errors import FormatError, UsageError
 from glasscase.evidence.attestation import Claims, instance_digest
-from glasscase.ratls.cert import read_certificate
+from glasscase.ratls.reading import read_certificate
 from glasscase.seal.envelope import read_envelope
 from glasscase.seal.receipt import read_receipt
 from glasscase.sgx.reportdata import app_report_data, claims_report_data

@@ -16,7 +16,8 @@ from glasscase.enclave.keys import InstanceKeys, server_context
 from glasscase.enclave.quoting import Quoter
 from glasscase.errors import StorageError
 from glasscase.evidence.attestation import SESSION_MAX_S, Attestation, Claims, Provision
-from glasscase.ratls.cert import read_certificate, spki_digest
+from glasscase.ratls.cert import spki_digest
+from glasscase.ratls.reading import read_certificate
 from glasscase.sgx.reportdata import claims_report_data
 from glasscase.sim.device import SoftwareDevice
 

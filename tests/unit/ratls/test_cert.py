@@ -16,12 +16,12 @@ from glasscase.evidence.attestation import Claims, Instance, Session
 from glasscase.ratls.cert import (
     EVIDENCE_OID,
     LEGACY_OID,
-    legacy_quote,
     make_certificate,
     make_request,
-    read_certificate,
     spki_digest,
+    subject_alternative_name,
 )
+from glasscase.ratls.reading import encoded_names, legacy_quote, read_certificate
 
 NBF, EXP = 1_700_000_000, 1_700_003_600
 SAN = ("localhost", "127.0.0.1", "::1")
@@ -182,6 +182,36 @@ def test_a_legacy_certificate_is_named():
     assert "evidence.certificate.legacy" == caught.value.reason
     assert QUOTE == legacy_quote(der)
     assert legacy_quote(make()) is None
+
+
+@pytest.mark.parametrize(
+    "san",
+    [
+        SAN, ("a",), ("a.example", "b.example"), ("10.0.0.1",), ("2001:db8::1", "fe80::"), ("x" * 127,), ("x" * 253,),
+        tuple(f"{number}.{'y' * 240}.example" for number in range(32)), ("300.1.1.1", "1", "a1"),
+    ],
+)  # fmt: skip
+def test_names_are_compared_in_the_form_that_is_written(san):
+    """The reader expects the very bytes that the writer of certificates makes of the same names."""
+    assert subject_alternative_name(san).public_bytes() == encoded_names(san)
+
+
+@pytest.mark.parametrize("name", ["2001:DB8::1", "0:0::1", "fe80::1%eth0"])
+def test_an_address_in_another_spelling_is_unbound(name):
+    """Claims that spell an address another way than X.509 readers show it are not met by the address."""
+    claims = Claims(spki_digest(KEY.public_key()), INSTANCE, Session(1, NBF, EXP, (name,)).to_bytes()).to_bytes()
+    with pytest.raises(FormatError) as caught:
+        read_certificate(make(claims=claims, san=(name,)))
+
+    assert "evidence.certificate.unbound" == caught.value.reason
+
+
+def test_gramines_own_older_certificate_is_named_too():
+    """Another subject, key and no names: still told apart as the older form, whatever else is wrong with it."""
+    with pytest.raises(FormatError) as caught:
+        read_certificate(build(extensions=[LEGACY], key=P384, subject="RATLS", issuer="RATLS"))
+
+    assert "evidence.certificate.legacy" == caught.value.reason
 
 
 def test_a_request_is_by_the_key():
