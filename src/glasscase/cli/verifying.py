@@ -1,11 +1,11 @@
 """The verbs `verify` and `policy`."""
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from glasscase.cli.clock import clock_time, refuse_behind
 from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import read_argument
 from glasscase.errors import FormatError, UsageError
@@ -92,7 +92,7 @@ class Arguments:
         from glasscase.verify.policy import POLICY_MAX, parse_policy
 
         options = self._options
-        at = time_argument(options["at"])
+        at = clock_time() if options["at"] is None else time_argument(options["at"])
         policy = None
         if options["policy"] is not None:
             policy = parse_policy(read_argument(options["policy"], max_bytes=POLICY_MAX, what="policy"))
@@ -109,9 +109,10 @@ class Arguments:
             from glasscase.cli.pinned import trusted_pins
 
             common["measurement"] = check_bundle(options["bundle"], runtimes=trusted_pins())
-        if is_evidence(content):
-            return self._evidence(content, common)
-        return self._quote(content, common)
+        verdict = self._evidence(content, common) if is_evidence(content) else self._quote(content, common)
+        if options["at"] is None:
+            refuse_behind(verdict)
+        return verdict
 
     def _evidence(self, content: bytes, common: dict[str, Any]) -> "Verdict":
         from glasscase.evidence.format import parse_evidence
@@ -177,12 +178,10 @@ def anchor_argument(path: str | None) -> "TrustAnchor":
     return TrustAnchor.insecure_root(read_argument(path, max_bytes=ROOT_MAX, what="anchor"))
 
 
-def time_argument(text: str | None) -> "datetime":
-    """Return the time that --at names, or now. Raises UsageError("cli.time.malformed")."""
+def time_argument(text: str) -> "datetime":
+    """Return the time that an option such as --at names. Raises UsageError("cli.time.malformed")."""
     from datetime import UTC, datetime
 
-    if text is None:
-        return datetime.fromtimestamp(int(time.time()), UTC)
     try:
         if text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS:
             return datetime.fromtimestamp(int(text), UTC)

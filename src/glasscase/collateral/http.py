@@ -61,7 +61,7 @@ class Client:
             try:
                 return self._bounded(url, limit, chain_headers)
             except _Again as again:
-                wait = max(again.after_s, BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                wait = max(again.after_s, pause(attempt))
                 if attempt == RETRIES or wait >= self._left():
                     raise again.error from None
                 time.sleep(wait)
@@ -166,6 +166,11 @@ class _Again(Exception):  # noqa: N818 - never leaves this module
         super().__init__(str(error))
         self.error = error
         self.after_s = after_s
+
+
+def pause(attempt: int) -> float:
+    """Return how many seconds to wait after attempt 0, 1, 2, with jitter."""
+    return BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
 
 def _check_status(url: str, response: "urllib3.BaseHTTPResponse") -> None:

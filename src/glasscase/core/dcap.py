@@ -138,6 +138,11 @@ class CoreVerdict:
         """Return the ids of the checks that failed, in their order."""
         return tuple(name for name, outcome in zip(CHECKS, self.outcomes, strict=True) if OUTCOMES[outcome] == "fail")
 
+    @property
+    def by_id(self) -> dict[str, str]:
+        """Return the outcome of every check by its id, in their order, without texts."""
+        return {name: OUTCOMES[outcome] for name, outcome in zip(CHECKS, self.outcomes, strict=True)}
+
     @cached_property
     def checks(self) -> tuple[CoreCheck, ...]:
         """Return all checks in their order; the texts are made here."""

@@ -19,6 +19,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("cli.id.unknown", "usage", "the id is not in the table", "docs/checks.md", "docs/checks.md lists all ids"),
     Reason("cli.time.malformed", "usage", "the time is neither RFC 3339 nor unix seconds", _RULE,
            "write 2026-11-24T20:00:00Z or seconds since 1970"),
+    Reason("cli.clock.behind", "undetermined", "this machine's clock is before the date at which the collateral was signed",
+           "docs/policy.md, freshness", "correct the clock; to judge as of another time say it with --at"),
     Reason("cli.nonce.malformed", "usage", "the nonce is not 64 hex digits", _RULE, "openssl rand -hex 32 makes one"),
     Reason("inspect.kind.unknown", "format", "the file is of no kind that is known", "README.md, what each file is",
            "check that the right file was given; glasscase inspect FILE names the kinds"),

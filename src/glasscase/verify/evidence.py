@@ -23,7 +23,7 @@ from glasscase.verify.check import FAIL, PASS, Finding
 from glasscase.verify.engine import NATIVE
 from glasscase.verify.policy import Policy
 from glasscase.verify.quote import Extra, Question, finish, prepare, question, report_of
-from glasscase.verify.rules import DOES_NOT_APPLY, NOT_LOOKED_AT, age_finding, judge, when
+from glasscase.verify.rules import DOES_NOT_APPLY, NOT_LOOKED_AT, age_finding, is_signed, judge, when
 from glasscase.verify.verdict import Verdict
 
 STATEMENTS_MAX = 256
@@ -224,18 +224,9 @@ def _beacon_issued(case: _Case, claims: Claims | None) -> int | None:
                 evidence.quote, collateral=dcap.PreparedCollateral(items, case.asked.anchor.core), at=case.asked.at_unix
             )
         window = judged.window("tcb_info")
-        if window is not None and _is_signed(judged):
+        if window is not None and is_signed(judged, "tcbinfo"):
             return window.start
     return None
-
-
-def _is_signed(core: dcap.CoreVerdict) -> bool:
-    """Return whether the TCB info's chain, signer and signature hold; its window and platform do not matter here."""
-    wanted = {
-        name for name in dcap.CHECKS if name.startswith(("tcbinfo.chain.", "tcbinfo.signer.", "tcbinfo.document."))
-    }
-    wanted -= {"tcbinfo.document.not_yet_valid", "tcbinfo.document.expired"}
-    return all(check.outcome == PASS for check in core.checks if check.id in wanted)
 
 
 def _instance(

@@ -220,6 +220,32 @@ def collateral_findings(policy: Policy | None, core: "CoreVerdict", at_unix: int
     return found
 
 
+_DOCUMENTS = {"tcbinfo": "tcb_info", "qe": "qe_identity"}  # area of the checks -> dated item
+
+
+def signed_issue(core: "CoreVerdict", area: str) -> int | None:
+    """Return when a document was issued (unix seconds), if all but the time says that it is signed under the anchor.
+
+    area: "tcbinfo" or "qe". The document's window and platform do not matter, nor whether its signers are valid already.
+    """
+    window = core.window(_DOCUMENTS[area])
+    return window.start if window is not None and is_signed(core, area, in_time=False) else None
+
+
+def is_signed(core: "CoreVerdict", area: str, *, in_time: bool = True) -> bool:
+    """Return whether chain, signer and signature of a document hold; its window and platform do not matter here.
+
+    in_time False: nor whether chain and signer are valid already.
+    """
+    parts = (f"{area}.chain.", f"{area}.signer.", f"{area}.document.")
+    ignored = {f"{area}.document.not_yet_valid", f"{area}.document.expired"}
+    return all(
+        outcome == PASS
+        for name, outcome in core.by_id.items()
+        if name.startswith(parts) and name not in ignored and (in_time or not name.endswith(".not_yet_valid"))
+    )
+
+
 def age_finding(issued: int, at_unix: int, limit_s: int) -> Finding:
     """Return whether something issued at `issued` is at most limit_s old at `at_unix` (unix seconds)."""
     age = at_unix - issued

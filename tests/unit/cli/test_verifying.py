@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -339,6 +340,49 @@ def test_far_times_are_judged_and_refused(desk, at):
     assert at == value["at"]
     assert any(name.endswith((".expired", ".not_yet_valid")) for name in value["failed"])
     assert "Traceback" not in err
+
+
+def without_at(desk, monkeypatch, now, collateral=None):
+    monkeypatch.setattr("glasscase.cli.clock.time.time", lambda: float(now))
+    return desk.run("verify", desk.quote, "--collateral", collateral or desk.collateral, "--policy", desk.policy())
+
+
+@pytest.mark.parametrize("back", [600, 10 * 86_400, 20 * 365 * 86_400, None])
+def test_a_clock_behind_the_collateral_decides_nothing(desk, monkeypatch, back):
+    """A clock before the issue of signed collateral, in 1970 too, is refused as such: exit 3, no verdict is shown."""
+    tcb_info = json.loads(json.loads((desk.folder / "collateral.json").read_text())["tcb_info"])["tcbInfo"]
+    issued = datetime.fromisoformat(tcb_info["issueDate"]).timestamp()
+    code, out, err = without_at(desk, monkeypatch, 3600 if back is None else issued - back)
+    lines = err.splitlines()
+
+    assert (3, "") == (code, out)
+    assert lines[0].startswith("glasscase: warning: this machine's clock says ")
+    assert lines[1].startswith("glasscase: error: clock behind collateral: ") and lines[1].endswith(
+        "[cli.clock.behind]"
+    )
+    assert lines[2].startswith("glasscase: hint: correct the clock")
+
+
+def test_forged_collateral_says_nothing_of_the_clock(desk, monkeypatch):
+    """A date in a document whose signature does not hold is no sign of a wrong clock: the verdict fails."""
+    items = json.loads((desk.folder / "collateral.json").read_text())
+    for name in ("tcb_info", "qe_identity"):
+        items[name] = items[name].replace('"issueDate":"20', '"issueDate":"29')
+    code, out, err = without_at(desk, monkeypatch, desk.at, desk.write("forged.json", json.dumps(items)))
+
+    assert 2 == code
+    assert "FAILED" in out and "bad_signature" in out
+    assert "cli.clock.behind" not in err
+
+
+def test_a_right_clock_is_taken_without_a_word(desk, monkeypatch):
+    """Without --at the clock is the time of the verdict; only one from before this version is warned of."""
+    code, out, err = without_at(desk, monkeypatch, desk.at)
+
+    assert (0, 1) == (code, len(err.splitlines()))
+    assert err.startswith("glasscase: warning: this machine's clock says ")
+    monkeypatch.setattr("glasscase.cli.clock.RELEASED", desk.at)
+    assert (0, out, "") == without_at(desk, monkeypatch, desk.at)
 
 
 def test_an_intel_library_that_is_none_is_no_verdict(desk):

@@ -1,13 +1,18 @@
 """A collateral server is untrusted transport: whatever it does, the answer is verified collateral or exit code 3."""
 
+import gzip
+import resource
 import socket
+import ssl
 import time
+from urllib.parse import quote
 
 import pytest
 
 from glasscase.collateral import fetch, http
 from glasscase.collateral.store import Store
 from glasscase.errors import CannotVerify, UsageError
+from glasscase.sim import faults
 from glasscase.sim.pcs import BASE, Answer
 
 TCB = f"{BASE}/tcb"
@@ -113,6 +118,16 @@ def test_a_passing_fault_is_retried(site):
         server.answer = flaky
 
         assert run(site, server.url)
+
+
+def test_the_limits_of_a_whole_fetch():
+    """30 s for everything, at most three retries, later ones after longer pauses, and never after the same pause."""
+    assert (30.0, 3) == (http.DEADLINE_S, http.RETRIES)
+    first = [http.pause(0) for _ in range(50)]
+
+    assert 0.5 * http.BACKOFF_S <= min(first) < max(first) <= 1.5 * http.BACKOFF_S
+    assert len(set(first)) > 1
+    assert min(http.pause(2) for _ in range(50)) >= max(first)
 
 
 def test_retry_after_beyond_the_deadline_ends_at_once(site):
@@ -233,6 +248,46 @@ def test_another_platforms_tcb_info_is_refused(site, monkeypatch):
         assert "collateral.source.unsigned" == refused(site, server.url)
 
 
+def served(site, server, **parts):
+    """Let the server hand out other objects, each with the issuer chain that belongs to it."""
+    headers = {
+        "pck_crl": (CRL, "SGX-PCK-CRL-Issuer-Chain", bytes.fromhex),
+        "tcb_info": (TCB, "TCB-Info-Issuer-Chain", str.encode),
+    }
+    for name, collateral in parts.items():
+        path, header, encoded = headers[name]
+        chain = quote(collateral[f"{name}_issuer_chain"], safe="")
+        server.override[path] = Answer(200, encoded(collateral[name]), headers={header: chain})
+
+
+def faulty(site, name):
+    """Return the collateral of one named fault of the simulator, and the check that it fails."""
+    fault = faults.all_faults()[name]
+    return faults.exhibit(site.platform, fault, body=bytes(384), at=site.at).collateral, fault.check
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "check"),
+    [
+        ("pck_crl", "pck-crl-chain-of-processor-ca", "crl.ca.mismatch"),
+        ("tcb_info", "tcb-info-version-2", "tcbinfo.version.unsupported"),
+    ],
+)
+def test_genuine_objects_of_another_kind_are_refused(site, tmp_path, part, name, check):
+    """The PCK CRL of the other CA, and a TCB info of the older version 2, are signed and are not taken."""
+    collateral, fails = faulty(site, name)
+    store = Store(tmp_path / "cache")
+    with site.serve() as server:
+        served(site, server, **{part: collateral})
+        with pytest.raises(CannotVerify) as caught:
+            run(site, server.url, store=store)
+
+    assert check == fails
+    assert ("collateral.source.unsigned", 3) == (caught.value.reason, caught.value.exit_code)
+    assert f": {check}: " in caught.value.message
+    assert not (tmp_path / "cache").exists()
+
+
 def test_mixed_epochs_are_refused(site):
     """A cache that serves TCB info and QE identity of different TCB evaluations gives nothing."""
     scene = site.platform.scene(body=bytes(384), at=site.at)
@@ -264,6 +319,66 @@ def test_tls_that_is_not_tls(site):
     """https to a server that speaks plain HTTP is a network fault."""
     with site.serve() as server:
         assert "collateral.source.unreachable" == refused(site, server.url.replace("http:", "https:"))
+
+
+def test_a_tls_certificate_of_nobody(site, tmp_path):
+    """https to a server with a certificate that no authority of this machine has signed is a network fault."""
+    key, certificate = self_signed()
+    (tmp_path / "both.pem").write_bytes(key + certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    with site.serve() as server:
+        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+
+        assert "collateral.source.unreachable" == refused(site, server.url.replace("http:", "https:"))
+        assert [] == server.paths
+
+
+def self_signed():
+    """Return key and certificate of 127.0.0.1, PEM."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    made = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False).sign(key, hashes.SHA256())
+    return (
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        made.public_bytes(Encoding.PEM),
+    )
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_server_is_not_followed(site, status):
+    """The server that a redirect points to, even over plain http, is never asked."""
+    with site.serve() as other, site.serve() as server:
+        server.override[CRL] = Answer(status, headers={"Location": other.url + CRL})
+
+        assert "collateral.source.refused" == refused(site, server.url)
+        assert [] == other.paths
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_compressed_bomb_is_never_unpacked(site, raw_server, announced):
+    """A gigabyte of zeros in a megabyte is refused as it is, with or without its header."""
+    bomb = gzip.compress(bytes(64 * 1024 * 1024), 9) * 8
+    encoding = b"Content-Encoding: gzip\r\n" if announced else b""
+    head = b"HTTP/1.1 200 OK\r\nSGX-PCK-CRL-Issuer-Chain: -----BEGIN CERTIFICATE-----\r\n" + encoding
+    url = raw_server(lambda c, _: c.sendall(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert refused(site, url) in ("collateral.source.malformed", "collateral.source.refused")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024
 
 
 def hang(connection, _request):
