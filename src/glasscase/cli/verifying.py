@@ -92,7 +92,7 @@ class Arguments:
         from glasscase.verify.policy import POLICY_MAX, parse_policy
 
         options = self._options
-        at = clock_time() if options["at"] is None else time_argument(options["at"])
+        at = time_argument(options["at"])
         policy = None
         if options["policy"] is not None:
             policy = parse_policy(read_argument(options["policy"], max_bytes=POLICY_MAX, what="policy"))
@@ -178,10 +178,15 @@ def anchor_argument(path: str | None) -> "TrustAnchor":
     return TrustAnchor.insecure_root(read_argument(path, max_bytes=ROOT_MAX, what="anchor"))
 
 
-def time_argument(text: str) -> "datetime":
-    """Return the time that an option such as --at names. Raises UsageError("cli.time.malformed")."""
+def time_argument(text: str | None) -> "datetime":
+    """Return the time that an option such as --at names, without it that of the clock.
+
+    Raises UsageError("cli.time.malformed").
+    """
     from datetime import UTC, datetime
 
+    if text is None:
+        return clock_time()
     try:
         if text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS:
             return datetime.fromtimestamp(int(text), UTC)

@@ -170,7 +170,7 @@ class _Again(Exception):  # noqa: N818 - never leaves this module
 
 def pause(attempt: int) -> float:
     """Return how many seconds to wait after attempt 0, 1, 2, with jitter."""
-    return BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+    return BACKOFF_S * float(2**attempt) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
 
 def _check_status(url: str, response: "urllib3.BaseHTTPResponse") -> None:
