@@ -7,9 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glasscase.errors import FormatError
+from glasscase.gramine.manifest import bundle_manifest
 from glasscase.measure.mrenclave import measure
 from tests.oracle.mrenclave_oracle import mrenclave
 from tests.unit.gramine.pal import manifest, pal
+from tests.unit.gramine.test_manifest import TRUSTED, config
 
 
 def test_the_oracle_gives_the_vectors(shared):
@@ -52,6 +54,19 @@ def test_random_enclaves_agree(segments, threads, edmm, size, filler, entry):  #
         assert error.reason in ("gramine.pal.unloadable", "gramine.enclave.too_small")
         return
     assert mrenclave(text, libpal) == measured.mrenclave
+
+
+@pytest.mark.parametrize("series", ["v1.6", "v1.8"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"edmm": True}, {"persist": "mrenclave", "dns": True}, {"max_threads": 96}, {"env": {"A": "ü" * 1000, "B": "z" * 1000}}],
+    ids=lambda changes: "-".join(changes) or "plain",
+)  # fmt: skip
+def test_the_text_of_a_bundle_agrees(series, changes):
+    """The manifests that bundles have, with every option that changes the layout or the length of the text."""
+    text = bundle_manifest(config(profile=series, size="64M", **changes), TRUSTED, libsysdb_sha256=bytes(32))
+    libpal = pal([(0, b"x" * 9000, 20_000, 5), (0x6000, b"data", 5000, 6)])
+
+    assert mrenclave(text, libpal) == measure(text, libpal).mrenclave
 
 
 @pytest.mark.long
