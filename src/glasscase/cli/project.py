@@ -23,6 +23,7 @@ ENTRY = "app.main:app"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 SUFFIX = ".tmpl"
 TEST_NAME = "test"
+LOCK = "glasscase.lock"
 # the bundle that was just built, on the simulated platform: what the project's own policy says is for real ones
 TEST_POLICY = 'version = 1\n[measurement]\nbundle = true\nbundle_id = "{}"\n[platform]\nplatforms = ["any-intel"]\n'
 
@@ -64,7 +65,11 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
     return exitcodes.OK
 
 
-@verb("test", help="Build, run, verify and provision the project on the simulator, then run its tests against it.")
+@verb(
+    "test",
+    help="Build, run, verify and provision the project on the simulator, then run its tests against it. "
+    "A lock that is missing is written first.",
+)
 @click.argument("directory", metavar="[DIR]", default=".", type=click.Path())
 @click.option(
     "--tests", metavar="DIR", default="tests", show_default=True, help="Where the tests are, inside the project."
@@ -92,13 +97,18 @@ _TRUST = ("--policy", "policy.toml", "--bundle", "app.bundle", "--insecure-ancho
 
 
 def _serve(flow: "Flow", project: Path) -> tuple[str, str]:
-    """Bring the project's application up on the simulator with keys made for this run; return URL and MRENCLAVE."""
+    """Bring the project's application up on the simulator with keys made for this run; return URL and MRENCLAVE.
+
+    A missing lock is written into the project: it belongs there, and the same one serves the next run.
+    """
     flow.run(
         "keygen",
         ("keygen", "--kind", "package", "-o", "package.key"),
         ("keygen", "--kind", "owner", "-o", "owner"),
         ("keygen", "--kind", "enclave", "-o", "enclave.pem"),
     )
+    if not (project / LOCK).exists():
+        flow.run("lock", ("lock", str(project)))
     built = flow.run(
         "build",
         (
@@ -143,7 +153,7 @@ def project_files(kind: str, name: str) -> dict[str, bytes]:
     """Return path -> content of a new project."""
     words = {
         "@NAME@": name,
-        "@KIND@": kind.capitalize(),
+        "@KIND@": {"fastapi": "FastAPI"}.get(kind, kind.capitalize()),
         "@ENTRY@": ENTRY,
         "@INTERFACE@": KINDS[kind],
         "@DEV_ENCLAVE@": "true",

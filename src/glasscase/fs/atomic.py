@@ -129,7 +129,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise storage_error(error, final) from None
+        raise _unwritable(error, final) from None
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
@@ -176,7 +176,7 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
         part = os.path.join(folder, prefix + os.urandom(8).hex())
         handle = _make_locked(part, folder)
     except OSError as error:
-        raise storage_error(error, final) from None
+        raise _unwritable(error, final) from None
     try:
         yield part
         os.chmod(part, mode)
@@ -245,6 +245,17 @@ def read_private(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> 
 def _irregular(path: str | os.PathLike[str]) -> UsageError:
     text = f"{os.fspath(path)!r} is not a regular file"
     return UsageError("fs.entry.refused", text, hint="a FIFO, device, socket or link stands where a file is read")
+
+
+def _unwritable(error: OSError, final: str) -> StorageError:
+    """Return the StorageError for an output whose place cannot be made; a missing directory is named."""
+    folder = os.path.dirname(final)
+    if error.errno == errno.ENOENT:
+        return StorageError(
+            "fs.file.missing", f"{final!r}: there is no directory {folder!r}", hint=f"mkdir -p {folder}", path=final,
+            errno=error.errno,
+        )  # fmt: skip
+    return storage_error(error, final)
 
 
 def _exists(final: str) -> UsageError:

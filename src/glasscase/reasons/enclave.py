@@ -12,7 +12,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("enclave.device.failed", "storage", "the attestation device gave no answer for what was asked", _PROVISIONING,
            "glasscase doctor; on hardware look at aesmd and the quote provider"),
     Reason("enclave.import.absent", "state", "a file that the measured import table lists is absent, changed or unusable",
-           "docs/bundle-format.md, imports.txt", "compare the files with the bundle: glasscase verify --check full"),
+           "docs/bundle-format.md, imports.txt", "compare the files with the bundle: glasscase restart NAME --check full"),
     Reason("enclave.port.taken", "storage", "the enclave cannot listen on its address", _PROVISIONING,
            "choose another port with glasscase run --port, or 0 for any"),
     Reason("enclave.request.malformed", "format", "a request for evidence is not of the one form", _PROVISIONING,

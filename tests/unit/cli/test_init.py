@@ -135,3 +135,27 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert not (tmp_path / "1st").exists()
     assert 0 == run("init", str(tmp_path / "1st"), "--name", "first")
     assert "[cli.project.name]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_the_test_verb_locks_a_project_that_has_no_lock(tmp_path, locked):
+    """A cloned example has no lock: `test` makes it before it builds, and leaves one that is there alone."""
+    from glasscase.cli import project
+
+    class Recorder:
+        directory = tmp_path
+
+        def __init__(self):
+            self.verbs = []
+
+        def run(self, _name, *commands):
+            self.verbs += [command[0] for command in commands]
+            return {"bundle_id": "00", "mrenclave": "11", "url": "https://u/", "insecure_anchor": "PEM"}
+
+    if locked:
+        (tmp_path / "glasscase.lock").touch()
+    flow = Recorder()
+    project._serve(flow, tmp_path)
+
+    assert (["lock"] if not locked else []) == [verb for verb in flow.verbs if verb == "lock"]
+    assert "build" == next(verb for verb in flow.verbs if verb not in ("keygen", "lock"))
