@@ -157,6 +157,7 @@ class Enclave:
 
     def start(self, *, wait="waiting"):
         environment = {"PATH": "/nonexistent", "HOME": "/tmp", "LC_ALL": "C", "TZ": "UTC"}
+        environment |= {name: os.environ[name] for name in ("LD_PRELOAD", "LATE_CLOCK_S") if name in os.environ}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
