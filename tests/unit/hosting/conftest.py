@@ -15,7 +15,7 @@ LOADER = """#!/bin/sh
 exec {python} -I -c '
 import json, os, signal, sys, time
 facts = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ), "uid": os.getuid(), "groups": os.getgroups(), "sid": os.getsid(0),
-         "pid": os.getpid(), "links": {{n: os.path.realpath(n) for n in ("runtime", "rootfs", "blobs")}},
+         "pid": os.getpid(), "links": {{n: os.readlink(n) for n in ("runtime", "rootfs", "blobs")}},
          "stdin": os.read(0, 1).decode(), "fds": sorted(map(int, os.listdir("/proc/self/fd"))), "umask": os.umask(0o77)}}
 def status(state):
     with open("instance/.s", "w") as f:

@@ -51,7 +51,7 @@ def test_the_loader_is_started_as_gramine_wants_it(running, bundle):
     runtime = bundle.resolve() / "runtime"  # Gramine: "Path to in-enclave PAL must be absolute"
     assert [f"{runtime}/loader", f"{runtime}/libpal.so", "init", "app"] == facts["argv"]
     assert str(place.path.resolve()) == facts["cwd"]
-    assert {name: str((bundle / name).resolve()) for name in ("runtime", "rootfs", "blobs")} == facts["links"]
+    assert {name: str(bundle.resolve() / name) for name in ("runtime", "rootfs", "blobs")} == facts["links"]
     assert set() == set(facts["env"]) - {"PWD", "LC_CTYPE"}  # set by the shell of the stand-in
     assert record.process.pid == facts["pid"] == facts["sid"]
     assert "" == facts["stdin"]
