@@ -161,8 +161,11 @@ def reason_of(value: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def temporary_flow(out: Output) -> Iterator[Flow]:
-    """Give a flow in a new temporary directory, which is removed with everything in it; its instances are stopped."""
-    from glasscase.cli.places import cache_dir
+    """Give a flow in a new temporary directory, which is removed with everything in it; its instances are stopped.
+
+    It has the cache and the imported runtimes of this user, and nothing else of his.
+    """
+    from glasscase.cli.places import cache_dir, data_dir
 
     try:
         base = Path(tempfile.mkdtemp(prefix="glasscase-"))
@@ -178,8 +181,11 @@ def temporary_flow(out: Output) -> Iterator[Flow]:
             "GLASSCASE_STATE": str(base / "state"),
             "GLASSCASE_DATA": str(base / "data"),
         }
+        (base / "data").mkdir(mode=0o700)
         try:
             environment["GLASSCASE_CACHE"] = str(cache_dir())
+            if (data_dir() / "runtimes").is_dir():
+                (base / "data" / "runtimes").symlink_to(data_dir() / "runtimes")
         except Error:
             environment["GLASSCASE_CACHE"] = str(base / "cache")
         flow = Flow(work, out, environment)

@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from glasscase.bundle.check import check_bundle
 from glasscase.bundle.runtime import RuntimeFiles
+from glasscase.cli.flow import temporary_flow
 from glasscase.errors import Error, FormatError
 from glasscase.fs.deb import read_deb
 from glasscase.gramine.importing import import_runtime, pin_text
@@ -263,6 +265,23 @@ def test_an_unknown_pal_fails_until_it_is_pinned(workshop):
     assert libpal[:16] in problem.text
     pins = (*known_pins(), workshop.runtime.pin)
     assert () == check_bundle(workshop.root / "g.bundle", runtimes=pins).problems
+
+
+def test_a_flow_of_its_own_sees_imported_runtimes(installed, tmp_path, monkeypatch):
+    """`glasscase test` works in a directory of its own, where a project with an imported Gramine must build too."""
+    for name in ("DATA", "CACHE"):
+        monkeypatch.setenv(f"GLASSCASE_{name}", str(tmp_path / name.lower()))
+    with temporary_flow(None) as flow:
+        assert [] == os.listdir(flow.environment["GLASSCASE_DATA"])
+    glasscase("runtime", "import", installed, "--version", "1.9", home=tmp_path)
+    with temporary_flow(None) as flow:
+        own = Path(flow.environment["GLASSCASE_DATA"])
+        assert ["runtimes"] == os.listdir(own)
+        assert (own / "runtimes/gramine-1.9/pin.toml").is_file()
+        assert own.parent != tmp_path
+
+    assert not own.exists()
+    assert (tmp_path / "data/runtimes/gramine-1.9/pin.toml").is_file()
 
 
 def test_import_and_list_on_the_command_line(installed, tmp_path):
