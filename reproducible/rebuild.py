@@ -1,16 +1,20 @@
 """Build things again under every variation of variations.toml and compare them byte by byte.
 
-Usage: python reproducible/rebuild.py [--what small,fastapi-fraud,flask-hello,wheel,sdist] [--only NAME,...] [--write]
+Usage: python reproducible/rebuild.py [--what small,fastapi-fraud,flask-hello,wheel,sdist,examples] [--only NAME,...] [--write]
 
 small: a bundle of a project made here, without a network. fastapi-fraud, flask-hello: bundles of the
-examples, locked once (network). wheel, sdist: glasscase itself. --write: put the digests of `small` into expected/.
-Exit 0 if all is the same and `small` is what expected/ says, 6 if anything differs.
+examples, locked once (network). wheel, sdist: glasscase itself. examples: all three example bundles from the locks in image/ and
+fixed keys (network), against expected/examples.toml; comparable only with the wheel and toolchain that stand there.
+--write: put the digests of `small` or `examples` into expected/, and the locks of the examples into image/.
+Exit 0 if all is the same and expected/ holds, 6 if anything differs.
 """
 
 import argparse
 import hashlib
 import importlib.util
 import os
+import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +25,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 EXPECTED = HERE / "expected" / "small.toml"
+EXPECTED_EXAMPLES = HERE / "expected" / "examples.toml"
+IMAGE = HERE / "image"
+EXAMPLES = ("fastapi-fraud", "flask-hello", "llm-safetensors")
+MODEL_STEPS = "20"  # the model need not speak, only be the same
+EPOCH = 1_700_000_000  # build_epoch of the example bundles; a lock without Debian packages has the time it was made
 DIFFERS = 6
 NOBODY = 65534
 IGNORED = shutil.ignore_patterns(
@@ -226,10 +235,147 @@ def check_expected(*, write: bool, say=print) -> int:
     return 0
 
 
+def facts() -> dict[str, str]:
+    """Return what the bytes of the example bundles depend on besides this repository: our wheel and what compiled it."""
+    from glasscase.lock.cache import InputCache
+    from glasscase.lock.wheels import take_own_wheel
+
+    with tempfile.TemporaryDirectory(prefix="glasscase-rebuild-") as work:
+        wheel = take_own_wheel(None, InputCache(work)).locked
+    header = "#include <openssl/opensslv.h>\nOPENSSL_VERSION_TEXT\n"
+    cc = shlex.split(os.environ.get("CC", "cc"))
+    text = subprocess.run([*cc, "-E", "-P", "-"], input=header, capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([*cc, "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "wheel": wheel.sha256.hex(),
+        "compiler": version.splitlines()[0],
+        "openssl_headers": text.strip().splitlines()[-1].strip('"'),
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+    }
+
+
+def example_source(name: str, work: Path) -> Path:
+    """Return a copy of an example with keys that are the same everywhere, and with its model if it has one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    source = work / name
+    shutil.copytree(
+        ROOT / "examples" / name, source, ignore=shutil.ignore_patterns("keys", "models", "__pycache__", "*.lock")
+    )
+    shutil.copyfile(ROOT / "LICENSE", work / "LICENSE")  # the text that the model learns from
+    (source / "keys").mkdir()
+    key = source / "keys" / "package.key"
+    key.write_bytes(hashlib.sha256(f"package key of the example {name}".encode()).digest())
+    key.chmod(0o600)
+    owner = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"owner of the example {name}".encode()).digest())
+    pem = owner.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (source / "keys" / "owner.pub").write_bytes(pem)
+    if (source / "make_model.py").is_file():
+        subprocess.run(
+            [sys.executable, "make_model.py", "--steps", MODEL_STEPS], cwd=source, check=True, capture_output=True
+        )
+    return source
+
+
+def frozen_lock(name: str, source: Path, environment: dict[str, str], *, update: bool) -> bytes:
+    """Write the example's lock and fill the cache; return its bytes: the one in image/ with the wheel of now, or a new one."""
+    from dataclasses import replace
+
+    from glasscase import __version__
+    from glasscase.lock.cache import InputCache
+    from glasscase.lock.model import Lock
+    from glasscase.lock.wheels import take_own_wheel
+
+    path = source / "glasscase.lock"
+    lock = [sys.executable, "-m", "glasscase", "lock", "-q"]
+    if update:
+        subprocess.run(lock, cwd=source, check=True, env=environment)
+        made = replace(Lock.from_bytes(path.read_bytes()), epoch=EPOCH)
+        (source / "pylock.toml").unlink()
+    else:
+        made = Lock.from_bytes((IMAGE / f"{name}.lock").read_bytes())
+        own = take_own_wheel(None, InputCache(Path(environment["GLASSCASE_CACHE"]) / "inputs")).locked
+        wheels = tuple(own if wheel.name == own.name else wheel for wheel in made.wheels)
+        made = replace(made, wheels=wheels, tool=__version__)
+    path.write_bytes(made.to_bytes())
+    subprocess.run(lock, cwd=source, check=True, env=environment)
+    if path.read_bytes() != made.to_bytes():
+        raise SystemExit(f"image/{name}.lock no longer belongs to the example; see README.md, how to move a pin")
+    return made.to_bytes()
+
+
+def example_bundle(name: str, work: Path, *, update: bool) -> tuple[dict[str, str], bytes]:
+    """Build one example; return its digests and its lock."""
+    import json
+
+    source = example_source(name, work)
+    environment = os.environ | {"GLASSCASE_CACHE": str(work / "cache"), "GLASSCASE_DATA": str(work / "data")}
+    lock = frozen_lock(name, source, environment, update=update)
+    out = work / f"{name}.bundle"
+    command = [sys.executable, "-m", "glasscase", "build", "-q", "-o", str(out)]
+    subprocess.run(command, cwd=source, check=True, env=environment, stdout=subprocess.DEVNULL)
+    index = (out / "bundle.json").read_bytes()
+    model = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in source.glob("models/*")}
+    return {
+        **{f"model_{stem}": digest for stem, digest in sorted(model.items())},
+        "lock": hashlib.sha256(lock).hexdigest(),
+        "bundle_id": hashlib.sha256(index).hexdigest(),
+        "mrenclave": json.loads(index)["mrenclave"],
+    }, lock
+
+
+def not_comparable() -> list[str]:
+    """Return why the bundles built here need not be those of expected/examples.toml, one line a fact; empty if they must."""
+    recorded, here = tomllib.loads(EXPECTED_EXAMPLES.read_text(encoding="utf-8")), facts()
+    return [
+        f"{name}: recorded {recorded.get(name)}, here {value}"
+        for name, value in here.items()
+        if recorded.get(name) != value
+    ]
+
+
+def check_examples(*, write: bool, say=print) -> int:
+    """Build the three examples and compare them with expected/examples.toml; return how many differ where they must not."""
+    recorded = tomllib.loads(EXPECTED_EXAMPLES.read_text(encoding="utf-8")) if EXPECTED_EXAMPLES.exists() else {}
+    differing, lines, why = 0, [], [] if write else not_comparable()
+    for line in why:
+        say(f"SKIP     examples {line}")
+    for name in EXAMPLES:
+        with tempfile.TemporaryDirectory(prefix="glasscase-rebuild-") as folder:
+            found, lock = example_bundle(name, Path(folder), update=write)
+        lines += ["", f"[{name}]", *(f'{key} = "{value}"' for key, value in found.items())]
+        if write:
+            IMAGE.mkdir(exist_ok=True)
+            (IMAGE / f"{name}.lock").write_bytes(lock)
+            continue
+        expected = recorded.get(name, {})
+        models = [
+            f"{key}: another file" for key in found if key.startswith("model_") and found[key] != expected.get(key)
+        ]
+        wrong = [key for key in found if found[key] != expected.get(key)]
+        if wrong and (why or models):
+            say(f"SKIP     examples {name}: not comparable here, {', '.join([*models, *wrong])} differ")
+        elif wrong:
+            differing += 1
+            say(f"DIFFERS  examples {name}: " + ", ".join(f"{key} {found[key]}" for key in wrong))
+        else:
+            say(f"SAME     examples {name}")
+    if write:
+        head = [
+            "# The example bundles, with what their bytes depend on; another wheel or toolchain gives others. See README.md.",
+            "# python reproducible/rebuild.py --what examples --write",
+            *(f'{key} = "{value}"' for key, value in facts().items()),
+        ]
+        EXPECTED_EXAMPLES.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+    return differing
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--what", default="small,fastapi-fraud,flask-hello,wheel,sdist")
+    parser.add_argument("--what", default="small,fastapi-fraud,flask-hello,wheel,sdist,examples")
     parser.add_argument("--only", default="", help="names of variations besides the baseline")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
@@ -237,6 +383,9 @@ def main() -> int:
     chosen = [v for v in variations() if not names or v["name"] in ("baseline", *names)]
     total = differing = 0
     for what in arguments.what.split(","):
+        if what == "examples":
+            total, differing = total + len(EXAMPLES), differing + check_examples(write=arguments.write)
+            continue
         ran, wrong = compare(what, chosen)
         total, differing = total + ran, differing + wrong
         if what == "small":

@@ -1,9 +1,13 @@
 """The same inputs give the same bytes under every variation of reproducible/variations.toml."""
 
+import hashlib
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from glasscase.lock.model import Lock
 
 _PATH = Path(__file__).resolve().parents[2] / "reproducible" / "rebuild.py"
 _SPEC = importlib.util.spec_from_file_location("rebuild", _PATH)
@@ -41,6 +45,63 @@ def test_small_bundle_is_the_expected_one():
     lines = []
 
     assert 0 == rebuild.check_expected(write=False, say=lines.append), lines
+
+
+@pytest.mark.timeout(600)
+def test_example_bundles_are_the_expected_ones():
+    """MRENCLAVE, bundle id and lock of the three examples are those of expected/, where wheel and toolchain are the recorded."""
+    why = rebuild.not_comparable()
+    if why:
+        pytest.skip("; ".join(why))
+    lines = []
+
+    assert 0 == rebuild.check_examples(write=False, say=lines.append), lines
+    assert 3 == len(lines)
+
+
+def test_every_example_has_its_lock_and_its_digests():
+    """expected/examples.toml and image/ hold each example of the repository, in the forms that a build reads."""
+    recorded = tomllib.loads(rebuild.EXPECTED_EXAMPLES.read_text(encoding="utf-8"))
+    folders = {path.parent.name for path in (rebuild.ROOT / "examples").glob("*/glasscase.toml")}
+
+    assert folders == set(rebuild.EXAMPLES) == {name for name, value in recorded.items() if isinstance(value, dict)}
+    for name in rebuild.EXAMPLES:
+        content = (rebuild.IMAGE / f"{name}.lock").read_bytes()
+        lock = Lock.from_bytes(content)
+        requirements = (rebuild.ROOT / "examples" / name / "requirements.txt").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == recorded[name]["lock"]
+        assert hashlib.sha256(requirements).digest() == lock.requirements
+        assert recorded["wheel"] == next(w.sha256.hex() for w in lock.wheels if w.name == "glasscase")
+
+
+@pytest.mark.parametrize("comparable", [True, False])
+def test_what_differs_is_said(monkeypatch, tmp_path, comparable):
+    """Another digest is an error where it must be the same, and a line that names it where wheel or toolchain are others."""
+    recorded = rebuild.EXPECTED_EXAMPLES.read_text(encoding="utf-8")
+    facts = {key: value for key, value in tomllib.loads(recorded).items() if isinstance(value, str)}
+    monkeypatch.setattr(rebuild, "facts", lambda: facts if comparable else facts | {"compiler": "another"})
+    found = {"lock": "00", "bundle_id": "00", "mrenclave": "00"}
+    monkeypatch.setattr(rebuild, "example_bundle", lambda _name, _work, *, update: (found, b""))
+    lines = []
+    differing = rebuild.check_examples(write=False, say=lines.append)
+
+    assert (3 if comparable else 0) == differing
+    assert ("DIFFERS" if comparable else "SKIP") == lines[-1].split()[0]
+    assert all(key in lines[-1] for key in found)
+    assert comparable or f"compiler: recorded {facts['compiler']}, here another" in lines[0]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_example_bundles_are_recomputed():
+    """All three examples are built from their frozen locks, whatever the toolchain; only the recorded one must agree."""
+    lines = []
+    differing = rebuild.check_examples(write=False, say=lines.append)
+
+    assert 0 == differing, lines
+    assert {line.split()[-1] if line.startswith("SAME") else line.split()[2].rstrip(":") for line in lines[-3:]} == set(
+        rebuild.EXAMPLES
+    )
 
 
 def test_a_difference_is_seen(monkeypatch):
