@@ -118,7 +118,8 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     """Give a binary file that takes the place of `path` when the block ends without an exception.
 
     mode: set on the open file, whatever the umask. overwrite=False raises UsageError("fs.output.exists") if the name is
-    taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays.
+    taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays, unless
+    only the last step fails, which makes the new name durable: then there is neither.
     """
     final = os.path.abspath(path)
     folder = os.path.dirname(final)
@@ -140,7 +141,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
             os.rename(part, final)
         else:
             _rename_new(part, final)
-        sync_directory(folder)
+        settle(final)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
@@ -184,11 +185,14 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
         if overwrite and os.path.isdir(final):
             old = os.path.join(folder, prefix + os.urandom(8).hex())
             os.rename(final, old)
-            os.rename(part, final)
+            try:
+                _rename_durably(part, final)
+            except BaseException:
+                os.rename(old, final)
+                raise
             _remove_tree(old)
         else:
-            os.rename(part, final)
-        sync_directory(folder)
+            _rename_durably(part, final)
     except BaseException as error:
         _remove_tree(part)
         if isinstance(error, OSError):
@@ -218,6 +222,15 @@ def _make_locked(part: str, folder: str) -> int:
     return handle
 
 
+def settle(path: str | os.PathLike[str]) -> None:
+    """Make the name of a new file durable. If that fails the file is removed: what a crash may undo is not left as done."""
+    try:
+        sync_directory(os.path.dirname(path) or ".")
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
 def sync_directory(path: str | os.PathLike[str]) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -228,18 +241,37 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
 
 
 def read_private(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> bytes:
-    """Return the content of a key file; raises UsageError("fs.key.exposed") if others than its owner may read it."""
+    """Return the content of a key file, or of a pipe that somebody has open for writing, as a shell's `<(...)` is.
+
+    Raises UsageError("fs.key.exposed") if others than its owner may read the file, UsageError("fs.entry.refused") for a device
+    or socket. A FIFO that nobody writes to is empty; nothing is waited for.
+    """
     try:
-        facts = os.stat(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise (_irregular(path) if error.errno == errno.ENXIO else storage_error(error, path)) from None
+    try:
+        _check_private(path, os.fstat(descriptor).st_mode)
+        os.set_blocking(descriptor, True)
+        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+            return read_stream(file, max_bytes=max_bytes, what=what)
     except OSError as error:
         raise storage_error(error, path) from None
-    if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o077:
+    finally:
+        os.close(descriptor)
+
+
+def _check_private(path: str | os.PathLike[str], mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory")
+    if stat.S_ISREG(mode) and mode & 0o077:
         raise UsageError(
             "fs.key.exposed",
-            f"{os.fspath(path)!r} has mode {facts.st_mode & 0o777:04o}, a key must be readable by its owner only",
+            f"{os.fspath(path)!r} has mode {mode & 0o777:04o}, a key must be readable by its owner only",
             hint=f"chmod 600 {os.fspath(path)}",
         )
-    return read_file(path, max_bytes=max_bytes, what=what, streams=True)
+    if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+        raise _irregular(path)
 
 
 def _irregular(path: str | os.PathLike[str]) -> UsageError:
@@ -256,6 +288,16 @@ def _unwritable(error: OSError, final: str) -> StorageError:
             errno=error.errno,
         )  # fmt: skip
     return storage_error(error, final)
+
+
+def _rename_durably(part: str, final: str) -> None:
+    """Give a directory its final name, or its old one again if the name cannot be made durable."""
+    os.rename(part, final)
+    try:
+        sync_directory(os.path.dirname(final))
+    except BaseException:
+        os.rename(final, part)
+        raise
 
 
 def _exists(final: str) -> UsageError:

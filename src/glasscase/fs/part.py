@@ -8,7 +8,7 @@ import contextlib
 import os
 from types import TracebackType
 
-from glasscase.fs.atomic import PART, check_output, storage_error, sync_directory
+from glasscase.fs.atomic import PART, check_output, settle, storage_error
 
 
 class PartFile:
@@ -20,11 +20,10 @@ class PartFile:
 
     def __init__(self, path: str | os.PathLike[str], *, mode: int = 0o600, durable: bool = True) -> None:
         self._path = os.fspath(path)
-        self._folder, slash, name = self._path.rpartition("/")
+        folder, slash, name = self._path.rpartition("/")
         if name in ("", ".", ".."):
             raise storage_error(IsADirectoryError(21, "is a directory"), self._path)
-        self._folder += slash
-        self._part = f"{self._folder}{PART}{os.urandom(8).hex()}"
+        self._part = f"{folder}{slash}{PART}{os.urandom(8).hex()}"
         self._mode = mode
         self._durable = durable
         self._descriptor = -1
@@ -50,7 +49,7 @@ class PartFile:
             if error is None:
                 os.rename(self._part, self._path)
                 if self._durable:
-                    self._settle()
+                    settle(self._path)
                 return
         except OSError as failure:
             self._remove()
@@ -67,13 +66,6 @@ class PartFile:
             os.fchmod(self._descriptor, self._mode)
         if self._durable:
             os.fsync(self._descriptor)
-
-    def _settle(self) -> None:
-        try:
-            sync_directory(self._folder or ".")
-        except OSError:
-            os.unlink(self._path)  # what may be gone after a crash is not left as if it were done
-            raise
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):

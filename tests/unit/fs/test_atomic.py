@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
+from glasscase.fs.part import PartFile
 
 
 def names(folder):
@@ -82,6 +84,43 @@ sys.exit(8)
     assert names(tmp_path) == []
 
 
+@pytest.fixture
+def unsynced(monkeypatch):
+    """Let the sync of a directory with this name fail."""
+
+    def fail_for(folder):
+        real = os.fsync
+
+        def fsync(descriptor):
+            if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+                raise OSError(errno.EIO, "Input/output error")
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return fail_for
+
+
+def test_a_name_that_is_not_durable_is_taken_back(tmp_path, unsynced):
+    """If the disk cannot keep the new name, the run fails and the name is gone; a directory that was there is there again."""
+    with atomic.atomic_directory(tmp_path / "old") as part:
+        open(os.path.join(part, "x"), "w").close()
+    unsynced(tmp_path)
+    with pytest.raises(StorageError):
+        atomic.write_file(tmp_path / "a", b"new")
+    with pytest.raises(StorageError):
+        atomic.write_file(tmp_path / "b", b"new", overwrite=False)
+    with pytest.raises(StorageError), PartFile(tmp_path / "c") as descriptor:
+        os.write(descriptor, b"new")
+    with pytest.raises(StorageError), atomic.atomic_directory(tmp_path / "d"):
+        pass
+    with pytest.raises(StorageError), atomic.atomic_directory(tmp_path / "old", overwrite=True):
+        pass
+
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == ["x"]
+
+
 def test_a_directory_appears_complete_or_not_at_all(tmp_path):
     """An exception leaves no directory; success leaves exactly it, 0755."""
     with pytest.raises(RuntimeError):
@@ -134,6 +173,28 @@ def test_reads_are_capped(tmp_path):
     for path in (tmp_path, tmp_path / "missing", tmp_path / "a" / "b"):
         with pytest.raises(StorageError):
             atomic.read_file(path, max_bytes=4, what="test")
+
+
+def test_a_key_is_a_file_or_a_pipe_that_is_written_to(tmp_path):
+    """Nobody waits for the other end of a FIFO; devices, sockets and directories hold no key."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o600)
+    assert b"" == atomic.read_private(fifo, max_bytes=32, what="key")
+    reader, writer = os.pipe()
+    os.write(writer, b"k" * 32)
+    later = threading.Timer(0.2, os.close, [writer])
+    later.start()
+    assert b"k" * 32 == atomic.read_private(f"/dev/fd/{reader}", max_bytes=32, what="key")
+    later.join()
+    os.close(reader)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for name in ("/dev/zero", "/dev/null", tmp_path / "socket"):
+            with pytest.raises(UsageError) as caught:
+                atomic.read_private(name, max_bytes=32, what="key")
+            assert "fs.entry.refused" == caught.value.reason
+    with pytest.raises(StorageError):
+        atomic.read_private(tmp_path, max_bytes=32, what="key")
 
 
 def test_an_exposed_key_is_refused(tmp_path):
