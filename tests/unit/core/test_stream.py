@@ -8,6 +8,7 @@ import stat
 import threading
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from glasscase.core import chunks, stream
 from glasscase.core.chunks import CHUNK_SIZE, HEADER_SIZE, Key
@@ -149,23 +150,60 @@ def test_header_fields(offset, value, reason, tmp_path):
     assert [reason] * 4 == refused(tmp_path, bytes(data))
 
 
-def test_chunk_order(tmp_path):
-    """Every permutation, loss and repetition of the chunks of files of 0 to 4 whole chunks is refused."""
+def orders(count):
+    """Every order of all or some of `count` chunks but the right one, and every repetition of one chunk at any place."""
+    right = tuple(range(count))
+    found = {order for size in range(count + 1) for order in itertools.permutations(right, size)}
+    for index, place in itertools.product(right, range(count + 1)):
+        found.add((*right[:place], index, *right[place:]))
+    return found - {right}
+
+
+def test_chunk_order():
+    """Every permutation, loss and repetition of the chunks of files of 0 to 5 whole chunks and a last one is refused."""
     count = 0
-    for whole in range(5):
+    for whole in range(6):
         sealed = encrypted(content(whole * CHUNK_SIZE + 7))
         head, body = sealed[:HEADER_SIZE], sealed[HEADER_SIZE:]
         parts = [body[at : at + SEALED_CHUNK] for at in range(0, len(body), SEALED_CHUNK)]
-        right = tuple(range(len(parts)))
-        for size in range(len(parts) + 2):
-            for order in itertools.islice(itertools.product(right, repeat=size), 700):
-                if order != right:
-                    data = head + b"".join(parts[index] for index in order)
-                    with pytest.raises(FormatError):
-                        chunks.decrypt_bytes(data, key=Key(KEY))
-                    count += 1
+        for order in orders(len(parts)):
+            data = head + b"".join(parts[index] for index in order)
+            with pytest.raises(FormatError):
+                chunks.decrypt_bytes(data, key=Key(KEY))
+            with pytest.raises(FormatError):
+                _push(data, KEY, b"")
+            count += 1
 
-    assert count > 2000
+    assert 2456 == count
+
+
+def stating(size, plain):
+    """Return a file whose header is authentic and states this size, as only a holder of the key can make it."""
+    header = stream.Encryptor(KEY, size=size).message.header
+    context = b"glasscase/v1\0" + header[:72] + bytes(4)
+    secret = stream_oracle.expand(KEY, stream_oracle.LABEL + header[72:96] + context, 76)
+    gcm, nonce = AESGCM(secret[:32]), int.from_bytes(secret[32:44], "big")
+    parts = [
+        gcm.encrypt((nonce ^ number).to_bytes(12, "big"), plain[number * CHUNK_SIZE :][:CHUNK_SIZE], None)
+        for number in range(len(plain) // CHUNK_SIZE + 1)
+    ]
+    return header + b"".join(parts)
+
+
+@pytest.mark.parametrize("stated", [0, 19_999, 20_001, 2**44, None, 20_000])
+def test_size_lies_of_a_key_holder(stated, tmp_path):
+    """A size that is not the real one is refused by every path though the header is authentic; none at all is allowed."""
+    plain = content(20_000)
+    data = stating(stated, plain)
+    if stated in (None, 20_000):
+        assert plain == chunks.decrypt_bytes(data, key=Key(KEY))[0]
+        return
+    reasons = set(refused(tmp_path, data))
+    (tmp_path / "f").write_bytes(data)
+    with pytest.raises(FormatError) as caught:
+        stream.open_encrypted(tmp_path / "f", key=KEY)
+
+    assert {*reasons, caught.value.reason} <= {"stream.length.trailing", "stream.length.truncated"}
 
 
 def test_every_cut(tmp_path):
@@ -510,8 +548,6 @@ def test_expand_is_hkdf():
 
 def forged_large(path, size, wanted):
     """Write a file of `size` zero bytes of which only header and the chunks of `wanted` are there; the rest is a hole."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     header = stream.Encryptor(KEY, size=size).message.header
     secret = stream_oracle.expand(
         KEY, stream_oracle.LABEL + header[72:96] + b"glasscase/v1\0" + header[:72] + bytes(4), 76

@@ -133,6 +133,9 @@ def test_large_file_same_bytes(tmp_path):
 
     assert once == twice
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    for threads in (1, 2, 4, 5, 6, 7, 8):
+        again = build(tmp_path / str(threads), [source_of(tmp_path / "big", "big", lazy=True)], threads=threads)
+        assert (once, tree(tmp_path / "a")) == (again, tree(tmp_path / str(threads)))
     with opened(tmp_path / "b", twice).open("big", threads=2) as reader:
         assert data == reader.readall()
 
