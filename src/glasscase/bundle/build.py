@@ -50,6 +50,7 @@ from glasscase.seal.files import MANIFEST_NAME, Package
 from glasscase.seal.package import build_package
 
 KEY_SIZE = 32  # bytes of a package or model key
+OTHER_THREADS = 7  # Gramine's three helpers, the main thread, ours for quotes, two for decryption
 HEAP_TO_START = (
     128 << 20
 )  # bytes: 100 MiB are mapped before an application of one line answers, Gramine's own come on top
@@ -193,6 +194,7 @@ def describe(
     measurement = measure(manifest, runtime.files["libpal.so"])
     if not runtime.simulated:
         _require_room(measurement, config.gramine.size)
+        _require_threads(config)
     tree.add(LOCK_FILE, lock.to_bytes())
     records = wheel_records(tree.entries(), lock, tree.read)
     files = trace(tree.entries(), lock, records=records, debian=debian)
@@ -243,6 +245,20 @@ def _require_room(measurement: Measurement, size: str) -> None:
             "bundle.size.small",
             f"of {size} the program would have {heap >> 20}M, Python and the server alone need {HEAP_TO_START >> 20}M to start",
             hint="set enclave.size in glasscase.toml, or --size: 512M for a web application, 1G with numpy",
+        )
+
+
+def _require_threads(config: EnclaveConfig) -> None:
+    """Raise UsageError("bundle.threads.few") if the application's threads alone would take places that others need.
+
+    With EDMM Gramine makes more places when they are wanted.
+    """
+    needed = config.server.app_threads + OTHER_THREADS
+    if config.gramine.max_threads < needed and not config.gramine.edmm:
+        raise UsageError(
+            "bundle.threads.few",
+            f"the enclave has {config.gramine.max_threads} threads, {config.server.app_threads} of the application need {needed}",
+            hint="raise enclave.max_threads or lower server.app_threads; numeric libraries start some of their own",
         )
 
 

@@ -11,6 +11,8 @@ REASONS: tuple[Reason, ...] = (
            "look at the field that the message names"),
     Reason("bundle.size.small", "usage", "the enclave is too small for Python and the server to start, whatever the application",
            "docs/bundle-format.md, What is refused", "raise enclave.size in glasscase.toml, or give build --size"),
+    Reason("bundle.threads.few", "usage", "the enclave has fewer threads than its program may start, which fails under load",
+           "docs/bundle-format.md, What is refused", "raise enclave.max_threads or lower server.app_threads in glasscase.toml"),
     Reason("bundle.runtime.malformed", "format", "the pin of a runtime is not what such a file must hold", _FORMAT,
            "import the runtime again"),
     Reason("bundle.runtime.mismatch", "format", "a file of the runtime is not the one that is pinned", _FORMAT,

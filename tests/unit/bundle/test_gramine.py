@@ -50,6 +50,7 @@ def gramine(workshop, objects):
     workshop.runtime = runtime_of(files)
     workshop.edit("[enclave]", '[enclave]\nruntime = "gramine-test"')
     workshop.edit('size = "64M"', 'size = "256M"')
+    workshop.edit("max_threads = 4", "max_threads = 32")
     stdlib = {"./usr/bin/python3.11": objects["main"], "./usr/lib/python3.11/os.py": b"sep = '/'\n"}
     package = debs.stored(workshop.cache, "python3.11-minimal", debs.make_deb("Package: python3.11-minimal\n", stdlib))
     workshop.debian = debs.locked(package)
@@ -82,6 +83,22 @@ def test_an_enclave_that_could_not_start_is_not_built(gramine, size):
     assert "bundle.size.small" == caught.value.reason
     assert "128M to start" in caught.value.message
     assert "out.bundle" not in os.listdir(gramine.root)
+
+
+def test_threads_that_could_not_be_had_are_refused(gramine):
+    """What the application may start, Gramine and ours must fit max_threads, or threads fail under load; EDMM makes more."""
+    gramine.edit("max_threads = 32", "max_threads = 22")
+    gramine.lock(debian=gramine.debian)
+    with pytest.raises(UsageError) as caught:
+        gramine.build()
+    assert "bundle.threads.few" == caught.value.reason
+    assert "need 23" in caught.value.message
+    assert "out.bundle" not in os.listdir(gramine.root)
+
+    gramine.edit("max_threads = 22", "max_threads = 22\nedmm = true")
+    gramine.build("edmm.bundle")
+    gramine.edit("max_threads = 22\nedmm = true", "max_threads = 23")
+    gramine.build("enough.bundle")
 
 
 def test_pin_is_required(gramine):
