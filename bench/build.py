@@ -66,8 +66,11 @@ def main(arguments: list[str]) -> int:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
         measure = timed([*base, "measure", str(work / "out.bundle"), "--json"], runs, cwd=project, env=environment)
+        index = json.loads((work / "out.bundle" / "bundle.json").read_bytes())
         floor = unpack(work / "cache" / "inputs", work / "unpacked")
     result = {
+        "files": len(index["files"]),
+        "bytes": sum(file["size"] for file in index["files"]),
         "build_s": round(build, 3),
         "build_cpu_s": round(cpu, 3),
         "limit_s": LIMIT,
