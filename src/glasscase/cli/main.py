@@ -5,6 +5,7 @@ Invariants: no traceback for a foreseeable cause; every error is one line with i
 
 import contextlib
 import importlib
+import io
 import os
 import resource
 import signal
@@ -230,6 +231,8 @@ def _open_standard_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show does not end the run
 
 
 def main() -> None:

@@ -60,6 +60,7 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     """Check, launch, wait."""
     from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.places import data_dir, state_dir
+    from glasscase.codec.record import is_plain_text
     from glasscase.hosting import backends, starting
     from glasscase.hosting.launch import LaunchRequest
 
@@ -68,6 +69,11 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     path = Path(os.path.abspath(bundle))
     if not path.exists():
         raise StorageError("fs.file.missing", f"there is no bundle {bundle!r}")
+    if not is_plain_text(str(path)) or any("\ud800" <= char <= "\udfff" for char in str(path)):
+        raise UsageError(
+            "fs.path.unsuitable", f"{str(path)!r} holds control characters, is not UTF-8 or not in Unicode's form NFC",
+            hint="move the bundle to a plain path: state.json names it",
+        )  # fmt: skip
     backend = backends.choose(options["backend"])
     out.say(f"check     {bundle}")
     checked = starting.check(path, full=check == "full", runtimes=trusted_pins())

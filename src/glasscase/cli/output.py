@@ -86,8 +86,10 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], 
         make: Callable[[Callable[..., None]], click.Command] = click.command(name, **attributes)
         command = make(run)
         for parameter in command.params:
-            if parameter.type is click.STRING and (parameter.metavar or parameter.name) in _PATHS:
-                parameter.type = click.Path()  # the same text; shells complete it as a path
+            plain = parameter.type is click.STRING and (parameter.metavar or parameter.name) in _PATHS
+            if plain or isinstance(parameter.type, click.Path):
+                # the same text, which shells complete as a path; what is wrong with it is said by who opens it (exit 4)
+                parameter.type = click.Path(readable=False)
         command.params += [
             click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, nothing else there."),
             click.Option(["-q", "--quiet"], is_flag=True, help="No talk on stderr."),

@@ -19,6 +19,8 @@ REASONS: tuple[Reason, ...] = (
            "name a file, or - for stdout where the verb can write there"),
     Reason("fs.path.refused", "format", "a path is not relative, NFC, free of control characters and short enough",
            "docs/bundle-format.md", "rename the file"),
+    Reason("fs.path.unsuitable", "usage", "a path that has to be written down is not plain text", _RULE,
+           "move the bundle to another path"),
     Reason("fs.path.clash", "format", "two names are one where case is folded", "docs/bundle-format.md",
            "rename one of the two"),
     Reason("fs.entry.refused", "usage", "a link, device, FIFO, socket, setuid file or hard link stands where files are taken",

@@ -188,3 +188,49 @@ def test_the_environment_cannot_turn_a_verb_into_a_completion(tmp_path):
     result = glasscase("verify", str(tmp_path / "none"), env=environment)
 
     assert (4, "") == (result.returncode, result.stdout)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-8:strict"}, {"LC_ALL": "C"}]
+)
+def test_names_that_the_terminal_cannot_show(tmp_path, variables):
+    """File names of any bytes and any locale: the command does its work and shows what it can."""
+    name = os.fsdecode(b"k\xff\xc3\xbc")
+    result = subprocess.run(
+        [sys.executable, "-m", "glasscase", "keygen", "-o", name],
+        cwd=tmp_path, env=os.environ | variables, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert 0 == result.returncode, result.stderr
+    assert 32 == (tmp_path / name).stat().st_size
+
+
+def test_no_verb_leaves_the_look_at_a_path_to_click():
+    """Click would call an unreadable input a usage error; who opens the file says what is wrong with it, exit 4."""
+    from click import Path
+
+    from glasscase.cli.main import cli
+
+    commands = [cli.get_command(None, name) for name in VERBS]
+    paths = [
+        (command.name, parameter.name)
+        for command in commands
+        for parameter in command.params
+        if isinstance(parameter.type, Path) and (parameter.type.readable or parameter.type.exists)
+    ]
+
+    assert [] == paths
+
+
+@pytest.mark.parametrize("folder", ["a\nb", "e\u0301", os.fsdecode(b"\xff")], ids=["newline", "nfd", "latin"])
+def test_run_refuses_a_bundle_whose_path_cannot_be_written_down(tmp_path, folder):
+    """state.json holds plain text: a path that is none is refused before anything is started or written."""
+    (tmp_path / folder).mkdir()
+    state = tmp_path / "state"
+    result = subprocess.run(
+        [sys.executable, "-m", "glasscase", "run", tmp_path / folder, "--name", "n", "--backend", "simulator"],
+        env=os.environ | {"GLASSCASE_STATE": str(state)}, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert (1, True) == (result.returncode, b"[fs.path.unsuitable]" in result.stderr)
+    assert not state.exists()
