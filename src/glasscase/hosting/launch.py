@@ -133,6 +133,7 @@ def stop(place: Place, record: InstanceRecord, *, deadline_s: float = STOP_DEADL
                     path=record.name,
                 )
     _wait_device(place)
+    logs.wait_written(place)
     _clean(place)
     place.mark("stopped")
     return how
@@ -249,9 +250,7 @@ def _start(
     place: Place, command: backends.Command, checked: Any, account: pwd.struct_passwd | None, data_directory: Path
 ) -> ProcessId:
     """Start the device process, if one is needed, and the enclave, which holds the pipe that keeps the device alive."""
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(place.log, place.log.with_name("log.old.txt"))
-    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = logs.start_writer(place)
     keep: tuple[int, ...] = ()
     try:
         if command.simulated:

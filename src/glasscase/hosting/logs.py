@@ -1,19 +1,71 @@
 """The log of an instance: what the enclave wrote to stdout and stderr, which is never secret but never trusted either.
 
-Invariants: only whole lines are given while the process runs; nothing waits longer than the process lives.
+Invariants: only whole lines are given while the process runs; nothing waits longer than the process and the writer of its log live.
+Source: docs/operating.md, "Logs".
 """
 
+import contextlib
+import fcntl
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 from glasscase.fs.atomic import storage_error
-from glasscase.hosting import state
+from glasscase.hosting import logwriter, state
 from glasscase.hosting.state import Place
 
 POLL_S = 0.2
 TAIL_MAX = 8 * 1024  # bytes looked at for the last lines
 LINE_MAX = 64 * 1024  # bytes of one line; a longer one is given in parts
+WRITTEN_S = 5.0  # how long the writer may take after the end of the enclave
+LOST = "(lines are missing here: the log was rotated faster than it was read)"
+
+
+def start_writer(place: Place) -> int:
+    """Return the descriptor that an enclave writes to; a process beside it keeps the last part in the log.
+
+    The log of the start before is `log.old.txt`. The writer's lock, inherited with the open file, tells when it is gone.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(place.log, place.log.with_name("log.old.txt"))
+    previous(place).unlink(missing_ok=True)
+    os.close(os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    fresh = place.path / "log.lock.new"  # nobody may hold the new lock before it has its name
+    fresh.unlink(missing_ok=True)
+    lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.replace(fresh, place.path / "log.lock")
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", logwriter.__file__, place.log, previous(place), str(logwriter.LIMIT)],
+            stdin=read_end, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            pass_fds=(lock,), umask=0o077, cwd="/", env={},
+        )  # fmt: skip
+    except BaseException:
+        os.close(write_end)
+        raise
+    finally:
+        os.close(read_end)
+        os.close(lock)
+    child.returncode = 0  # it ends by itself when the enclave is gone; its destructor would warn
+    return write_end
+
+
+def previous(place: Place) -> Path:
+    """Return the file with the part of the log before the present one."""
+    return place.log.with_name("log.1.txt")
+
+
+def wait_written(place: Place, deadline_s: float = WRITTEN_S) -> None:
+    """Wait until the last words are in the log, after the enclave is gone."""
+    deadline = time.monotonic() + deadline_s
+    while not _is_written(place) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
@@ -22,25 +74,33 @@ def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
     Raises UsageError("hosting.name.unknown") for a name without an instance.
     """
     record = place.record()
-    try:
-        file = open(place.log, "rb")  # noqa: SIM115 - closed below, also when the reader stops early
-    except FileNotFoundError:
+    parts = [part for part in (previous(place), place.log) if part.exists()]
+    if not parts:
         return
-    except OSError as error:
-        raise storage_error(error, place.log) from None
     rest = b""
-    with file:
+    file = _open(parts[0])
+    try:
         while True:
-            alive = state.is_alive(record.process)  # asked before reading, so the last words are not lost
+            over = not state.is_alive(record.process) and _is_written(place)  # asked before reading: no last words lost
+            follower = _follower(place, file.fileno())
             while chunk := file.read(LINE_MAX):
                 *whole, rest = (rest + chunk).split(b"\n")
                 yield from (_text(line) for line in whole)
                 if len(rest) > LINE_MAX:
                     yield _text(rest)
                     rest = b""
-            if not follow or not alive:
+            if follower is not None:
+                part, lost = follower
+                file.close()
+                file = _open(part)
+                if lost:
+                    yield LOST
+            elif not follow or over:
                 break
-            time.sleep(POLL_S)
+            else:
+                time.sleep(POLL_S)
+    finally:
+        file.close()
     if rest:
         yield _text(rest)
 
@@ -54,6 +114,41 @@ def last_lines(place: Place, count: int = 3) -> str:
     except OSError:
         return ""
     return "; its last words: " + " | ".join(_text(line)[:300] for line in found[-count:]) if found else ""
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise storage_error(error, path) from None
+
+
+def _follower(place: Place, descriptor: int) -> tuple[Path, bool] | None:
+    """Return the part of the log after an open one, and whether parts between are gone; None for the present part."""
+    mine = os.fstat(descriptor)
+    try:
+        if os.path.samestat(mine, os.stat(place.log)):
+            return None
+        if os.path.samestat(mine, os.stat(previous(place))):
+            return place.log, False
+        return previous(place), True
+    except FileNotFoundError:
+        return None
+
+
+def _is_written(place: Place) -> bool:
+    """Return whether no writer of this log is left."""
+    try:
+        lock = os.open(place.path / "log.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _text(line: bytes) -> str:

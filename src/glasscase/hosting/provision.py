@@ -77,6 +77,7 @@ def wait_serving(place: Place, *, deadline_s: float) -> str:
         if found == "serving" or time.monotonic() > deadline:
             return found
         if found in ("failed", "stopped"):
+            logs.wait_written(place)
             raise StorageError(
                 "hosting.enclave.died",
                 f"the enclave {place.name!r} took the secrets and ended{logs.last_lines(place)}",
