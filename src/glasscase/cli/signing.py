@@ -78,8 +78,9 @@ def sign_manifest(out: Output, options: dict[str, Any], request: Request) -> Mea
     if sigstruct is not None:
         output = options["output"]
         sig_path = options["sigfile"] or _sig_path(output)
-        if os.path.abspath(sig_path) == os.path.abspath(output):
-            raise UsageError("cli.usage.wrong", f"--output and the .sig file are both {sig_path!r}")
+        names = [os.path.abspath(path) for path in (output, sig_path, options["depfile"]) if path]
+        if len(set(names)) != len(names):
+            raise UsageError("cli.usage.wrong", f"--output, the .sig file and --depfile need different names: {names}")
         written: tuple[str, ...] = (output, sig_path)
         with contextlib.ExitStack() as stack:
             if options["depfile"]:

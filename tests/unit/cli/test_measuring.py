@@ -131,6 +131,8 @@ def test_request_and_attach_give_what_the_key_gives(work):
         ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "--depfile", "d"],
         ["sign", "-m", "m", "-l", "pal.so", "--request", "r", "--passphrase-file", "key.pem"],
         ["sign", ".", "-k", "key.pem", "--depfile", "d"],
+        ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x.sgx", "--depfile", "./x.sgx"],
+        ["sign", "-m", "m", "-l", "pal.so", "-k", "key.pem", "-o", "x.sgx", "--depfile", "x.sig"],
     ],
 )  # fmt: skip
 def test_wrong_combinations_are_usage_errors(work, arguments):
