@@ -23,6 +23,13 @@ class Enclave(unittest.TestCase):
         self.assertEqual(status, 200)
         self.assertGreater(json.loads(body)["parameters"], 40000)
 
+    def test_the_tensors_are_in_memory_once(self):
+        status, body = ask("/memory")
+        memory = json.loads(body)
+        self.assertEqual(status, 200)
+        self.assertGreater(memory["tensors"], 160000)
+        self.assertLess(memory["growth"], memory["tensors"] + (16 << 20))
+
     def test_it_completes_a_text(self):
         status, body = ask("/complete", {"prompt": "subject to the terms", "count": 80})
         self.assertEqual((status, len(body)), (200, 80))

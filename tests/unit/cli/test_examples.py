@@ -1,10 +1,16 @@
 """The examples of the repository are what `init` writes."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from glasscase.cli.project import project_files
+from glasscase.seal.package import build_package, source_of
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -15,3 +21,51 @@ def test_an_example_is_what_init_writes(kind, name):
     files = project_files(kind, name)
 
     assert files == {path: (EXAMPLES / name / path).read_bytes() for path in files}
+
+
+MODEL = """
+import json, sys
+from glasscase import runtime
+from glasscase.seal.files import open_package
+sys.path.insert(0, sys.argv[1])
+package = open_package(sys.argv[2], key=bytes(32))
+runtime.open_encrypted = package.open
+from app import main
+main.MODEL = "models/tiny.safetensors"
+print(json.dumps(main.memory()))
+print(main.health()["parameters"])
+print("".join(main.loaded()[0].continue_text("the work", 20, 0.5, 1)))
+"""
+
+
+def test_the_llm_example_holds_its_tensors_once(tmp_path):
+    """The example reads a model of 96 MiB out of a package, each chunk against its leaf, in the memory of its tensors and 16 MiB."""
+    random = np.random.default_rng(1)
+    alphabet = "\n abcdefghijklmnopqrstuvwxyz"
+    wide = 24 << 20 >> 8  # of 4 bytes, 256 inputs
+    shapes = {
+        "embed": (len(alphabet), 32), "hidden.weight": (256, wide), "hidden.bias": (wide,),
+        "out.weight": (wide, len(alphabet)), "out.bias": (len(alphabet),),
+    }  # fmt: skip
+    tensors = {name: random.random(shape, np.float32) for name, shape in shapes.items()}
+    save_file(tensors, tmp_path / "model", metadata={"alphabet": alphabet, "context": "8"})
+    (tmp_path / "package").mkdir()
+    build_package(
+        [source_of(tmp_path / "model", "models/tiny.safetensors", lazy=True)],
+        key=bytes(32),
+        out_dir=tmp_path / "package",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", MODEL, EXAMPLES / "llm-safetensors" / "src", tmp_path / "package"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stderr
+    log, memory, parameters, text = done.stdout.split("\n", 3)
+    memory = json.loads(memory)
+    size = sum(array.nbytes for array in tensors.values())
+
+    assert f"model: {size} bytes of tensors, memory grew by {memory['growth']} at most" == log
+    assert size == memory["tensors"] > 96 << 20
+    assert size - (1 << 20) < memory["growth"] < size + (16 << 20)
+    assert str(sum(array.size for array in tensors.values())) == parameters
+    assert 21 == len(text)

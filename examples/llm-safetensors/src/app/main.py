@@ -6,8 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.model import Model
-from glasscase import runtime
+from app.model import Model, load
 
 MODEL = "/models/tiny.safetensors"
 app = FastAPI(title="llm-safetensors", docs_url=None, redoc_url=None, openapi_url=None)
@@ -23,20 +22,27 @@ class Request(BaseModel):
 
 
 @functools.cache
-def model() -> Model:
-    """Return the model, read once from the encrypted package: every chunk is authenticated before a byte is used."""
-    with runtime.open_tensors(MODEL) as file:
-        return Model(file.metadata, file.load())
+def loaded() -> tuple[Model, dict[str, int]]:
+    """Return the model, read once from the encrypted package, and what memory that took."""
+    model, memory = load(MODEL)
+    print(f"model: {memory['tensors']} bytes of tensors, memory grew by {memory['growth']} at most", flush=True)
+    return model, memory
 
 
 @app.get("/health")
 def health() -> dict[str, int | str]:
     """Say that the model can be read."""
-    return {"status": "ok", "parameters": sum(array.size for array in model().weights.values())}
+    return {"status": "ok", "parameters": sum(array.size for array in loaded()[0].weights.values())}
+
+
+@app.get("/memory")
+def memory() -> dict[str, int]:
+    """Say how many bytes the tensors have, and how many this process had before and after they were read, and at most."""
+    return loaded()[1]
 
 
 @app.post("/complete")
 def complete(request: Request) -> StreamingResponse:
     """Stream the continuation."""
-    text = model().continue_text(request.prompt, request.count, request.temperature, request.seed)
+    text = loaded()[0].continue_text(request.prompt, request.count, request.temperature, request.seed)
     return StreamingResponse(text, media_type="text/plain")
