@@ -42,6 +42,6 @@ def open_tensors(path: str | os.PathLike[str]) -> "TensorFile":
 
     `.numpy(name)`, `.torch(name)`, `.load()`; as for open_encrypted, every byte is authenticated before it is used.
     """
-    from glasscase.seal import tensors
+    from glasscase.seal import modelfile
 
-    return tensors.open_tensors(open_encrypted(path))
+    return modelfile.open_tensors(open_encrypted(path))

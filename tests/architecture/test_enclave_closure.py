@@ -66,6 +66,7 @@ seal.files
 seal.gguf
 seal.hpke
 seal.manifest
+seal.modelfile
 seal.receipt
 seal.safetensors
 seal.tensors

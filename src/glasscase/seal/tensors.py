@@ -102,23 +102,6 @@ class TensorFile:
         return found
 
 
-def open_tensors(file: Any) -> TensorFile:
-    """Return the tensors of an open safetensors or GGUF file; the file is closed with the result, also when this fails.
-
-    file: seekable and readable, such as glasscase.runtime.open_encrypted gives. Raises FormatError if it is neither.
-    """
-    from glasscase.seal import gguf, safetensors
-
-    try:
-        head = bytearray(8)
-        if file_size(file) >= 8:
-            fill(file, memoryview(head), 0)
-        return gguf.read(file) if head[:4] == gguf.MAGIC else safetensors.read(file)
-    except BaseException:
-        file.close()
-        raise
-
-
 def plain_type(name: str) -> tuple[int, int] | None:
     """Return the block of a type that is not quantised, None if there is no such type."""
     found = _PLAIN.get(name)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from glasscase.core import stream
 from glasscase.errors import Error, FormatError, UsageError
-from glasscase.seal.tensors import open_tensors
+from glasscase.seal.modelfile import open_tensors
 
 KEY = bytes(32)
 ARRAYS = {
@@ -186,7 +186,7 @@ def test_a_forged_chunk_gives_no_tensor(tmp_path, saved):
 PEAK = """
 import resource, sys, numpy
 from glasscase.core import stream
-from glasscase.seal.tensors import open_tensors
+from glasscase.seal.modelfile import open_tensors
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
 def peak():
