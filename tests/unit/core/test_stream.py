@@ -5,6 +5,8 @@ import io
 import itertools
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -576,11 +578,31 @@ def test_large_offsets(size, tmp_path):
             reader.pread(1, 7 * CHUNK_SIZE)
 
 
-@pytest.mark.long
-def test_four_gigabytes(tmp_path):
-    """A sparse file of 2^32 + 1 bytes goes through descriptors both ways."""
-    with (tmp_path / "in").open("wb") as file:
-        file.truncate(2**32 + 1)
-    stream.encrypt_file(tmp_path / "in", tmp_path / "f", key=KEY)
-    assert chunks.sealed_size(2**32 + 1) == (tmp_path / "f").stat().st_size
-    assert 2**32 + 1 == stream.decrypt_file(tmp_path / "f", None, key=KEY).size
+MEMORY = """
+import os, sys
+from glasscase.core import stream
+size = int(sys.argv[2])
+os.chdir(sys.argv[1])
+with open("in", "wb") as file:
+    file.truncate(size)
+stream.encrypt_file("in", "f", key=bytes(32))
+os.unlink("in")
+assert size == stream.decrypt_file("f", "out", key=bytes(32)).size
+source, sink = os.open("f", os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
+assert size == stream.decrypt_pipe(source, sink, key=bytes(32)).size
+with stream.open_encrypted("f", key=bytes(32)) as reader:
+    assert bytes(9) == reader.pread(9, size - 9) and b"" == reader.pread(9, size)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize("size", [200_000_001, pytest.param(2**32 + 1, marks=pytest.mark.long)])
+def test_memory(size, tmp_path):
+    """A process needs at most 64 MiB for a file of any size, through descriptors, pipes and random access."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path, str(size)], capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stderr
+
+    assert chunks.sealed_size(size) == (tmp_path / "f").stat().st_size
+    assert 64 << 10 > int(done.stdout)
