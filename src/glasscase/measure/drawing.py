@@ -11,6 +11,7 @@ from glasscase.gramine.layout import HEAP_MIN
 from glasscase.measure.mrenclave import Measurement
 
 CELLS = 64  # of a text row
+_FEW, _MANY = 16 << 20, 1 << 30  # bytes: what Intel calls a few megabytes, and a large heap
 _MEASURED, _ADDED, _RESERVED = "measured", "added", "reserved"
 _COLORS = {_MEASURED: "#2f6f4f", _ADDED: "#d9a441", _RESERVED: "#e4e4e4"}
 _MARKS = {_MEASURED: "#", _ADDED: ".", _RESERVED: "_"}
@@ -67,6 +68,21 @@ def forecast(measurement: Measurement) -> dict[str, int]:
     }
 
 
+def start_estimate(measurement: Measurement) -> str:
+    """Return one line on how long the machine takes to fill the enclave at start; an estimate, nothing of it is measured here.
+
+    Source: Intel support article 000089477: a few megabytes take less than a second, 1 GB takes several seconds.
+    """
+    filled = forecast(measurement)["epc_at_start"]
+    if filled <= _FEW:
+        text = "less than a second"
+    elif filled <= _MANY:
+        text = "up to several seconds"
+    else:
+        text = f"several seconds for each of {-(-filled // _MANY)} GiB; less where edmm = true"
+    return f"estimate, not measured: {text} to fill it at start (Intel support article 000089477)"
+
+
 def draw_text(measurement: Measurement) -> list[str]:
     """Return one line for each region with a bar, then a legend. Small regions have one mark, so that all are seen."""
     cell = max(measurement.enclave_size // CELLS, 1)
@@ -78,6 +94,7 @@ def draw_text(measurement: Measurement) -> list[str]:
     lines += [f"{_MARKS[state]} {_WORDS[state]}" for state in (_MEASURED, _ADDED, _RESERVED)]
     need = {name: human(size) for name, size in forecast(measurement).items()}
     lines.append(f"needs {need['epc_at_start']} of EPC at start, hashes {need['hashed_at_start']}; heap {need['heap']}")
+    lines.append(start_estimate(measurement))
     return lines
 
 

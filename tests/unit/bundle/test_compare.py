@@ -8,8 +8,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.unit.bundle.conftest import add_wheel
+from glasscase.measure.drawing import draw_text
+from glasscase.measure.mrenclave import measure
+from tests.unit.bundle.conftest import add_wheel, simulator_files
 from tests.unit.bundle.test_check import rewrite
+from tests.unit.gramine.pal import manifest
 from tests.unit.sgx.test_sigstruct import key, pem
 
 APP = "rootfs/app/app/main.py"
@@ -216,6 +219,22 @@ def test_map_covers_the_enclave(built):
     again = glasscase("map", "out.bundle", "--svg", "two.svg", cwd=built.root).stdout
     assert (built.root / "map.svg").read_bytes() == (built.root / "two.svg").read_bytes()
     assert "stack x4" in again
+
+
+@pytest.mark.parametrize(
+    ("size", "edmm", "words"),
+    [
+        ("64M", False, "up to several seconds"), ("512M", False, "up to several seconds"),
+        ("8G", False, "several seconds for each of 8 GiB"), ("64G", True, "less than a second"),
+    ],
+)  # fmt: skip
+def test_start_time_is_an_estimate_with_its_source(size, edmm, words):
+    """One line, which follows from the pages that are filled at start, says that it is an estimate and whose."""
+    libpal = simulator_files().files["libpal.so"]
+    line = draw_text(measure(manifest(enclave_size=size, edmm_enable=edmm), libpal))[-1]
+
+    assert f"estimate, not measured: {words}" in line
+    assert "Intel support article 000089477" in line
 
 
 def test_map_of_two(built):
