@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-LIMIT_MS = 15.0  # processor time of this process for one verification
+LIMIT_MS = 1.5  # processor time of this process for one verification of a certificate that was seen before
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -57,7 +57,9 @@ def connect(context, port):
 def main(arguments):
     """Print the medians; return 1 if verification takes more processor time than the limit."""
     from glasscase import client
+    from glasscase.evidence.attestation import Claims, Instance, Session
     from glasscase.ratls.client import Judge
+    from glasscase.ratls.reading import read_certificate
     from glasscase.ratls.sources import CollateralCache
     from glasscase.sim.platform import SimPlatform
     from glasscase.verify.anchor import TrustAnchor
@@ -88,6 +90,12 @@ def main(arguments):
             for _ in range(count):
                 judge.peer(certificate, "127.0.0.1", at=int(time.time()))
             own = (time.process_time() - before) * 1000 / count
+            before = time.process_time()
+            for _ in range(count):
+                for reading in (read_certificate, Claims.from_bytes, Session.from_bytes, Instance.from_bytes):
+                    getattr(reading, "__func__", reading).cache_clear()
+                judge.peer(certificate, "127.0.0.1", at=int(time.time()))
+            new = (time.process_time() - before) * 1000 / count
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -97,6 +105,7 @@ def main(arguments):
         f"handshake, verified        {medians['verified']:6.2f} ms, {medians['verified'] - medians['plain']:.2f} ms more"
     )
     print(f"verification alone         {own:6.2f} ms of processor time (limit {LIMIT_MS})")
+    print(f"  of a new certificate     {new:6.2f} ms")
     return 0 if own <= LIMIT_MS else 1
 
 

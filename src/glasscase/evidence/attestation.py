@@ -5,6 +5,7 @@ that a statement is true: only the quote over the claims does, once it has been 
 Source: docs/evidence-format.md.
 """
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from glasscase.errors import FormatError
 
 QUOTE_MAX = 64 * 1024  # bytes
 CLAIMS_MAX = 8 * 1024  # bytes
+KEPT = 64  # claims that were read and are kept by their exact bytes; time plays no part in reading
 CERTIFICATE_MAX = 128 * 1024  # bytes
 ATTESTATION_MAX = 4 * 1024 * 1024  # bytes: quote, claims, certificate, request, envelope and receipt
 COSE_MAX = 1024 * 1024  # bytes
@@ -57,6 +59,7 @@ class Instance:
         )
 
     @classmethod
+    @functools.lru_cache(maxsize=KEPT)
     def from_bytes(cls, data: bytes) -> "Instance":
         """Return the instance facts of exactly these bytes; raises FormatError("evidence.claims.malformed")."""
         value = cbor.decode(data, max_bytes=CLAIMS_MAX, what="instance claims")
@@ -101,6 +104,7 @@ class Session:
         return cbor.encode(value)
 
     @classmethod
+    @functools.lru_cache(maxsize=KEPT)
     def from_bytes(cls, data: bytes) -> "Session":
         """Return the session facts of exactly these bytes; raises FormatError("evidence.claims.malformed")."""
         value = cbor.decode(data, max_bytes=CLAIMS_MAX, what="session claims")
@@ -147,6 +151,7 @@ class Claims:
         return data
 
     @classmethod
+    @functools.lru_cache(maxsize=KEPT)
     def from_bytes(cls, data: bytes) -> "Claims":
         """Return the claims of exactly these bytes, instance and session checked too.
 

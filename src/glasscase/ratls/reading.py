@@ -5,6 +5,7 @@ quote. The C core reads the DER; this module is the verifier's and is not in the
 Source: CCC interoperable RA-TLS; docs/evidence-format.md, "Certificate".
 """
 
+import functools
 import re
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from glasscase.evidence.attestation import CERTIFICATE_MAX, CLAIMS_MAX, EVIDENCE
 NAME = r"[a-z][a-z0-9-]{0,62}"  # of an enclave, as common name
 _DNS, _ADDRESS, _SEQUENCE = 0x82, 0x87, 0x30  # DER tags: dNSName [2], iPAddress [7]
 _MALFORMED = "evidence.certificate.malformed"
+KEPT = 64  # certificates; of a well-behaved server there is one a day
 _UNBOUND = "evidence.certificate.unbound"
 
 
@@ -33,8 +35,9 @@ class RatlsCertificate(NamedTuple):
     not_after: int
 
 
+@functools.lru_cache(maxsize=KEPT)
 def read_certificate(der: bytes) -> RatlsCertificate:
-    """Return what an RA-TLS certificate says.
+    """Return what an RA-TLS certificate says; what was read is kept by its exact bytes, for time plays no part in it.
 
     Raises FormatError: "evidence.certificate.malformed" for anything but the one form, "evidence.certificate.legacy" if
     only Gramine's older extension is there, "evidence.certificate.unbound" if the self-signature fails or key, names or

@@ -387,3 +387,21 @@ def test_nobody_is_asked_for_collateral_of_a_peer_that_fails_anyway(serve, ident
         assert b"" == server.received
 
     assert [] == calls
+
+
+def test_what_is_remembered_of_a_certificate_does_not_outlive_its_window(identity, policy, anchor, collateral_at):
+    """The same bytes that passed a moment ago are refused once their session or the collateral's window is over."""
+    from glasscase.ratls.client import Judge
+    from glasscase.ratls.sources import CollateralCache
+
+    now = int(time.time())
+    cache = CollateralCache(collateral_at(now - 7 * 86400 + 3600), anchor=anchor, now=lambda: now)
+    judge = Judge(policy=policy, anchor=anchor, measurement=None, cache=cache)
+    long, short = identity(exp=now + 20 * 3600).certificate, identity(exp=now + 600).certificate
+    for der, later, code in ((short, now + 700, 2), (long, now + 7200, 3)):
+        for _ in range(2):
+            assert judge.peer(der, "localhost", at=now).enclave.simulated
+        with pytest.raises(PeerRefused) as caught:
+            judge.peer(der, "localhost", at=later)
+        assert code == caught.value.exit_code
+        assert judge.peer(der, "localhost", at=now).enclave.simulated
