@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glasscase.bundle.index import IndexRuntime
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
+from glasscase.gramine.pins import PIN_MAX, parse_pin
 from glasscase.hosting.state import BACKENDS, Place
 
 SGX_DEVICE = Path("/dev/sgx_enclave")
@@ -75,6 +77,21 @@ def prepare(place: Place, bundle: Path, backend: str, *, runtime_directory: Path
     if backend == "gramine-direct":
         _copy_direct(place, runtime_directory)
         atomic.write_file(place.path / "app.manifest", direct_manifest(manifest))
+
+
+def runtime_directory(data_directory: Path, runtime: IndexRuntime) -> Path:
+    """Return where the imported runtime of a bundle lies: that of its name, else one with the same libpal.so.
+
+    runtime: the index's entry; its name is the provider's, the operator may have chosen another.
+    """
+    named: Path = data_directory / "runtimes" / runtime.name
+    if named.is_dir():
+        return named
+    for path in sorted((data_directory / "runtimes").glob("*/pin.toml")):
+        pin = parse_pin(atomic.read_file(path, max_bytes=PIN_MAX, what="pin"))
+        if any(file.path == "libpal.so" and file.sha256 == runtime.libpal for file in pin.files):
+            return path.parent
+    return named
 
 
 def command(place: Place, backend: str) -> Command:

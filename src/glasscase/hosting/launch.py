@@ -65,7 +65,7 @@ def launch(
     _require_free(state_directory, place, request)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
-    runtime = data_directory / "runtimes" / checked.bundle.index.runtime.name
+    runtime = backends.runtime_directory(data_directory, checked.bundle.index.runtime)
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
     facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
     atomic.write_file(place.instance / "instance.json", facts.to_bytes())

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from glasscase.bundle.index import IndexRuntime
 from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.gramine.importing import pin_text
+from glasscase.gramine.pins import RuntimeFile, RuntimePin
 from glasscase.hosting import backends
 from glasscase.hosting.state import Place
 
@@ -91,6 +94,20 @@ def test_direct_starts_the_direct_loader_on_the_derived_manifest(bundle, tmp_pat
         assert 0o755 == (place.path / "direct" / name).stat().st_mode & 0o777
     backends.prepare(place, bundle, "gramine-sgx", runtime_directory=None)
     assert not (place.path / "direct").exists()
+
+
+def test_a_runtime_is_found_by_its_name_or_its_pal(tmp_path):
+    """The name in a bundle is the provider's; the operator may have imported the same Gramine under another."""
+    runtime = IndexRuntime("theirs", "1.9", libpal=b"\1" * 32, loader=bytes(32), libsysdb=bytes(32))
+    assert tmp_path / "runtimes/theirs" == backends.runtime_directory(tmp_path, runtime)
+    for name, libpal in (("another", b"\2" * 32), ("ours", b"\1" * 32)):
+        pin = RuntimePin(name, "1.9", None, "v1.8", (RuntimeFile("libpal.so", 5, libpal),))
+        (tmp_path / "runtimes" / name).mkdir(parents=True)
+        (tmp_path / "runtimes" / name / "pin.toml").write_bytes(pin_text(pin))
+    assert tmp_path / "runtimes/ours" == backends.runtime_directory(tmp_path, runtime)
+
+    (tmp_path / "runtimes/theirs").mkdir()
+    assert tmp_path / "runtimes/theirs" == backends.runtime_directory(tmp_path, runtime)
 
 
 def test_sgx_gets_absolute_paths_and_the_name_of_the_application(bundle, tmp_path):
