@@ -214,3 +214,25 @@ def test_torch(encrypt, saved):
     torch = pytest.importorskip("torch")
     with open_tensors(encrypt(saved)) as model:
         assert torch.equal(torch.from_numpy(ARRAYS["embed"]), model.torch("embed"))
+
+
+TORCH = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "U16": "uint16",
+    "I16": "int16", "F16": "float16", "BF16": "bfloat16", "U32": "uint32", "I32": "int32", "F32": "float32",
+    "U64": "uint64", "I64": "int64", "F64": "float64",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (), (0, 4)])
+@pytest.mark.parametrize("kind", TORCH)
+def test_torch_types(kind, shape):
+    """Each type of safetensors is torch's type of that name, with the same bytes, also as a scalar and without elements."""
+    torch = pytest.importorskip("torch")
+    dtype = getattr(torch, TORCH[kind])
+    data = bytes(number % 2 for number in range(int(np.prod(shape)) * dtype.itemsize))
+    entry = {"dtype": kind, "shape": list(shape), "data_offsets": [0, len(data)]}
+    with open_tensors(io.BytesIO(safetensors_file({"w": entry}, data))) as model:
+        made = model.torch("w")
+
+    assert (dtype, shape) == (made.dtype, tuple(made.shape))
+    assert data == made.reshape(-1).view(torch.uint8).numpy().tobytes()
