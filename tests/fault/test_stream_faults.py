@@ -58,6 +58,7 @@ def test_failing_calls_and_kills(shim, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_every_call_and_two_hundred_kills(shim, tmp_path):
     """The same with each call failing at up to twelve of its times, and at least 200 points of kill."""
     results = drive(shim, tmp_path, 120)
