@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glasscase.cli.places import cache_dir, data_dir
+from glasscase.cli.places import cache_dir, data_dir, data_dir_if_any
 from glasscase.errors import UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.gramine.pins import PIN_MAX, RuntimePin, known_pins, parse_pin
@@ -36,9 +36,10 @@ def runtimes_dir() -> Path:
 
 def imported_pins() -> tuple[RuntimePin, ...]:
     """Return the pins of the runtimes that this user has imported, sorted by name."""
-    found = sorted(
-        path for path in (data_dir() / "runtimes").glob("*/pin.toml") if not path.parent.name.startswith(".")
-    )
+    folder = data_dir_if_any()
+    if folder is None:
+        return ()
+    found = sorted(path for path in (folder / "runtimes").glob("*/pin.toml") if not path.parent.name.startswith("."))
     return tuple(parse_pin(read_file(path, max_bytes=PIN_MAX, what="pin")) for path in found)
 
 

@@ -11,30 +11,43 @@ from pathlib import Path
 from glasscase.errors import StorageError
 from glasscase.fs.atomic import storage_error
 
+_DATA = ("GLASSCASE_DATA", "XDG_DATA_HOME", ".local/share")
+
 
 def state_dir() -> Path:
     """Return the directory of instances (GLASSCASE_STATE, else XDG_STATE_HOME/glasscase)."""
-    return _place("GLASSCASE_STATE", "XDG_STATE_HOME", ".local/state")
+    return _made(_place("GLASSCASE_STATE", "XDG_STATE_HOME", ".local/state"))
 
 
 def cache_dir() -> Path:
     """Return the directory of what can be fetched again (GLASSCASE_CACHE, else XDG_CACHE_HOME/glasscase)."""
-    return _place("GLASSCASE_CACHE", "XDG_CACHE_HOME", ".cache")
+    return _made(_place("GLASSCASE_CACHE", "XDG_CACHE_HOME", ".cache"))
 
 
 def data_dir() -> Path:
     """Return the directory of runtimes, simulator root and ledger (GLASSCASE_DATA, else XDG_DATA_HOME/glasscase)."""
-    return _place("GLASSCASE_DATA", "XDG_DATA_HOME", ".local/share")
+    return _made(_place(*_DATA))
+
+
+def data_dir_if_any() -> Path | None:
+    """Return data_dir() if it is there, else None; makes nothing, so whoever only reads needs no home that is writable."""
+    try:
+        path = _place(*_DATA)
+    except StorageError:
+        return None
+    return path if path.is_dir() else None
 
 
 def _place(own: str, xdg: str, fallback: str) -> Path:
     chosen = os.environ.get(own)
     if chosen:
-        path = Path(os.path.abspath(chosen))
-    else:
-        base = os.environ.get(xdg, "")
-        # the XDG rules: a relative path counts as unset
-        path = (Path(base) if os.path.isabs(base) else _home() / fallback) / "glasscase"
+        return Path(os.path.abspath(chosen))
+    base = os.environ.get(xdg, "")
+    # the XDG rules: a relative path counts as unset
+    return (Path(base) if os.path.isabs(base) else _home() / fallback) / "glasscase"
+
+
+def _made(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:

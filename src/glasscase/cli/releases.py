@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 
-from glasscase.cli.places import data_dir
+from glasscase.cli.places import data_dir, data_dir_if_any
 from glasscase.fs.atomic import read_file, storage_error, write_file
 from glasscase.statements.ledger import LEDGER_MAX, NAME, NO_KEY, next_line, parse_ledger, released
 
@@ -39,7 +39,7 @@ def record_release(project: str, *, bundle_id: bytes, mrenclave: bytes, isv_svn:
 
 def known_measurements() -> frozenset[bytes]:
     """Return the measurements in the user's own ledger that have not been retired."""
-    path = data_dir() / NAME
-    if not os.path.lexists(path):
+    folder = data_dir_if_any()
+    if folder is None or not os.path.lexists(path := folder / NAME):
         return frozenset()
     return released(parse_ledger(read_file(path, max_bytes=LEDGER_MAX, what="ledger"), public_key=NO_KEY))

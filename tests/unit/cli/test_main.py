@@ -234,3 +234,32 @@ def test_run_refuses_a_bundle_whose_path_cannot_be_written_down(tmp_path, folder
 
     assert (1, True) == (result.returncode, b"[fs.path.unsuitable]" in result.stderr)
     assert not state.exists()
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", "relative"])
+def test_who_only_reads_needs_no_home(monkeypatch, home):
+    """verify and seal read pins and ledger if they are there; a home that cannot be written is no obstacle."""
+    from glasscase.cli.pinned import imported_pins
+    from glasscase.cli.places import data_dir
+    from glasscase.cli.releases import known_measurements
+    from glasscase.errors import StorageError
+
+    for name in ("GLASSCASE_DATA", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+
+    assert ((), frozenset()) == (imported_pins(), known_measurements())
+    with pytest.raises(StorageError):
+        data_dir()
+
+
+def test_the_data_directory_is_found_again(monkeypatch, tmp_path):
+    """What data_dir() has made is what the readers look into."""
+    from glasscase.cli.places import data_dir, data_dir_if_any
+
+    monkeypatch.setenv("GLASSCASE_DATA", str(tmp_path / "data"))
+
+    assert data_dir_if_any() is None
+    assert data_dir() == data_dir_if_any()
+    assert 0o700 == (tmp_path / "data").stat().st_mode & 0o777

@@ -131,6 +131,7 @@ def test_the_ledger_says_whose_bundle(desk, capsys):
     for kind in ("release", "retire"):
         facts = {"bundle_id": seal_bench.BUNDLE_ID, "mrenclave": seal_bench.MRENCLAVE, "isv_svn": 3, "time": 1}
         lines = (*lines, next_line(lines, public_key=NO_KEY, kind=kind, **facts))
+        Path("data").mkdir(exist_ok=True)
         Path("data/measurements.jsonl").write_bytes(b"".join(line.to_bytes() for line in lines))
         assert (0 if kind == "release" else 1) == seal(capsys, output=f"{kind}.sealed")[0]
     Path("data/measurements.jsonl").write_bytes(lines[1].to_bytes())
