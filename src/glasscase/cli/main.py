@@ -132,13 +132,22 @@ def cli() -> None:
     """
 
 
-def report_error(error: Error, *, as_json: bool) -> int:
-    """Write an error for people to stderr, and as one object to stdout with --json; return its exit code."""
+def report_error(error: Error, *, as_json: bool, source: str = "FILE") -> int:
+    """Write an error for people to stderr, and as one object to stdout with --json; return its exit code.
+
+    source: what was judged, for the hints of a verdict.
+    """
     code = int(error.exit_code)
     hint = error.hint or _remedy(error.reason)
     sys.stderr.write(f"glasscase: error: {escape(error.message)} [{error.reason}]\n")
     if hint:
         sys.stderr.write(f"glasscase: hint: {escape(hint)}\n")
+    verdict = getattr(error, "verdict", None)
+    if verdict is not None:
+        from glasscase.cli.verdicts import further_hints
+
+        for more in further_hints(verdict, error.reason, source):
+            sys.stderr.write(f"glasscase: hint: {escape(more)}\n")
     if as_json:
         import json
 

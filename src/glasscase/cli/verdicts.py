@@ -4,7 +4,6 @@ Invariants: a verdict that rests on another root than Intel's begins and ends wi
 stand beside every color.
 """
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from glasscase.cli import exitcodes
@@ -75,12 +74,10 @@ def say_failure(verdict: "Verdict", source: str) -> None:
         if check.observed and len(check.observed) <= 200:
             text += f" ({check.observed})"
         error = VerificationError(check.id, text, hint=hint, verdict=verdict, undetermined=undetermined)
-    report_error(error, as_json=False)
-    for hint in _further_hints(verdict, check.id if check else "", source):
-        sys.stderr.write(f"glasscase: hint: {escape(hint)}\n")
+    report_error(error, as_json=False, source=source)
 
 
-def _further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
+def further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
     """Return further next steps for the failures that people meet most."""
     if name == "root.certificate.unknown" and verdict.pck is not None and verdict.pck.fmspc == _SIMULATOR_FMSPC:
         return ["this quote is by the simulator: --insecure-anchor ROOT.pem judges it, and says SIMULATED"]

@@ -268,3 +268,13 @@ def test_envelope_to_stdout(desk, capsysbinary):
 
     assert (0, b"\xd8\x62") == (code, written[:2])
     assert not Path("-").exists()
+
+
+def test_a_simulators_evidence_without_its_anchor_is_explained(desk, capsys):
+    """Whoever forgets --insecure-anchor is told that the quote is a simulator's, by every verb that verifies first."""
+    words = ["--evidence", "evidence.json", "--policy", "policy.toml", "--bundle", "b", "--owner-key", "owner0.key"]
+    code = run(["seal", "secrets.json", *words, "-o", "out.sealed"])
+
+    assert 2 == code
+    assert "by the simulator: --insecure-anchor ROOT.pem" in capsys.readouterr().err
+    assert not Path("out.sealed").exists()
