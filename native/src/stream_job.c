@@ -57,7 +57,7 @@ static void work(glass_job *job, glass_lane *lane)
             return;
         }
         glass_status status = GLASS_OK;
-        if (glass_cancelled(job->stat)) {
+        if (job->pump == NULL && glass_cancelled(job->stat)) { /* a pump looks itself: the lanes behind wait for its word */
             status = glass_fail(&stat, GLASS_ERR_CANCELLED, GLASS_STREAM_CANCEL);
         } else {
             status = job->unit(job, lane, &stat, unit);

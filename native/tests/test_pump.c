@@ -204,6 +204,39 @@ static void test_cancel(void)
     }
 }
 
+/* The Makefile puts this in the place of glass_cancelled: while `held` is set, the first lane to look is held up until it has
+ * been cancelled, and the others have looked before and seen nothing. */
+int __real_glass_cancelled(const glass_stream_stat *stat);
+int __wrap_glass_cancelled(const glass_stream_stat *stat);
+static glass_stream_stat *held;
+
+int __wrap_glass_cancelled(const glass_stream_stat *stat)
+{
+    glass_stream_stat *mine = __atomic_exchange_n(&held, NULL, __ATOMIC_ACQ_REL);
+    if (mine != NULL) {
+        (void)cancel_soon(mine);
+    }
+    return __real_glass_cancelled(stat);
+}
+
+/* A cancel after a lane took a batch and before it works on it: the lanes with later batches do not wait for its turn. */
+static void test_cancel_between(void)
+{
+    (void)alarm(60); /* instead of hanging for ever */
+    for (int round = 0; round < 10; round++) {
+        int source[2];
+        glass_stream *stream = NULL;
+        glass_stream_stat stat = {0};
+        CHECK(pipe(source) == 0);
+        CHECK_STATUS(GLASS_OK, glass_stream_create(ctx, &stream, key, UINT64_MAX, NULL, 0));
+        __atomic_store_n(&held, &stat, __ATOMIC_RELEASE);
+        CHECK_STATUS(GLASS_ERR_CANCELLED, glass_stream_pump_fd(stream, &stat, source[0], -1, THREADS[1 + round % 2]));
+        CHECK(stat.fault == GLASS_STREAM_CANCEL && close(source[0]) == 0 && close(source[1]) == 0);
+        glass_stream_free(stream);
+    }
+    (void)alarm(0);
+}
+
 /* A reader that has gone, a full device and a descriptor that is none are errors of the system. */
 static void test_errors(void)
 {
@@ -240,6 +273,7 @@ int main(void)
     test_lowest_chunk();
     test_lengths();
     test_cancel();
+    test_cancel_between();
     test_errors();
     glass_key_free(key);
     glass_ctx_free(ctx);
