@@ -105,7 +105,8 @@ class Reader(io.RawIOBase):
             else:
                 run(lambda: _pread(handle, stat, view, got, count, offset, lanes), stat, size=count, what="the file")
         except BaseException:
-            ffi.release(view)  # or the exception would hold the caller's buffer
+            ffi.release(view)  # or the exception would hold the caller's buffer, and the keys
+            handle = None
             raise
         return int(got[0])
 
@@ -155,10 +156,8 @@ class Reader(io.RawIOBase):
         return self._position
 
     def close(self) -> None:
-        """Wipe the keys and close the descriptor."""
-        if self._handle is not None:
-            ffi.release(self._handle)
-            self._handle = None
+        """Wipe the keys and close the descriptor; a pread in another thread ends with an error, and the keys with it."""
+        self._handle = None  # not released here: what still reads holds it
         for descriptor in (self._descriptor, self._leaf_descriptor):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -8,6 +8,7 @@ Source: docs/stream-format.md.
 import errno
 import os
 import stat as stat_module
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -114,7 +115,10 @@ def open_encrypted(path: str | os.PathLike[str], *, key: bytes | Key, context: b
 
 
 class Encryptor:
-    """Encrypts what comes through a pipe: `update` and at the end `finish` give the bytes of the file."""
+    """Encrypts what comes through a pipe: `update` and at the end `finish` give the bytes of the file.
+
+    Calls from several threads come one after the other: no chunk is ever encrypted under the number of another.
+    """
 
     def __init__(self, key: bytes | Key, *, size: int | None = None, context: bytes = b"") -> None:
         check_context(context)
@@ -123,6 +127,7 @@ class Encryptor:
         status = lib.glass_stream_create(chunks.context(), out, as_key(key).handle, stated, context, len(context))
         self._stream = own(status, out)
         self._stat = ffi.new("glass_stream_stat *")
+        self._lock = threading.Lock()
         self.message = facts_of(self._stream)
 
     @property
@@ -132,11 +137,13 @@ class Encryptor:
 
     def update(self, data: bytes | bytearray | memoryview) -> bytes:
         """Return the file's next bytes, perhaps none."""
-        return _push(self._stream, self._stat, data)
+        with self._lock:
+            return _push(self._stream, self._stat, data)
 
     def finish(self) -> bytes:
         """Return the file's last bytes. Raises FormatError("stream.size.mismatch") if a size was stated and is wrong."""
-        return _finish(self._stream, self._stat)
+        with self._lock:
+            return _finish(self._stream, self._stat)
 
 
 class Decryptor:
@@ -153,6 +160,7 @@ class Decryptor:
         self._head = b""
         self._stream: Any = None
         self._failed: FormatError | None = None
+        self._lock = threading.Lock()
         self._stat = ffi.new("glass_stream_stat *")
         self.message: Message | None = None
 
@@ -170,13 +178,14 @@ class Decryptor:
         return self._once(self._finish)
 
     def _once(self, call: Callable[[], bytes]) -> bytes:
-        if self._failed is not None:
-            raise self._failed
-        try:
-            return call()
-        except FormatError as error:
-            self._failed = error
-            raise
+        with self._lock:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                return call()
+            except FormatError as error:
+                self._failed = error
+                raise
 
     def _update(self, data: memoryview) -> bytes:
         if self._stream is None:

@@ -348,6 +348,54 @@ def test_pipes(tmp_path):
     assert plain == (tmp_path / "plain").read_bytes()
 
 
+CLOSE_WHILE_READING = """
+import sys, threading, time
+from glasscase.core.stream import open_encrypted
+from glasscase.errors import Error
+for round in range(10):
+    reader, ends = open_encrypted(sys.argv[1], key=bytes(range(32)), threads=2), []
+    def read():
+        try:
+            ends.append(reader.pread_into(bytearray(24 << 20), 0))
+        except (Error, ValueError) as error:
+            ends.append(error)
+    thread = threading.Thread(target=read)
+    thread.start()
+    time.sleep(0.001 * (1 + round))
+    reader.close()
+    thread.join()
+    assert len(ends) == 1
+"""
+
+
+def test_close_while_reading(tmp_path):
+    """A reader that is closed while another thread reads from it ends that read; its memory is not freed under it."""
+    (tmp_path / "plain").write_bytes(bytes(24 << 20))
+    stream.encrypt_file(tmp_path / "plain", tmp_path / "file", key=KEY)
+    command = [sys.executable, "-c", CLOSE_WHILE_READING, tmp_path / "file"]
+    assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+
+
+def test_shared_encryptor():
+    """Two threads that push into one encryptor: every chunk has a nonce of its own."""
+    for _ in range(8):
+        machine, parts, start = stream.Encryptor(KEY), [], threading.Barrier(2)
+
+        def push(machine=machine, parts=parts, start=start):
+            start.wait()
+            parts.append(machine.update(bytes(2 << 20)))
+
+        others = [threading.Thread(target=push) for _ in range(2)]
+        for other in others:
+            other.start()
+        for other in others:
+            other.join()
+        sealed = b"".join(sorted(parts, key=len, reverse=True)) + machine.finish()  # the header came with the first
+        streams = {sealed[at : at + 32] for at in range(HEADER_SIZE, len(sealed), SEALED_CHUNK)}  # zeros: the keystream
+        assert len(sealed) == HEADER_SIZE + (4 << 20) + (4 * 64 + 1) * 16
+        assert len(streams) == 4 * 64 + 1
+
+
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_pipes_with_threads(threads, tmp_path):
     """From pipe to pipe with any number of threads: the same bytes in the same order; a bad chunk ends it at its batch."""
