@@ -7,6 +7,7 @@ Source: docs/provisioning.md, "States".
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import ssl
@@ -195,6 +196,8 @@ class Program:
             if self._config.health is not None:
                 host = next(iter(self._instance.san), "localhost")
                 await require_health(loaded.application, self._config.health, host=host, state=loaded.state)
+            gc.collect()
+            gc.freeze()  # what lives as long as the program is not looked through again under load
             self._gateway.open(loaded.application, loaded.state)
             self._keeper.enter(State.SERVING)
             _log.info("serving")
