@@ -3,7 +3,9 @@
 import http.client
 import json
 import os
+import secrets
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -334,7 +336,11 @@ def test_an_interrupted_start_leaves_nothing(shell, serving):
 
 
 def test_foreground_stops_with_its_command(shell, serving):
-    """run --foreground shows the log and stops the enclave on SIGTERM."""
+    """run --foreground says when it is ready, shows the log, and stops the enclave on SIGTERM with exit code 0."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    channel.settimeout(60)
+    channel.bind("\0glasscase-" + secrets.token_hex(8))
+    shell.environment["NOTIFY_SOCKET"] = "@" + channel.getsockname()[1:].decode()
     process = shell.start("run", "app.bundle", "--backend", "simulator", "--name", "front", "--foreground", "--json")
     shell.names.append("front")
     text = ""
@@ -343,9 +349,14 @@ def test_foreground_stops_with_its_command(shell, serving):
         assert line, process.stderr.read()
         text += line
     pid = json.loads(text)["pid"]
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    del shell.environment["NOTIFY_SOCKET"]
+    with channel:
+        assert b"READY=1" == channel.recv(100)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert b"STOPPING=1" == channel.recv(100)
 
+    assert 0 == process.returncode
     assert state.identify(pid) is None
     assert "stopped" == shell.run("status", "front")["state"]
 

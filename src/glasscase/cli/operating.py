@@ -58,6 +58,7 @@ SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by th
 @click.option("--foreground", is_flag=True, help="Stay, show the log, and stop the enclave on SIGTERM or Ctrl-C.")
 def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str, wait: int, **options: Any) -> int:
     """Check, launch, wait."""
+    from glasscase.cli.foreground import end, stay
     from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.places import data_dir, state_dir
     from glasscase.codec.record import is_plain_text
@@ -86,10 +87,10 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     try:
         started = starting.start(state_dir(), data_dir(), request, checked, now=int(time.time()), wait_s=wait)
         _show_started(out, started)
-        return _stay(out, started) if foreground else exitcodes.OK
+        return stay(out, started) if foreground else exitcodes.OK
     finally:
         if foreground and started is not None:
-            _end(started)
+            end(started)
 
 
 @verb("restart", help="Stop an instance and start it again with the same bundle, address and account.")
@@ -200,7 +201,7 @@ def status(out: Output, name: str | None) -> int:
     if name is not None:
         place = state.place_of(state_dir(), name)
         view = _view(place)
-        rows = [f"{key:<11}{_plain(value)}" for key, value in view.items() if value not in (None, [])]
+        rows = [f"{key:<11}{_plain(key, value)}" for key, value in view.items() if value not in (None, [])]
         out.result(view, "\n".join(rows + ([SIMULATED] if view["simulated"] else [])))
         return exitcodes.OK
     views = []
@@ -323,24 +324,6 @@ def _show_started(out: Output, started: "Started") -> None:
     out.result(value, "\n".join(lines))
 
 
-def _stay(out: Output, started: "Started") -> int:
-    """Show the log until the enclave ends."""
-    from glasscase.hosting import logs
-
-    for line in logs.lines(started.place, follow=True):
-        out.say(escape(line))
-    found = started.place.status()
-    return exitcodes.OK if found is not None and found.state == "stopped" else exitcodes.IO
-
-
-def _end(started: "Started") -> None:
-    """Stop the enclave of a command that ends, if it still runs."""
-    from glasscase.hosting import launch, state
-
-    with state.locked(started.place, wait_s=STOP_S):
-        launch.stop(started.place, started.record)
-
-
 def _collateral(place: "Place", backend: str, source: str | None, now: int) -> "Collateral | None":
     """Return the collateral to embed: what was named, else what was kept, else fetched anew (or the simulator's)."""
     from glasscase.cli.fetching import INTEL, fetched_collateral, is_service
@@ -390,7 +373,9 @@ def _address(host: str) -> str:
         ) from None
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(value)
-    return escape(str(value))
+def _plain(key: str, value: Any) -> str:
+    if key in ("since", "expires"):
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(min(value, 253402300799)))
+    if key == "memory":
+        return f"{value >> 20} MiB"
+    return escape(", ".join(value) if isinstance(value, list) else str(value))

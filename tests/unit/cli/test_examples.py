@@ -1,6 +1,7 @@
 """The examples of the repository are what `init` writes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from glasscase.cli import main
 from glasscase.cli.project import project_files
 from glasscase.seal.package import build_package, source_of
 
@@ -69,3 +71,17 @@ def test_the_llm_example_holds_its_tensors_once(tmp_path):
     assert size - (1 << 20) < memory["growth"] < size + (16 << 20)
     assert str(sum(array.size for array in tensors.values())) == parameters
     assert 21 == len(text)
+
+
+def test_the_systemd_unit_is_one(tmp_path):
+    """systemd takes the unit, where it is installed, and its command is one that we take, up to the bundle."""
+    unit = EXAMPLES / "systemd" / "glasscase@.service"
+    (line,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    words = line.partition("=")[2].replace("%i", "one").split()
+
+    assert 4 == main.run([*words[1:], "--backend", "simulator"])  # the bundle does not exist
+    if shutil.which("systemd-analyze"):
+        copy = tmp_path / unit.name
+        copy.write_text(unit.read_text().replace(words[0], "/bin/true"))
+        found = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
+        assert (0, "") == (found.returncode, found.stderr)
