@@ -181,7 +181,8 @@ def context(
 
     anchor: TrustAnchor.intel() unless given. measurement: the Measurement or CheckedBundle that `bundle = true` means.
     collateral_source: see CollateralSource; None asks Intel's service. own_certificate_at: host and port of an enclave in
-    certificate mode `own`, which is asked there for the evidence of its key. Raises UsageError for a policy without platforms.
+    certificate mode `own`, which is asked there for the evidence of its key. Raises UsageError for a policy without platforms
+    and for one that no handshake can meet.
     """
     trusted = TrustAnchor.intel() if anchor is None else anchor
     if not policy.names_platforms:
@@ -189,6 +190,13 @@ def context(
             "client.platforms.unnamed",
             "the policy names no platforms, so any machine with a leaked key would do",
             hint='[platform] platforms = ["any-intel"] waives it in words, or name the platforms you have agreed on',
+        )
+    beyond = _beyond_a_handshake(policy, envelope=own_certificate_at is not None)
+    if beyond:
+        raise UsageError(
+            "client.policy.unmeetable",
+            f"the policy asks for {beyond}, which a TLS handshake does not carry",
+            hint="check that with glasscase verify EVIDENCE, and connect under a policy without it",
         )
     expected_of(measurement)  # what cannot be compared is the caller's fault, and is said now
     if policy.bundle and measurement is None:
@@ -200,6 +208,16 @@ def context(
     cache = CollateralCache(collateral_source, anchor=trusted, now=_now)
     own = None if own_certificate_at is None else OwnEvidence(*own_certificate_at)
     return RatlsContext(Judge(policy=policy, anchor=trusted, measurement=measurement, cache=cache, own=own))
+
+
+def _beyond_a_handshake(policy: Policy, *, envelope: bool) -> str:
+    """Return what of the policy no peer could show, or nothing. envelope: the evidence comes with the accepted envelope."""
+    parts = {
+        "[instance] owners": bool(policy.owners) and not envelope,
+        "[freshness] nonce": policy.nonce,
+        "[statements] require": policy.statements_require > 0,
+    }
+    return ", ".join(name for name, asked in parts.items() if asked)
 
 
 def live_peer(connection: Any) -> LivePeer:

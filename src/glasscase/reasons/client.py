@@ -22,6 +22,8 @@ REASONS: tuple[Reason, ...] = (
            "make it with that context"),
     Reason("client.platforms.unnamed", "usage", "the policy of a client names no platforms", _RULE,
            "[platform] platforms, or any-intel in words"),
+    Reason("client.policy.unmeetable", "usage", "the policy asks for what no TLS handshake carries: envelope, nonce or statements",
+           _RULE, "verify the evidence under it, and connect under a policy without it"),
     Reason("client.bundle.missing", "usage", "the policy compares with a bundle that was not given", _RULE,
            "--bundle B, or name the enclave by mrenclave or mrsigner"),
     Reason("client.collateral.missing", "undetermined", "no collateral is known for the root that was given", _RULE,

@@ -1,6 +1,7 @@
 """No byte of a request reaches a server that is not the enclave of the policy, whatever HTTP client is used."""
 
 import asyncio
+import dataclasses
 import http.client
 import socket
 import ssl
@@ -405,3 +406,23 @@ def test_what_is_remembered_of_a_certificate_does_not_outlive_its_window(identit
             judge.peer(der, "localhost", at=later)
         assert code == caught.value.exit_code
         assert judge.peer(der, "localhost", at=now).enclave.simulated
+
+
+@pytest.mark.parametrize(
+    ("key", "asks"),
+    [
+        ("[instance] owners", {"owners": (b"o" * 32,)}),
+        ("[freshness] nonce", {"nonce": True}),
+        ("[statements] require", {"statements_require": 1, "statements_keys": (b"k" * 32,)}),
+    ],
+)
+def test_a_policy_that_no_handshake_can_meet_is_refused_at_once(policy, anchor, collateral, key, asks):
+    """Envelope, nonce and statements are not in a handshake: the context is not made, and the error names the key."""
+    wanted = dataclasses.replace(policy, **asks)
+    with pytest.raises(UsageError) as caught:
+        client.context(wanted, anchor, collateral_source=collateral)
+
+    assert "client.policy.unmeetable" == caught.value.reason
+    assert key in caught.value.message
+    if "owners" in asks:  # an enclave with its owner's certificate is asked for evidence, which holds the envelope
+        assert client.context(wanted, anchor, collateral_source=collateral, own_certificate_at=("127.0.0.1", 1))
