@@ -213,17 +213,8 @@ def finish(  # noqa: PLR0917 - all of them are the case
 ) -> Verdict:
     """Return the verdict: the core's checks, our rules and `extra`, nothing left out."""
     policy, expected = asked.policy, asked.expected
-    findings: dict[str, Finding] = {
-        **engine_findings(asked, quote, collateral, core),
-        **identity_findings(policy, report, expected),
-        **enclave_findings(policy, report, expected),
-        **platform_findings(policy, core),
-        **collateral_findings(policy, core, asked.at_unix),
-        **extra.findings,
-    }
     return Verdict(
         core,
-        findings,
         Basis(
             at=asked.at,
             anchor=asked.anchor.name,
@@ -237,6 +228,12 @@ def finish(  # noqa: PLR0917 - all of them are the case
             session_end=extra.session_end,
             evidence_end=extra.evidence_end,
         ),
+        engine_findings(asked, quote, collateral, core),
+        identity_findings(policy, report, expected),
+        enclave_findings(policy, report, expected),
+        platform_findings(policy, core),
+        collateral_findings(policy, core, asked.at_unix),
+        extra.findings,
     )
 
 

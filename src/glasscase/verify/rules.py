@@ -32,6 +32,7 @@ STATUS_CHECKS = {
     "SWHardeningNeeded": "platform.tcb.sw_hardening_needed",
 }
 _STATUS_IDS = tuple(dict.fromkeys(STATUS_CHECKS.values()))
+_NO_KSS = (0, bytes(64), bytes(16), bytes(16))  # CONFIGSVN, CONFIGID, ISVEXTPRODID, ISVFAMILYID
 _PCESVN = 16  # the number of a shortfall that is not one of the 16 components
 
 
@@ -113,7 +114,7 @@ def enclave_findings(policy: Policy | None, report: ReportBody | None, expected:
     debug_allowed = policy is not None and policy.insecure_debug
     flags = report.attributes_flags
     ignored = FLAG_AEX_NOTIFY | FLAG_DEBUG  # debug has its own check
-    kss = any((report.config_svn, any(report.config_id), any(report.isv_ext_prod_id), any(report.isv_family_id)))
+    kss = (report.config_svn, report.config_id, report.isv_ext_prod_id, report.isv_family_id) != _NO_KSS
     found = {
         "enclave.debug.set": judge(
             not report.debug or debug_allowed,
@@ -210,13 +211,12 @@ def collateral_findings(policy: Policy | None, core: "CoreVerdict", at_unix: int
     for name, item, limit in rows:
         window = core.window(item)
         found[name] = NOT_LOOKED_AT if window is None else age_finding(window.start, at_unix, limit)
-    numbers = [number for number in (core.tcb_info_evaluation, core.qe_identity_evaluation) if number is not None]
-    if len(numbers) < 2:
-        found["collateral.evaluation.low"] = NOT_LOOKED_AT
-    else:
-        found["collateral.evaluation.low"] = judge(
-            min(numbers) >= policy.tcb_evaluation_min, min(numbers), f"at least {policy.tcb_evaluation_min}"
-        )
+    lower = min(core.tcb_info_evaluation, core.qe_identity_evaluation)  # 0 for a document that could not be read
+    found["collateral.evaluation.low"] = (
+        judge(lower >= policy.tcb_evaluation_min, lower, f"at least {policy.tcb_evaluation_min}")
+        if lower
+        else NOT_LOOKED_AT
+    )
     return found
 
 

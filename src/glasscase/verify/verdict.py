@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from glasscase.verify.policy import Policy
 
 
-_ABSENT: Finding = (NOT_REACHED, "", "")
+_NOTHING_REACHED: dict[str, Finding] = dict.fromkeys(OWN, (NOT_REACHED, "", ""))
 _HARMLESS = {PASS, NOT_APPLICABLE}
 
 
@@ -43,10 +43,14 @@ class Verdict:
     not_checked, insecure, valid_until: what it rests on.
     """
 
-    def __init__(self, core: "CoreVerdict", findings: Findings, basis: Basis) -> None:
-        """Judge. core: the C core's checks; findings: ours by id, an absent id counts as not reached."""
+    def __init__(self, core: "CoreVerdict", basis: Basis, *findings: Findings) -> None:
+        """Judge. core: the C core's checks; findings: ours by id, an id that occurs nowhere counts as not reached."""
         self._core = core
-        self._findings = dict(findings)
+        self._findings = dict(_NOTHING_REACHED)
+        for part in findings:
+            self._findings.update(part)
+        if len(self._findings) != len(OWN):
+            raise KeyError(f"no check is called {min(self._findings.keys() - OWN.keys())}")
         self.basis = basis
         self.status = _status(core, self._findings)
 
@@ -140,7 +144,7 @@ class Verdict:
             for c in self._core.checks
         ]
         for name, rests_on in OWN.items():
-            outcome, observed, expected = self._findings.get(name, _ABSENT)
+            outcome, observed, expected = self._findings[name]
             made.append(
                 Check(name, outcome, spell(observed), spell(expected), source_of(name), rests_on, kind_of(name))
             )
@@ -369,10 +373,7 @@ def platform_names(pck: "PckFacts | None") -> tuple[str, ...]:
 
 
 def _status(core: "CoreVerdict", findings: Findings) -> VerdictStatus:
-    complete = findings.keys() == OWN.keys()
-    if not complete and findings.keys() - OWN.keys():
-        raise KeyError(f"no check is called {min(findings.keys() - OWN.keys())}")
-    if complete and core.genuine and {finding[0] for finding in findings.values()} <= _HARMLESS:
+    if core.genuine and {finding[0] for finding in findings.values()} <= _HARMLESS:
         return VerdictStatus.VERIFIED
     failed = [*core.failed, *(name for name, finding in findings.items() if finding[0] == FAIL)]
     if any(kind_of(name) == "proof" for name in failed):

@@ -58,13 +58,13 @@ def test_a_check_that_is_missing_or_not_reached_never_verifies(lab):
     good = lab.judge()
     findings = dict(good._findings)
 
-    assert VerdictStatus.VERIFIED is Verdict(good.core, findings, good.basis).status
+    assert VerdictStatus.VERIFIED is Verdict(good.core, good.basis, findings).status
     for name in findings:
         without = {key: value for key, value in findings.items() if key != name}
-        assert VerdictStatus.UNDETERMINED is Verdict(good.core, without, good.basis).status
+        assert VerdictStatus.UNDETERMINED is Verdict(good.core, good.basis, without).status
         for outcome in ("not_reached", "skipped", ""):
             changed = {**findings, name: (outcome, "", "")}
-            assert VerdictStatus.VERIFIED is not Verdict(good.core, changed, good.basis).status
+            assert VerdictStatus.VERIFIED is not Verdict(good.core, good.basis, changed).status
 
 
 def test_proof_outranks_basis(lab):
@@ -75,15 +75,15 @@ def test_proof_outranks_basis(lab):
     for name in good._findings:
         wanted = VerdictStatus.FAILED if kinds[name] == "proof" else VerdictStatus.UNDETERMINED
         failing = {**good._findings, name: ("fail", "", "")}
-        assert wanted is Verdict(good.core, failing, good.basis).status
-        assert wanted is Verdict(good.core, {**failing, basis: ("fail", "", "")}, good.basis).status
+        assert wanted is Verdict(good.core, good.basis, failing).status
+        assert wanted is Verdict(good.core, good.basis, failing, {basis: ("fail", "", "")}).status
 
 
 def test_a_finding_that_is_not_in_the_table_is_a_fault_of_the_program(lab):
     """An id without a class cannot slip in."""
     good = lab.judge()
     with pytest.raises(KeyError):
-        Verdict(good.core, {**good._findings, "made.up.id": ("pass", "", "")}, good.basis)
+        Verdict(good.core, good.basis, good._findings, {"made.up.id": ("pass", "", "")})
 
 
 def test_require_raises_with_the_decisive_check(lab):
