@@ -40,6 +40,8 @@ class Key:
     """
 
     def __init__(self, raw: bytes) -> None:
+        if not isinstance(raw, bytes | bytearray | memoryview):
+            raise UsageError("stream.key.malformed", f"the key is of type {type(raw).__name__}, it must be bytes")
         if len(raw) != KEY_SIZE:
             raise UsageError(
                 "stream.key.malformed",

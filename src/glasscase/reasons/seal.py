@@ -73,7 +73,7 @@ REASONS: tuple[Reason, ...] = (
            "use the owner key that the project names, or build again"),
     Reason("seal.owner.few", "usage", "fewer owners would sign than the enclave asks for", _SEALING,
            "name the other signers: --cosign OWNER.pub"),
-    Reason("seal.owner.malformed", "usage", "an owner key file is not an Ed25519 key in PEM", _SEALING,
+    Reason("seal.owner.malformed", "usage", "an owner key is not an Ed25519 key: PEM in a file, 32 raw bytes in Python", _SEALING,
            "make one: glasscase keygen --kind owner -o FILE"),
     Reason("seal.cosign.malformed", "format", "the bytes are not a co-signing request for this owner", _SEALING,
            "ask the first signer for the request again"),

@@ -13,7 +13,7 @@ import nacl.bindings
 import nacl.exceptions
 
 from glasscase.codec import cbor
-from glasscase.errors import FormatError
+from glasscase.errors import FormatError, UsageError
 
 COSE_MAX = 1024 * 1024  # bytes of any COSE object
 SIGN_TAG = 98
@@ -45,7 +45,9 @@ class Form:
 
 
 def public_key(seed: bytes) -> bytes:
-    """Return the Ed25519 public key of a 32-byte private key."""
+    """Return the Ed25519 public key of a 32-byte private key; raises UsageError("seal.owner.malformed") for another one."""
+    if not isinstance(seed, bytes) or len(seed) != nacl.bindings.crypto_sign_SEEDBYTES:
+        raise UsageError("seal.owner.malformed", "an owner key is 32 raw bytes here, no text and no PEM")
     key: bytes = nacl.bindings.crypto_sign_seed_keypair(seed)[0]
     return key
 

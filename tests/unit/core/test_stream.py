@@ -250,9 +250,9 @@ def test_wrong_key_and_context(tmp_path):
     assert content(10) == stream_oracle.ours(KEY, sealed, b"policy 7")
 
 
-@pytest.mark.parametrize("raw", [b"", b"k" * 31, b"k" * 33, b"k" * 32 + b"\n"])
+@pytest.mark.parametrize("raw", [b"", b"k" * 31, b"k" * 33, b"k" * 32 + b"\n", "k" * 32, None, 32])
 def test_keys_of_another_length(raw, tmp_path):
-    """A key is exactly 32 bytes; a newline behind it is named."""
+    """A key is exactly 32 bytes; a newline behind it is named, and what is no bytes at all is refused the same way."""
     with pytest.raises(UsageError) as caught:
         stream.encrypt_file(tmp_path / "x", tmp_path / "y", key=raw)
 

@@ -52,6 +52,12 @@ def test_another_instance_refuses_it(bench):
     assert "seal.context.instance" == reason_of(FormatError, bench().provisioner().accept, sealed.data)
 
 
+@pytest.mark.parametrize("owner", [b"", b"x" * 31, b"-----BEGIN PRIVATE KEY-----\n", "x" * 32, None])
+def test_an_owner_key_is_32_raw_bytes(bench, owner):
+    """The content of a key file, or text, is refused in our words."""
+    assert "seal.owner.malformed" == reason_of(UsageError, do, bench(), owner=owner)
+
+
 @pytest.mark.parametrize("receiver", [None, b"key", SimpleNamespace(seal_key=b"s" * 1216, mrenclave=MRENCLAVE)])
 def test_only_a_verified_enclave_is_sealed_to(bench, receiver):
     """Nothing but what verdict.require() returns is a receiver."""
