@@ -279,6 +279,9 @@ glass_status glass_stream_pump_fd(glass_stream *stream, glass_stream_stat *stat,
         return glass_fail(stat, GLASS_ERR_STATE, GLASS_STREAM_USAGE);
     }
     stream->state = STREAM_FAILED; /* until all is well: a stream writes once */
+    if (in < 0) { /* poll would wait for it for ever */
+        return glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
+    }
     struct pump pump = {.stream = stream, .in = in, .out = out, .unit = stream->writing ? CHUNK : SEALED,
                         .failed = UINT64_MAX, .count = UINT64_MAX};
     if (out >= 0) {

@@ -237,9 +237,15 @@ static void test_cancel_between(void)
     (void)alarm(0);
 }
 
-/* A reader that has gone, a full device and a descriptor that is none are errors of the system. */
+/* A reader that has gone and a descriptor that is none are errors of the system; no input at all is one of the caller. */
 static void test_errors(void)
 {
+    glass_stream *fresh = NULL;
+    glass_stream_stat none = {0};
+    CHECK_STATUS(GLASS_OK, glass_stream_create(ctx, &fresh, key, UINT64_MAX, NULL, 0));
+    CHECK_STATUS(GLASS_ERR_ARGUMENT, glass_stream_pump_fd(fresh, &none, -1, -1, 1));
+    CHECK_STATUS(GLASS_ERR_STATE, glass_stream_pump_fd(fresh, &none, 0, -1, 1));
+    glass_stream_free(fresh);
     for (size_t t = 0; t < 3; t++) {
         const int expected[] = {EPIPE, EBADF};
         for (int kind = 0; kind < 2; kind++) {

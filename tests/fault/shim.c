@@ -123,6 +123,11 @@ int fsync(int fd)
     REAL(int, fsync, int);
     return hit("fsync") ? -1 : real(fd);
 }
+int syncfs(int fd)
+{
+    REAL(int, syncfs, int);
+    return hit("syncfs") ? -1 : real(fd);
+}
 int ftruncate64(int fd, off64_t len)
 {
     REAL(int, ftruncate64, int, off64_t);

@@ -15,7 +15,7 @@ from glasscase.cli.main import run
 SHIM = ctypes.CDLL(os.environ["LD_PRELOAD"])
 SHIM.shim_arm.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
 SHIM.shim_seen.restype = SHIM.shim_overlaps.restype = ctypes.c_long
-CALLS = ("write", "pread", "pwrite", "fsync", "rename", "ftruncate", "fchmod")
+CALLS = ("write", "pread", "pwrite", "fsync", "syncfs", "rename", "ftruncate", "fchmod")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 

@@ -5,13 +5,13 @@ the bytes that were written.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import os
 from collections.abc import Iterable
 
 from glasscase.bundle.index import EXECUTABLE, PLAIN, FileEntry
 from glasscase.errors import FormatError
+from glasscase.fs.atomic import sync_file_system
 from glasscase.fs.walk import FILES_MAX, check_distinct, check_path
 
 
@@ -116,15 +116,3 @@ def settle(root: str) -> None:
         os.chmod(folder, 0o755)  # noqa: S103 - a bundle is public
         os.utime(folder, (0, 0))
     sync_file_system(root)
-
-
-def sync_file_system(path: str) -> None:
-    """Make everything below `path` durable: syncfs is one call where fsync of each file is thousands."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-    finally:
-        os.close(descriptor)

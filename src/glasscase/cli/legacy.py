@@ -45,7 +45,7 @@ def _file(path: str, key: bytes, kind: object) -> bytes:
 
 def _directory(source: str, target: str, key: bytes, kind: object) -> tuple[int, int, int]:
     from glasscase.errors import UsageError
-    from glasscase.fs.atomic import atomic_directory, read_file, sync_directory
+    from glasscase.fs.atomic import atomic_directory, read_file, sync_file_system
     from glasscase.fs.walk import walk
     from glasscase.importers.cenclave import FILE_MAX, SUFFIX
 
@@ -64,14 +64,13 @@ def _directory(source: str, target: str, key: bytes, kind: object) -> tuple[int,
             encrypted = name != entry.path
             plain = _file(full, key, kind) if encrypted else read_file(full, max_bytes=FILE_MAX, what="file")
             opened, copied, size = opened + encrypted, copied + (not encrypted), size + len(plain)
-            _write(os.path.join(part, name), plain, 0o755 if entry.executable else 0o644)
-        for folder, _, _ in os.walk(part):
-            sync_directory(folder)
+            _write(os.path.join(part, name), plain, 0o755 if entry.executable else 0o644, durable=False)
+        sync_file_system(part)
     return size, opened, copied
 
 
-def _write(path: str, data: bytes, mode: int) -> None:
+def _write(path: str, data: bytes, mode: int, *, durable: bool = True) -> None:
     from glasscase.fs.part import PartFile, write_all
 
-    with PartFile(path, mode=mode) as output:
+    with PartFile(path, mode=mode, durable=durable) as output:
         write_all(output, data)

@@ -240,6 +240,19 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def sync_file_system(path: str | os.PathLike[str]) -> None:
+    """Make everything below the directory `path` durable: syncfs is one call where fsync of each file is thousands."""
+    import ctypes  # here, because most commands need it not
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), os.fspath(path))
+    finally:
+        os.close(descriptor)
+
+
 def read_private(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> bytes:
     """Return the content of a key file, or of a pipe that somebody has open for writing, as a shell's `<(...)` is.
 

@@ -29,7 +29,7 @@ from glasscase.core.chunks import (
 )
 from glasscase.core.reader import Reader
 from glasscase.errors import Error, FormatError, StorageError
-from glasscase.fs.atomic import storage_error, sync_directory
+from glasscase.fs.atomic import storage_error, sync_file_system
 from glasscase.fs.part import PartFile, write_all
 from glasscase.seal.manifest import (
     LAZY,
@@ -155,7 +155,7 @@ class OpenedPackage:
     ) -> int:  # fmt: skip
         """Write the files below `prefix` (such as "app/") to a directory that exists, without the prefix; return how many.
 
-        lazy=False leaves lazily read files out. durable: wait until the disk has everything. Each file is decrypted to a
+        lazy=False leaves lazily read files out. durable: wait at the end until the disk has everything. Each file is decrypted to a
         `.part-` file of its final size and renamed when its digest holds; it raises FormatError at the first that fails.
         """
         count = done = 0
@@ -167,23 +167,20 @@ class OpenedPackage:
                 if entry.directory:
                     os.makedirs(path, mode=0o755, exist_ok=True)
                     continue
-                self._write(entry, path, threads, _shifted(progress, done), durable=durable)
+                self._write(entry, path, threads, _shifted(progress, done))
             except OSError as error:
                 raise storage_error(error, path) from None
             count += 1
             done += entry.size
         if durable:
-            self._sync(target, prefix)
+            try:
+                sync_file_system(target)
+            except OSError as error:
+                raise storage_error(error, target) from None
         return count
 
-    def _sync(self, target: str | os.PathLike[str], prefix: str) -> None:
-        for entry in self.entries:
-            if entry.directory and entry.path.startswith(prefix):
-                sync_directory(os.path.join(os.fspath(target), entry.path[len(prefix) :]))
-        sync_directory(target)
-
-    def _write(self, entry: Entry, path: str, threads: int, progress: Progress | None, *, durable: bool) -> None:
-        with PartFile(path, mode=entry.mode, durable=durable) as output:
+    def _write(self, entry: Entry, path: str, threads: int, progress: Progress | None) -> None:
+        with PartFile(path, mode=entry.mode, durable=False) as output:
             os.ftruncate(output, entry.size)  # a file system in memory is slow when a file grows
             self._decrypt(entry, output, threads, progress)
 

@@ -29,7 +29,7 @@ from glasscase.core.chunks import (
 )
 from glasscase.errors import FormatError, UsageError
 from glasscase.fs import walk as fs_walk
-from glasscase.fs.atomic import storage_error, sync_directory
+from glasscase.fs.atomic import storage_error, sync_file_system
 from glasscase.fs.part import PartFile, write_all
 from glasscase.seal import manifest as form
 from glasscase.seal.files import MANIFEST_NAME, Package
@@ -97,12 +97,12 @@ def build_package(
 ) -> Package:  # fmt: skip
     """Write `manifest` and blobs to the empty directory `out_dir`; return what the package is known by.
 
-    Missing parent directories are added. leaf_lists=False is models = "key". durable: wait until the disk has each file.
+    Missing parent directories are added. leaf_lists=False is models = "key". durable: wait at the end until the disk has all of it.
     progress: called with the bytes of plaintext that are done.
     Raises FormatError("stream.content.changed") if a source changes meanwhile, StorageError if a disk fails.
     """
     root = as_key(key)
-    writer = _Writer(os.fspath(out_dir), threads, durable=durable, progress=progress)
+    writer = _Writer(os.fspath(out_dir), threads, progress=progress)
     entries = []
     for source in _ordered(sources):
         if source.content is None:
@@ -117,7 +117,10 @@ def build_package(
     )
     writer.write(MANIFEST_NAME, sealed)
     if durable:
-        sync_directory(out_dir)
+        try:
+            sync_file_system(out_dir)
+        except OSError as error:
+            raise storage_error(error, out_dir) from None
     opening = form.opening(root, digest)
     return Package(sealed[:HEADER_SIZE], digest, form.commitment(opening, digest), opening, tuple(entries))
 
@@ -236,10 +239,9 @@ def _read_exactly(descriptor: int, size: int, place: OnDisk) -> bytes:
 class _Writer:
     """Writes the files of one package; a content that is there already is not written twice."""
 
-    def __init__(self, directory: str, threads: int, *, durable: bool, progress: Progress | None) -> None:
+    def __init__(self, directory: str, threads: int, *, progress: Progress | None) -> None:
         self.threads = threads
         self._directory = directory
-        self._durable = durable
         self._progress = progress
         self._done = 0
         self._written: set[bytes] = set()
@@ -262,7 +264,7 @@ class _Writer:
         """Write the blob of a large file whose digests are known; return its names."""
         seal = BlobSeal(root, content.digest, content.size)
         if self._new(seal.names):
-            with PartFile(self._path(seal.names.id.hex()), mode=0o644, durable=self._durable) as output:
+            with PartFile(self._path(seal.names.id.hex()), mode=0o644, durable=False) as output:
                 os.ftruncate(output, sealed_size(content.size))
                 progress = None if self._progress is None else self._report
                 seal.encrypt_descriptor(source, output, content, threads=self.threads, progress=progress)
@@ -270,7 +272,7 @@ class _Writer:
 
     def write(self, name: str, data: bytes | bytearray) -> None:
         """Make one file, whole or not at all."""
-        with PartFile(self._path(name), mode=0o644, durable=self._durable) as output:
+        with PartFile(self._path(name), mode=0o644, durable=False) as output:
             write_all(output, data)
 
     def _report(self, done: int) -> None:

@@ -18,7 +18,9 @@ from glasscase.errors import Error, FormatError, Interrupted, StorageError, Usag
 from tests.oracle import stream_oracle
 
 KEY = bytes(range(32))
-SIZES = [0, 1, 16383, 16384, 16385, 32768, 1048575, 1048576, 1048577, 3_000_001]
+SIZES = [
+    0, 1, 16383, 16384, 16385, 32768, 1048575, 1048576, 1048577, 3_000_001, 257 * 16384, 258 * 16384 + 1,
+]  # fmt: skip
 SEALED_CHUNK = CHUNK_SIZE + 16
 
 
