@@ -264,13 +264,13 @@ class Judge:
 
     def prepare(self, der: bytes | None, name: str | None, *, at: int) -> LivePeer:
         """Return the peer as peer() does, after everything was fetched that is needed for it; peer() never fetches again."""
-        if not self.cache.ahead:
-            keep_fresh(self.cache, *(() if self.own is None else (self.own,)))
         with contextlib.suppress(Error):  # peer() meets the same fault and gives it its form
             if self.own is not None:
                 self.own.prepare()
             shown = read_shown(der or b"", self.own, at)
             if self._hopeless(shown, at) is None:
+                if not self.cache.ahead:  # one thread for one context, however often this is tried
+                    keep_fresh(self.cache, *(() if self.own is None else (self.own,)))
                 self.cache.prepare(shown.attestation.quote)
         return self.peer(der, name, at=at)
 

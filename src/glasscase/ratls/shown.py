@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from glasscase.errors import CannotVerify, Error, FormatError
@@ -119,6 +120,9 @@ def _owners(der: bytes, own: OwnEvidence, at: int) -> Shown:
         san = tuple(str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress))
     except (
         ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.InvalidVersion,
         x509.ExtensionNotFound,
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,

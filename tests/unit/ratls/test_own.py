@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from glasscase import client
+from glasscase.errors import FormatError
 from glasscase.evidence.attestation import Attestation
 from glasscase.ratls.client import PeerRefused
+from glasscase.ratls.shown import OwnEvidence, read_shown
 
 from .test_client import STACKS, by_http_client, refusal
 
@@ -112,6 +114,21 @@ def test_every_fault_of_certificate_and_evidence_is_refused(owned, context_for):
     with pytest.raises(PeerRefused):
         by_http_client(server.url, context_for(server))
     assert b"" == server.received
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [("a003020102", "a003020103"), ("06082a8648ce3d030107", "06082a8648ce3d030177"), ("06072a8648ce3d0201", "06072a8648ce3d0202")],
+    ids=["version", "curve", "key"],
+)
+def test_a_strange_certificate_is_malformed(part, instead):
+    """What the parser of certificates does not know is refused like any other, and nobody is asked for evidence."""
+    der = by_ca(ec.generate_private_key(ec.SECP256R1()))
+    assert 1 == der.count(bytes.fromhex(part))
+    with pytest.raises(FormatError) as caught:
+        read_shown(der.replace(bytes.fromhex(part), bytes.fromhex(instead)), OwnEvidence("", 0), int(time.time()))
+
+    assert "client.certificate.malformed" == caught.value.reason
 
 
 def test_a_new_key_is_asked_for_again(owned, identity, context_for, tmp_path):

@@ -122,6 +122,26 @@ def test_only_https_addresses_are_prepared(url, policy, anchor, collateral):
     assert "client.url.malformed" == caught.value.reason
 
 
+def test_trying_again_costs_nothing(serve, identity, policy, anchor, collateral):
+    """However often a wrong enclave is tried, no thread stays behind; the right one gets one, and no second."""
+    right, wrong = identity(), identity(mrenclave=bytes(32))
+    server = serve(wrong)
+    context = client.context(policy, anchor, collateral_source=collateral)
+    before = set(threading.enumerate())
+
+    def refreshing():
+        return [thread for thread in set(threading.enumerate()) - before if thread.name == "glasscase-refresh"]
+
+    for _ in range(3):
+        with pytest.raises(PeerRefused):
+            context.prepare(server.url)
+    assert [] == refreshing()
+    good = serve(right)
+    for _ in range(3):
+        context.prepare(good.url)
+    assert 1 == len(refreshing())
+
+
 def test_a_source_that_fails_is_named(serve, identity, policy, anchor):
     """The fault of the service is what prepare() says, as undetermined, and handshakes do not ask it again at once."""
     calls = []
