@@ -58,8 +58,14 @@ def verify_evidence(
     )  # fmt: skip
     if not isinstance(evidence, Evidence):
         raise UsageError("policy.argument.wrong", "evidence is what load_evidence returns")
+    if not isinstance(statements, list | tuple) or not all(isinstance(item, bytes) for item in statements):
+        raise UsageError("policy.argument.wrong", "statements is a list of the bytes of DSSE files")
     if len(statements) > STATEMENTS_MAX:
         raise UsageError("policy.argument.wrong", f"at most {STATEMENTS_MAX} statements are looked at")
+    if (
+        prepared is not None and prepared.anchor is not anchor.core
+    ):  # else that anchor would judge under this one's name
+        raise UsageError("policy.argument.wrong", "prepared was made under another anchor")
     used = collateral if collateral is not None else evidence.collateral
     core = dcap.verify(evidence.quote, collateral=prepared or prepare(used, anchor), at=asked.at_unix)
     case = _Case(evidence, used, asked, core, report_of(evidence.quote), live)

@@ -81,6 +81,10 @@ def question(
         raise _wrong("at is a datetime with a time zone")
     if at < _EPOCH:
         raise _wrong("at is before 1970")
+    try:
+        moment = at.astimezone(UTC)
+    except OverflowError:
+        raise _wrong("at is after the year 9999 in UTC") from None
     if nonce is not None and (not isinstance(nonce, bytes) or len(nonce) != NONCE_SIZE):
         raise _wrong(f"nonce is {NONCE_SIZE} bytes")
     if intel_library is not None and (not isinstance(intel_library, str) or not intel_library):
@@ -88,7 +92,7 @@ def question(
     return Question(
         anchor=anchor,
         policy=policy,
-        at=at.astimezone(UTC),
+        at=moment,
         at_unix=(at - _EPOCH) // _SECOND,
         engine=check_engine(engine),
         expected=expected_of(measurement),
@@ -159,7 +163,7 @@ class Verifier:
         asked = question(anchor=self._anchor, policy=self._policy, at=at)
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 64:
             raise _wrong("threads is a number from 1 to 64")
-        listed = [(_quote_bytes(quote), collateral, self._prepare(collateral)) for quote, collateral in pairs]
+        listed = [(_quote_bytes(quote), collateral, self._prepare(collateral)) for quote, collateral in _pairs(pairs)]
         cores = dcap.verify_many(
             [(quote, prepared) for quote, _, prepared in listed], at=asked.at_unix, threads=threads
         )
@@ -169,7 +173,7 @@ class Verifier:
         )
 
     def _prepare(self, collateral: Collateral | None) -> dcap.PreparedCollateral:
-        found = self._prepared.get(collateral)
+        found = self._prepared.get(_collateral(collateral))
         if found is None:
             found = prepare(collateral, self._anchor)
             with self._lock:
@@ -283,9 +287,21 @@ def report_of(quote: bytes) -> ReportBody | None:
 
 def prepare(collateral: Collateral | None, anchor: TrustAnchor) -> dcap.PreparedCollateral:
     """Return the core's handle of the collateral, its signatures checked; an absent object is a failed check later."""
+    known = _collateral(collateral)
+    return dcap.PreparedCollateral(known.items() if known is not None else {}, anchor.core)
+
+
+def _collateral(collateral: Any) -> Collateral | None:
     if collateral is not None and not isinstance(collateral, Collateral):
         raise _wrong("collateral is what load_collateral returns")
-    return dcap.PreparedCollateral(collateral.items() if collateral is not None else {}, anchor.core)
+    return collateral
+
+
+def _pairs(pairs: Any) -> list[tuple[Any, Any]]:
+    try:
+        return [(quote, collateral) for quote, collateral in pairs]
+    except (TypeError, ValueError):
+        raise _wrong("pairs holds (quote, collateral) tuples") from None
 
 
 def _quote_bytes(quote: Any) -> bytes:

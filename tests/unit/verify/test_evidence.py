@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import nacl.bindings
 import pytest
@@ -12,6 +13,7 @@ from glasscase.errors import UsageError, VerificationError
 from glasscase.evidence.attestation import Provision, instance_digest
 from glasscase.ratls.cert import make_certificate, make_request
 from glasscase.sgx.reportdata import claims_report_data
+from glasscase.verify.quote import prepare
 
 VERIFIED = auditor.VerdictStatus.VERIFIED
 FAILED = auditor.VerdictStatus.FAILED
@@ -239,7 +241,9 @@ def test_wrong_use_raises(lab):
     good = {"anchor": lab.anchor, "policy": lab.named(), "at": lab.time_at(lab.at)}
     wrong = [
         {"anchor": None}, {"policy": "policy.toml"}, {"at": lab.time_at(lab.at).replace(tzinfo=None)}, {"at": lab.at},
-        {"engine": "fast"}, {"nonce": b"short"}, {"nonce": "00" * 32}, {"measurement": 7},
+        {"engine": "fast"}, {"nonce": b"short"}, {"nonce": "00" * 32}, {"measurement": 7}, {"collateral": {}},
+        {"statements": 7}, {"statements": ["text"]}, {"statements": b"bytes"},
+        {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(UsageError) as caught:
@@ -247,3 +251,30 @@ def test_wrong_use_raises(lab):
         assert "policy.argument.wrong" == caught.value.reason
     with pytest.raises(TypeError):
         auditor.verify_evidence(evidence, lab.anchor, lab.named(), lab.time_at(lab.at))
+
+
+def test_wrong_use_of_a_verifier_raises(lab):
+    """Pairs and collateral of another type are the caller's fault too: an Error, and never another exception."""
+    verifier = auditor.Verifier(anchor=lab.anchor, policy=lab.named())
+    at = lab.time_at(lab.at)
+    uses = [
+        lambda: verifier.verify_quote(b"", collateral={}, at=at), lambda: verifier.verify_quote(b"", collateral=[], at=at),
+        *(lambda pairs=pairs: verifier.verify_many(pairs, at=at)
+          for pairs in (None, 7, [7], b"abc", [(b"",)], [(b"", None, None)], [(b"", {})], [("", None)])),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(UsageError) as caught:
+            use()
+        assert "policy.argument.wrong" == caught.value.reason
+
+
+def test_collateral_prepared_under_another_anchor_is_refused(lab):
+    """What was prepared under the simulator's root can never be judged in the name of Intel's, nor of another own root."""
+    evidence, own = lab.evidence(), lab.anchor
+    prepared = prepare(evidence.collateral, own)
+
+    assert [] == lab.failed(lab.judge(evidence, anchor=own, prepared=prepared))
+    for anchor in (auditor.TrustAnchor.intel(), lab.anchor):
+        with pytest.raises(UsageError) as caught:
+            lab.judge(evidence, anchor=anchor, prepared=prepared)
+        assert "policy.argument.wrong" == caught.value.reason
