@@ -49,10 +49,12 @@ def test_interpreter_that_does_not_run(tmp_path):
 def test_unstable_compilation_is_refused(tmp_path):
     """An interpreter that gives other bytes the second time is refused."""
     fake = tmp_path / "python"
-    fake.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\nfor _, _, target in json.load(sys.stdin):\n"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, os, sys\nfor _, _, target in json.load(sys.stdin):\n"
         "    open(target, 'wb').write(os.urandom(8))\nprint('cpython-311')\n"
     )
+    fake.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}"\n')
     fake.chmod(0o755)
     with pytest.raises(FormatError) as caught:
         list(compile_sources(str(fake), "", str(tmp_path), ["rootfs/opt/site/a.py"]))

@@ -449,7 +449,8 @@ def test_pylocks_that_uv_makes(project, index, tmp_path):
 
 def test_an_old_lock_needs_no_apt(project, index, monkeypatch):
     """Where apt is absent, what is locked already is fetched by its hash; choosing packages is refused, with a reason."""
-    python = "python3.11-minimal"
+    version = "{}.{}".format(*sys.version_info)
+    python = f"python{version}-minimal"
     deb, name = b"the bytes of a package", f"pool/{python}.deb"
     archive = project.root / "archive"
     (archive / "pool").mkdir(parents=True)
@@ -458,7 +459,7 @@ def test_an_old_lock_needs_no_apt(project, index, monkeypatch):
     toml = project.project / "glasscase.toml"
     toml.write_text(toml.read_text() + f'apt = ["deb file://{archive} test main"]\nkeyring = "keyring.gpg"\n')
     first, _ = make_lock(request_of(project, python_from="host"), now=5, update=False)
-    package = LockedPackage(python, "3.11.2-6", "amd64", name, len(deb), hashlib.sha256(deb).digest())
+    package = LockedPackage(python, f"{version}.2-6", "amd64", name, len(deb), hashlib.sha256(deb).digest())
     debian = LockedDebian("test", bytes(32), bytes(20), bytes(32), (package,))
     (project.project / "glasscase.lock").write_bytes(replace(first, debian=debian).to_bytes())
 
