@@ -118,7 +118,11 @@ def test_every_fault_of_certificate_and_evidence_is_refused(owned, context_for):
 
 @pytest.mark.parametrize(
     ("part", "instead"),
-    [("a003020102", "a003020103"), ("06082a8648ce3d030107", "06082a8648ce3d030177"), ("06072a8648ce3d0201", "06072a8648ce3d0202")],
+    [
+        ("a003020102", "a003020103"),
+        ("06082a8648ce3d030107", "06082a8648ce3d030177"),
+        ("06072a8648ce3d0201", "06072a8648ce3d0202"),
+    ],
     ids=["version", "curve", "key"],
 )
 def test_a_strange_certificate_is_malformed(part, instead):
