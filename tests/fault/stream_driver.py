@@ -26,17 +26,19 @@ def snapshot(folder: Path) -> dict[str, str]:
     }
 
 
-def prepare(root: Path) -> dict[str, list[str]]:
+def prepare(root: Path, pieces: int) -> dict[str, list[str]]:
     """Make inputs; return the operations, each with OUT for its output."""
     inputs = root / "in"
     inputs.mkdir()
     key = inputs / "key"
     key.write_bytes(bytes(range(32)))
     key.chmod(0o600)
-    (inputs / "plain").write_bytes(os.urandom(1 << 20) * 24 + b"end")
+    (inputs / "plain").write_bytes(os.urandom(1 << 20) * pieces + b"end")
     tree = inputs / "tree"
     (tree / "sub").mkdir(parents=True)
     (tree / "a.py").write_bytes(b"print(1)\n")
+    for number in range(10):
+        (tree / "sub" / str(number)).write_bytes(os.urandom(1000))
     (tree / "sub" / "big").write_bytes(os.urandom(9 << 20))
     common = ["--key", str(key), "-q", "--threads", "2"]
     for source, target in ((inputs / "plain", inputs / "sealed"), (tree, inputs / "package")):
@@ -173,7 +175,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)  # the words of some hundred runs
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    operations = prepare(root)
+    operations = prepare(root, 40 if points > 50 else 3)
     results = {}
     results["faults"] = faults(root, operations, 12 if points > 50 else 3)
     results["interrupted"] = interrupted(root, operations)
