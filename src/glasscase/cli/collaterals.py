@@ -22,8 +22,20 @@ _FILE_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
 @click.argument("file", required=False)
 @click.option("--for", "for_file", metavar="FILE", help="fetch: the quote or evidence whose platform is meant.")
 @click.option("-o", "--output", metavar="FILE", help="fetch: where to write the collateral.")
-@click.option("--source", metavar="intel|URL", default="intel", help="fetch: Intel's service or the URL of a PCCS.")
-@click.option("--update", type=click.Choice(["standard", "early"]), default="standard", help="fetch: update channel.")
+@click.option(
+    "--source",
+    metavar="intel|URL",
+    default="intel",
+    show_default=True,
+    help="fetch: Intel's service or the URL of a PCCS.",
+)
+@click.option(
+    "--update",
+    type=click.Choice(["standard", "early"]),
+    default="standard",
+    show_default=True,
+    help="fetch: the data set that counts, or the next one.",
+)
 @click.option("--insecure-anchor", metavar="PEM", help="fetch: what is fetched must be signed under this root instead.")
 def collateral(  # noqa: PLR0917 - one argument for each option
     out: Output,

@@ -68,7 +68,7 @@ def why(out: Output, before: str, after: str, libpal: str | None, html_path: str
 
 @verb("map", help="Draw the memory of an enclave: measured, added but not measured, reserved.")
 @click.argument("subject", metavar="BUNDLE")
-@click.argument("other", metavar="B", required=False)
+@click.argument("other", metavar="[B]", required=False)
 @click.option("--libpal", metavar="PAL", help="The libpal.so, if BUNDLE is a manifest.sgx.")
 @click.option("--diff", is_flag=True, help="Two columns, A and B, with the regions that differ marked.")
 @click.option("--svg", metavar="FILE", help="Write the picture as SVG too.")

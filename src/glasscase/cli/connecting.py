@@ -57,7 +57,11 @@ def _trust_options(function: Any) -> Any:
     return function
 
 
-@verb("get", help="Fetch a URL from an enclave, after it was verified. The answer goes to stdout or -o FILE.")
+@verb(
+    "get",
+    help="Fetch a URL from an enclave, after it was verified. The answer goes to stdout or -o FILE; a status of 400 or "
+    "more exits 4.",
+)
 @click.argument("url")
 @_trust_options
 @click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write the answer there, whole or not at all.")

@@ -127,6 +127,9 @@ def _unavailable(name: str) -> click.Command:
 def cli() -> None:
     """Reproducible, verifiable SGX enclaves for Python web applications.
 
+    Where a file is read, `-` is standard input; after -o, `-` is standard output for evidence, envelopes, statements and pages.
+    Results go to stdout, words to stderr; --json writes one object.
+
     Exit codes: 0 done or verified, 1 usage, 2 verification failed or input not authentic, 3 cannot verify, 4 I/O,
     5 interrupted, 6 differs.
     """

@@ -34,7 +34,9 @@ SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by th
     help="[default: gramine-sgx if this machine has it]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 lets the system choose.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 lets the system choose."
+)
 @click.option("--san", multiple=True, metavar="NAME", help="Name or address for the certificate; repeatable.")
 @click.option(
     "--timeout",

@@ -17,7 +17,7 @@ from glasscase.errors import UsageError
 # words of --help that stand for a path
 _PATHS = frozenset({
     "FILE", "[FILE]", "FILE.pub", "PATH", "DIR", "BUNDLE", "EVIDENCE|BUNDLE", "PEM", "PAL", "POLICY", "M", "M.sgx", "SIG",
-    "A", "B", "E", "O", "file", "bundle", "secrets", "path",
+    "A", "B", "[B]", "E", "O", "file", "bundle", "secrets", "path",
 })  # fmt: skip
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 

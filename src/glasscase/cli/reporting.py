@@ -23,7 +23,11 @@ _FILE_MAX = 48 << 20
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and show what is inside.")
 @click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
 @click.option(
-    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Who judges the quote."
+    "--engine",
+    type=click.Choice(["native", "intel", "both"]),
+    default="native",
+    show_default=True,
+    help="Who judges the quote.",
 )
 @click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The report says SIMULATED.")
 @click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")

@@ -55,7 +55,11 @@ _NEXT_TO_POLICY = ""  # --pin-platform without a file name
 @click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
 @click.option("--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable).")
 @click.option(
-    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Who judges the quote."
+    "--engine",
+    type=click.Choice(["native", "intel", "both"]),
+    default="native",
+    show_default=True,
+    help="Who judges the quote.",
 )
 @click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. Everything says SIMULATED.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasscase.cli.output import Output, verb
-from glasscase.cli.reading import read_argument
+from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
 from glasscase.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -> int:
     """Verify or rebuild, then sign what came out."""
     from glasscase.cli.sealing import read_owner_key
-    from glasscase.fs.atomic import write_file
     from glasscase.statements.dsse import sign_dsse
 
+    check_stdout(out, output)
     seed = read_owner_key(key)
     statement = _rebuilt(out, target, options) if os.path.isdir(target) else _verified(out, target, options)
     if isinstance(statement, int):
         return statement
     signed = sign_dsse(statement.to_bytes(), seed=seed)
-    write_file(output, signed)
+    write_argument(out, output, signed)
     value = {
         "predicate_type": statement.predicate_type,
         "predicate": statement.predicate,
@@ -59,7 +59,12 @@ def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -
         "path": output,
     }
     simulated = "SIMULATED this statement counts for nobody\n" if statement.predicate["simulated"] else ""
-    out.result(value, f"wrote     {output}\nsays      {statement.predicate_type} of {value['mrenclave']}\n{simulated}")
+    result_beside(
+        out,
+        output,
+        value,
+        f"wrote     {output}\nsays      {statement.predicate_type} of {value['mrenclave']}\n{simulated}",
+    )
     return 0
 
 

@@ -23,7 +23,11 @@ _SECONDS_DIGITS = 12
 _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
 
-@verb("verify", help="Judge evidence, or a raw quote with --collateral, under a policy. Opens no socket.")
+@verb(
+    "verify",
+    help="Judge evidence, or a raw quote with --collateral, under a policy. Opens no socket. Exits 0 verified, 2 failed, "
+    "3 undecided.",
+)
 @click.argument("file")
 @click.option(
     "--policy", metavar="FILE", help="The policy (TOML). Without it the facts are shown and the exit code is 3."
@@ -32,7 +36,11 @@ _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and compare.")
 @click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
 @click.option(
-    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Who judges the quote."
+    "--engine",
+    type=click.Choice(["native", "intel", "both"]),
+    default="native",
+    show_default=True,
+    help="Who judges the quote.",
 )
 @click.option("--intel-library", metavar="PATH", help="Intel's library, if it is not the installed one.")
 @click.option(
