@@ -66,6 +66,7 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     from glasscase.codec.record import is_plain_text
     from glasscase.hosting import backends, starting
     from glasscase.hosting.launch import LaunchRequest
+    from glasscase.hosting.state import place_of
 
     if detach and foreground:
         raise UsageError("cli.usage.wrong", "--detach and --foreground exclude each other", hint="leave one away")
@@ -78,6 +79,7 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
             hint="move the bundle to a plain path: state.json names it",
         )  # fmt: skip
     backend = backends.choose(options["backend"])
+    place_of(state_dir(), options["name"])
     out.say(f"check     {bundle}")
     checked = starting.check(path, full=check == "full", runtimes=trusted_pins())
     request = LaunchRequest(

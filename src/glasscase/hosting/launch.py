@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.evidence.attestation import check_san
 from glasscase.fs import atomic
 from glasscase.hosting import backends, logs, state
 from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, ProcessId
+from glasscase.ratls.link import canonical_name
 
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
@@ -61,13 +63,14 @@ def launch(
     """
     place = state.place_of(state_directory, request.name)
     _require_runtime(request, checked.bundle.index.runtime.name)
+    names = _names(request)
     account = _account(request)
     _require_free(state_directory, place, request)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
     runtime = backends.runtime_directory(data_directory, checked.bundle.index.runtime)
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
-    facts = InstanceFacts(request.port, request.host, _names(request), request.timeout, request.beacon)
+    facts = InstanceFacts(request.port, request.host, names, request.timeout, request.beacon)
     atomic.write_file(place.instance / "instance.json", facts.to_bytes())
     for name in ("status.json", "beacon"):
         (place.instance / name).unlink(missing_ok=True)
@@ -221,11 +224,19 @@ def _require_persist(place: Place, request: LaunchRequest, checked: Any) -> None
 
 
 def _names(request: LaunchRequest) -> tuple[str, ...]:
-    """Return the names for the certificate: those asked for, the host, and the loopback names if it is reachable there."""
+    """Return the names for the certificate: those asked for, the host, and the loopback names if it is reachable there.
+
+    Raises UsageError("hosting.san.malformed").
+    """
     local = request.host in ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - compared, not bound
     wildcard = request.host in ("0.0.0.0", "::")  # noqa: S104
     names = [*request.san, *([] if wildcard else [request.host]), *(["localhost", "127.0.0.1", "::1"] if local else [])]
-    return tuple(dict.fromkeys(names))
+    try:
+        return check_san(list(dict.fromkeys(canonical_name(name) for name in names)))
+    except FormatError as error:
+        raise UsageError(
+            "hosting.san.malformed", f"--san: {error.message}", hint="host names or addresses, at most 28 of them"
+        ) from None
 
 
 def _make_directories(place: Place, account: pwd.struct_passwd | None, backend: str, *, persist: bool) -> None:

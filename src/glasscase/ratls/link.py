@@ -6,6 +6,7 @@ Source: docs/operating.md, "Control paths".
 """
 
 import http.client
+import ipaddress
 import socket
 import ssl
 import time
@@ -89,6 +90,14 @@ def _read(response: http.client.HTTPResponse, limit: int, deadline: float) -> by
 def reachable(host: str) -> str:
     """Return the address to connect to for one that is listened on."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def canonical_name(name: str) -> str:
+    """Return an address in its one spelling and without brackets, a host name as it is."""
+    try:
+        return str(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return name
 
 
 def url(host: str, port: int) -> str:

@@ -16,6 +16,8 @@ REASONS: tuple[Reason, ...] = (
            "move the directory of the instance away and start it again"),
     Reason("hosting.backend.none", "usage", "no backend was named and this machine has no SGX device", _LAUNCH,
            "name one with --backend; glasscase doctor says what the machine has"),
+    Reason("hosting.san.malformed", "usage", "a name for the certificate is not a host name or address, or there are too many",
+           _LAUNCH, "--san NAME, at most 28 besides the host and its loopback names"),
     Reason("hosting.port.taken", "usage", "the port is used by another instance or program", _LAUNCH, "another --port, or 0"),
     Reason("hosting.user.root", "usage", "an enclave process must not run as the owner of its bundle", _LAUNCH,
            "--user with an account that owns nothing in the bundle"),

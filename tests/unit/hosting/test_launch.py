@@ -161,6 +161,16 @@ def test_an_enclave_that_never_answers_is_stopped(workplace, checked, monkeypatc
     assert not state.is_alive(record.process)
 
 
+@pytest.mark.parametrize("san", [("bad name",), ("",), ("a\n",), tuple(f"h{n}" for n in range(32)), ("ö.example",)])
+def test_names_that_no_certificate_can_hold_are_refused(workplace, checked, san):
+    """They are the caller's fault, said before anything is started."""
+    with pytest.raises(UsageError) as caught:
+        start(workplace, checked, san=san)
+
+    assert "hosting.san.malformed" == caught.value.reason
+    assert not (workplace / "state/instances/one/state.json").exists()
+
+
 def test_a_name_cannot_run_twice(running, workplace, checked):
     """The second start is refused and the first one runs on."""
     _place, record = running
