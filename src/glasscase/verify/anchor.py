@@ -4,7 +4,6 @@ Invariants: there is always at least one root; an anchor that is not Intel's say
 Source: docs/policy.md, "Anchors".
 """
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from glasscase.errors import FormatError
@@ -92,9 +91,13 @@ class TrustAnchor:
         """Return the 65 bytes of the root's key."""
         return self._key
 
-    @cached_property
+    @property
     def core(self) -> "Anchor":
-        """Return the core's handle of this anchor, made once."""
+        """Return the core's handle of this anchor: one, whichever of several threads asks first."""
+        found: Anchor | None = self.__dict__.get("_core")
+        return found if found is not None else self.__dict__.setdefault("_core", self._handle())
+
+    def _handle(self) -> "Anchor":
         from glasscase.core.dcap import Anchor, certificate_der
         from glasscase.verify.roots import INTEL_KNOWN
 

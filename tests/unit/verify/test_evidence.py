@@ -1,6 +1,8 @@
 """Evidence is verified only if the quote binds its claims, its certificate, its age and its owners."""
 
 import hashlib
+import threading
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -9,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from glasscase import auditor
+from glasscase.core import dcap
 from glasscase.errors import UsageError, VerificationError
 from glasscase.evidence.attestation import Provision, instance_digest
 from glasscase.ratls.cert import make_certificate, make_request
@@ -233,6 +236,29 @@ def test_a_wrong_envelope_or_receipt_fails(lab, tamper):
     verdict = lab.judge(evidence, policy=lab.named(owners=(owner,)))
 
     assert ["instance.envelope.mismatch", "instance.owner.missing"] == lab.failed(verdict)
+
+
+def test_threads_share_one_handle_of_an_anchor(lab, monkeypatch):
+    """Threads that ask an anchor for its handle first all get the same: what is prepared in one is of use in the others."""
+    anchor, start, found = lab.anchor, threading.Barrier(4), []
+
+    class Slow(dcap.Anchor):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            time.sleep(0.05)
+
+    def ask():
+        start.wait()
+        found.append(anchor.core)
+
+    monkeypatch.setattr(dcap, "Anchor", Slow)
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 4 == len(found)
+    assert {id(anchor.core)} == {id(handle) for handle in found}
 
 
 def test_wrong_use_raises(lab):
