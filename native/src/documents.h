@@ -44,8 +44,10 @@ typedef struct glass_levels {
 void glass_levels_clear(glass_levels *levels);
 /* Room for one more; glass_levels_add gives a zeroed level. */
 GLASS_MUST_USE glass_status glass_levels_add(glass_levels *levels, glass_tcb_level **out);
-/* glass_levels_advisories reads an array of advisory ids for `level`. */
-GLASS_MUST_USE glass_status glass_levels_advisories(glass_levels *levels, glass_tcb_level *level, glass_json *json);
+/* A glass_tcb_reader reads the value of "tcb" of one level of the document `of`. */
+typedef glass_status glass_tcb_reader(glass_tcb_level *level, glass_json *json, const void *of);
+/* glass_levels_read reads the array "tcbLevels": date, a known status, advisories, and what `read_tcb` reads. */
+GLASS_MUST_USE glass_status glass_levels_read(glass_levels *levels, glass_slice array, glass_tcb_reader *read_tcb, const void *of);
 /* glass_levels_sort puts the highest first and refuses an empty list and two levels with the same SVNs. */
 GLASS_MUST_USE glass_status glass_levels_sort(glass_levels *levels);
 glass_tcb_status glass_tcb_status_of(glass_slice name);

@@ -108,7 +108,8 @@ glass_status glass_levels_add(glass_levels *levels, glass_tcb_level **out)
     return GLASS_OK;
 }
 
-glass_status glass_levels_advisories(glass_levels *levels, glass_tcb_level *level, glass_json *json)
+/* An array of advisory ids for `level`. */
+GLASS_MUST_USE static glass_status read_advisories(glass_levels *levels, glass_tcb_level *level, glass_json *json)
 {
     level->first_advisory = (uint32_t)levels->advisory_count;
     GLASS_TRY(glass_json_array(json));
@@ -132,6 +133,51 @@ glass_status glass_levels_advisories(glass_levels *levels, glass_tcb_level *leve
         levels->advisory_count++;
         level->advisory_count++;
     }
+}
+
+GLASS_MUST_USE static glass_status one_level(glass_levels *levels, glass_json *json, glass_tcb_reader *read_tcb, const void *of)
+{
+    glass_tcb_level *level = NULL;
+    bool tcb = false;
+    bool date = false;
+    glass_slice key;
+    bool more = false;
+    GLASS_TRY(glass_levels_add(levels, &level));
+    GLASS_TRY(glass_json_object(json));
+    GLASS_TRY(glass_json_key(json, &key, &more));
+    while (more) {
+        glass_slice text;
+        if (glass_slice_is(key, "tcb")) {
+            GLASS_TRY(read_tcb(level, json, of));
+            tcb = true;
+        } else if (glass_slice_is(key, "tcbDate")) {
+            GLASS_TRY(glass_json_time(json, &level->date));
+            date = true;
+        } else if (glass_slice_is(key, "tcbStatus")) {
+            GLASS_TRY(glass_json_string(json, &text));
+            level->status = glass_tcb_status_of(text);
+        } else if (glass_slice_is(key, "advisoryIDs")) {
+            GLASS_TRY(read_advisories(levels, level, json));
+        } else {
+            GLASS_TRY(glass_json_skip(json));
+        }
+        GLASS_TRY(glass_json_key(json, &key, &more));
+    }
+    return tcb && date && level->status != GLASS_TCB_UNKNOWN ? GLASS_OK : GLASS_ERR_FORMAT;
+}
+
+glass_status glass_levels_read(glass_levels *levels, glass_slice array, glass_tcb_reader *read_tcb, const void *of)
+{
+    glass_json json;
+    bool more = false;
+    glass_json_open(&json, array.at, array.len);
+    GLASS_TRY(glass_json_array(&json));
+    GLASS_TRY(glass_json_element(&json, &more));
+    while (more) {
+        GLASS_TRY(one_level(levels, &json, read_tcb, of));
+        GLASS_TRY(glass_json_element(&json, &more));
+    }
+    return glass_json_close(&json);
 }
 
 static int compare(const glass_tcb_level *a, const glass_tcb_level *b)

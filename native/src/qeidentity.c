@@ -12,8 +12,10 @@ typedef struct hex_member {
 
 enum { HEX_MEMBERS = 5, OTHER_MEMBERS = 7 };
 
-GLASS_MUST_USE static glass_status level_tcb(glass_tcb_level *level, glass_json *json)
+/* The SVN of one level; nothing of the identity is needed for it. */
+GLASS_MUST_USE static glass_status level_tcb(glass_tcb_level *level, glass_json *json, const void *of)
 {
+    (void)of;
     glass_slice key;
     bool more = false;
     bool found = false;
@@ -40,58 +42,19 @@ static bool qe_status(glass_tcb_status status)
            status == GLASS_TCB_OUT_OF_DATE_CONFIGURATION_NEEDED || status == GLASS_TCB_REVOKED;
 }
 
-GLASS_MUST_USE static glass_status one_level(glass_levels *levels, glass_json *json)
+/* Known statuses only, and from the highest SVN down. */
+GLASS_MUST_USE static glass_status check_levels(const glass_levels *levels)
 {
-    glass_tcb_level *level = NULL;
-    glass_slice key;
-    glass_slice text;
-    bool more = false;
-    bool tcb = false;
-    bool date = false;
-    GLASS_TRY(glass_levels_add(levels, &level));
-    GLASS_TRY(glass_json_object(json));
-    GLASS_TRY(glass_json_key(json, &key, &more));
-    while (more) {
-        if (glass_slice_is(key, "tcb")) {
-            GLASS_TRY(level_tcb(level, json));
-            tcb = true;
-        } else if (glass_slice_is(key, "tcbDate")) {
-            GLASS_TRY(glass_json_time(json, &level->date));
-            date = true;
-        } else if (glass_slice_is(key, "tcbStatus")) {
-            GLASS_TRY(glass_json_string(json, &text));
-            level->status = glass_tcb_status_of(text);
-        } else if (glass_slice_is(key, "advisoryIDs")) {
-            GLASS_TRY(glass_levels_advisories(levels, level, json));
-        } else {
-            GLASS_TRY(glass_json_skip(json));
+    for (size_t i = 0; i < levels->count; i++) {
+        if (!qe_status(levels->level[i].status)) {
+            return GLASS_ERR_FORMAT;
         }
-        GLASS_TRY(glass_json_key(json, &key, &more));
-    }
-    return tcb && date && qe_status(level->status) ? GLASS_OK : GLASS_ERR_FORMAT;
-}
-
-GLASS_MUST_USE static glass_status all_levels(glass_levels *levels, glass_slice array)
-{
-    glass_json json;
-    bool more = false;
-    glass_json_open(&json, array.at, array.len);
-    GLASS_TRY(glass_json_array(&json));
-    GLASS_TRY(glass_json_element(&json, &more));
-    while (more) {
-        GLASS_TRY(one_level(levels, &json));
-        GLASS_TRY(glass_json_element(&json, &more));
-    }
-    GLASS_TRY(glass_json_close(&json));
-    if (levels->count == 0) {
-        return GLASS_ERR_FORMAT;
-    }
-    for (size_t i = 1; i < levels->count; i++) { /* Intel takes the first that fits: only this order leaves no choice */
-        if (levels->level[i - 1].svn <= levels->level[i].svn) {
+        /* Intel takes the first that fits: only this order leaves no choice */
+        if (i > 0 && levels->level[i - 1].svn <= levels->level[i].svn) {
             return GLASS_ERR_FORMAT;
         }
     }
-    return GLASS_OK;
+    return levels->count > 0 ? GLASS_OK : GLASS_ERR_FORMAT;
 }
 
 /* One member that is not plain hexadecimal. `*seen` counts those that must be there. */
@@ -171,7 +134,8 @@ glass_status glass_qe_identity_read(glass_qe_identity *identity, glass_slice obj
     if (glass_slice_is(identity->id_text, "QE")) {
         identity->id = GLASS_ID_QE;
     }
-    glass_status status = all_levels(&identity->levels, levels);
+    glass_status status = glass_levels_read(&identity->levels, levels, level_tcb, NULL);
+    status = status == GLASS_OK ? check_levels(&identity->levels) : status;
     if (status == GLASS_ERR_MEMORY) {
         return status;
     }

@@ -71,8 +71,10 @@ static size_t numbered_component(glass_slice key)
     return number <= COMPONENTS ? number : 0;
 }
 
-GLASS_MUST_USE static glass_status level_tcb(glass_tcb_level *level, glass_json *json, const glass_tcb_info *info)
+/* The SVNs of one level of `of`, a glass_tcb_info. */
+GLASS_MUST_USE static glass_status level_tcb(glass_tcb_level *level, glass_json *json, const void *of)
 {
+    const glass_tcb_info *info = of;
     uint64_t value = 0;
     unsigned numbered = 0;
     bool listed = false;
@@ -103,53 +105,6 @@ GLASS_MUST_USE static glass_status level_tcb(glass_tcb_level *level, glass_json 
     }
     bool complete = info->version == 2 ? numbered == COMPONENTS : listed;
     return complete && pcesvn && !(tdx && info->id == GLASS_ID_SGX) ? GLASS_OK : GLASS_ERR_FORMAT;
-}
-
-GLASS_MUST_USE static glass_status one_level(glass_tcb_info *info, glass_json *json)
-{
-    glass_tcb_level *level = NULL;
-    bool tcb = false;
-    bool date = false;
-    glass_slice key;
-    bool more = false;
-    GLASS_TRY(glass_levels_add(&info->levels, &level));
-    GLASS_TRY(glass_json_object(json));
-    GLASS_TRY(glass_json_key(json, &key, &more));
-    while (more) {
-        glass_slice text;
-        if (glass_slice_is(key, "tcb")) {
-            GLASS_TRY(level_tcb(level, json, info));
-            tcb = true;
-        } else if (glass_slice_is(key, "tcbDate")) {
-            GLASS_TRY(glass_json_time(json, &level->date));
-            date = true;
-        } else if (glass_slice_is(key, "tcbStatus")) {
-            GLASS_TRY(glass_json_string(json, &text));
-            level->status = glass_tcb_status_of(text);
-        } else if (glass_slice_is(key, "advisoryIDs")) {
-            GLASS_TRY(glass_levels_advisories(&info->levels, level, json));
-        } else {
-            GLASS_TRY(glass_json_skip(json));
-        }
-        GLASS_TRY(glass_json_key(json, &key, &more));
-    }
-    return tcb && date && level->status != GLASS_TCB_UNKNOWN ? GLASS_OK : GLASS_ERR_FORMAT;
-}
-
-GLASS_MUST_USE static glass_status all_levels(glass_tcb_info *info, glass_slice array)
-{
-    glass_json json;
-    bool more = false;
-    glass_json_open(&json, array.at, array.len);
-    GLASS_TRY(glass_json_array(&json));
-    GLASS_TRY(glass_json_element(&json, &more));
-    while (more) {
-        GLASS_TRY(one_level(info, &json));
-        GLASS_TRY(glass_json_element(&json, &more));
-    }
-    GLASS_TRY(glass_json_close(&json));
-    /* TDX levels may share the SGX components and differ in their own, which are not read here */
-    return info->id == GLASS_ID_TDX ? GLASS_OK : glass_levels_sort(&info->levels);
 }
 
 /* The value of one member; `*has` gets its bit, `*levels` the span of the levels, read when version and id are known. */
@@ -229,7 +184,10 @@ glass_status glass_tcb_info_read(glass_tcb_info *info, glass_slice object)
         return GLASS_ERR_FORMAT;
     }
     if (info->version == 2 || info->version == 3) {
-        glass_status status = all_levels(info, levels);
+        glass_status status = glass_levels_read(&info->levels, levels, level_tcb, info);
+        if (status == GLASS_OK && info->id != GLASS_ID_TDX) { /* TDX levels may differ in components that are not read here */
+            status = glass_levels_sort(&info->levels);
+        }
         if (status == GLASS_ERR_MEMORY) {
             return status;
         }
