@@ -1,9 +1,12 @@
 """The doctor describes any machine, names a remedy for each lack, and works without SGX."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +28,7 @@ def refuses(host, port):
 @pytest.fixture
 def machine(tmp_path):
     """Return a function(**changes) -> Machine with all that SGX needs; a change removes or replaces a file."""
-    root = tmp_path / "m"
+    root = Path(tempfile.mkdtemp(dir="/tmp"))  # short, as the path of a socket must be
     listener = socket.socket(socket.AF_UNIX)
 
     def make(*, probe=answers, clock=0, now=2000, verifier="libsgx_dcap_quoteverify.so.1", **changes):
@@ -55,6 +58,7 @@ def machine(tmp_path):
 
     yield make
     listener.close()
+    shutil.rmtree(root)
 
 
 def item(items, name):
