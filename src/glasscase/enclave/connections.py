@@ -131,7 +131,7 @@ class GuardedProtocol(H11Protocol):
         super().data_received(data)
         if self.transport.is_closing() or self._upgraded:
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self._stop_waiting()
         elif self._timer is None:
             self._wait()
@@ -139,7 +139,7 @@ class GuardedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Count an idle connection among those that may be ended; uvicorn's keep-alive timer runs."""
         super().on_response_complete()
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        if not self._upgraded and not self.transport.is_closing() and not self._is_answering():
             self._guard.waiting[self] = None
 
     def pause_writing(self) -> None:
@@ -154,14 +154,23 @@ class GuardedProtocol(H11Protocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-            if self._timer is None:
+            if self._timer is None and self._is_answering():
                 self._guard.waiting.pop(self, None)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """Hand the connection to the WebSocket protocol, which has its own timers and counts its end."""
+        """Hand the connection to the WebSocket protocol, which has its own timers and counts its end.
+
+        One whose client has not read the answers before is ended: nobody would end it later.
+        """
         self._upgraded = True
         self._stop_waiting()
-        super().handle_websocket_upgrade(event)
+        if self._stall is None:
+            super().handle_websocket_upgrade(event)
+        else:
+            self.transport.abort()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _left(self) -> None:
         self._guard.count -= 1

@@ -286,8 +286,80 @@ def test_one_connection_too_many_ends_the_one_that_has_waited_longest(monkeypatc
     assert made[0] not in guard.waiting
 
 
-def uvicorn_parts():
-    config = uvicorn.Config(lambda scope: None, log_config=None, loop="asyncio", http="h11", ws="none")
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+UPGRADE = (
+    b"GET /talk HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("unread", [False, True], ids=["read", "unread"])
+def test_an_upgrade_right_behind_a_request_leaves_nothing_waiting(unread):
+    """It would be the one that has waited longest for ever, and its end would make room for nobody."""
+    wire = Wire([], 0)
+
+    async def go():
+        guard = connections.Guard(None, header_s=0.2, stall_s=0.2, mutual=False)
+        made = guard.protocol(**uvicorn_parts(answer, ws=guard.websocket(Socket)))
+        made.connection_made(wire)
+        made.data_received(GET + UPGRADE)
+        if unread:
+            made.pause_writing()
+        await asyncio.sleep(0.05)
+        assert unread or [] == list(guard.waiting)
+        if wire.protocol is None:  # refused
+            made.connection_lost(None)
+        else:
+            wire.protocol.connection_lost(None)
+        await asyncio.sleep(0.3)
+        return guard
+
+    guard = asyncio.run(go())
+    assert ([], 0) == (list(guard.waiting), guard.count)
+    assert ([0], None) == (wire.ended, wire.protocol) if unread else ([] == wire.ended and wire.protocol is not None)
+
+
+def test_a_connection_that_has_read_its_answer_waits_again():
+    """Who reads late keeps the place among those that may be ended, once nothing is asked any more."""
+
+    async def go():
+        guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
+        made = guard.protocol(**uvicorn_parts(answer))
+        made.connection_made(Wire([], 0))
+        made.data_received(GET)
+        made.pause_writing()
+        made.resume_writing()
+        assert [] == list(guard.waiting)  # its request is being answered
+        made.pause_writing()
+        await asyncio.sleep(0.05)
+        assert made.cycle.response_complete
+        made.resume_writing()
+        return made, list(guard.waiting)
+
+    made, waiting = asyncio.run(go())
+    assert [made] == waiting
+
+
+async def answer(_scope, _receive, send):
+    """Answer without looking whether anybody reads."""
+    await asyncio.sleep(0.01)
+    send.__self__.flow.resume_writing()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Socket(asyncio.Protocol):
+    """A WebSocket protocol that does nothing."""
+
+    def __init__(self, **_arguments):
+        pass
+
+    def data_received(self, data):
+        pass
+
+
+def uvicorn_parts(application=lambda scope: None, ws="none"):
+    config = uvicorn.Config(application, log_config=None, loop="asyncio", http="h11", ws=ws, interface="asgi3")
     config.load()
     return {"config": config, "server_state": uvicorn.server.ServerState(), "app_state": {}, "_loop": None}
 
@@ -298,6 +370,13 @@ class Wire(asyncio.Transport):
     def __init__(self, ended, number):
         super().__init__()
         self.ended, self.number = ended, number
+        self.protocol = None
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
+
+    def write(self, data):
+        pass
 
     def abort(self):
         self.ended.append(self.number)
@@ -309,6 +388,9 @@ class Wire(asyncio.Transport):
         return False
 
     def resume_reading(self):
+        pass
+
+    def pause_reading(self):
         pass
 
 
