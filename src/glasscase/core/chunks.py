@@ -8,7 +8,6 @@ Source: docs/stream-format.md.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from glasscase._native import ffi, lib
@@ -101,7 +100,7 @@ class Message:
     digest: bytes | None
 
 
-@cache
+@handles.once
 def context() -> Any:
     """Return the shared context of the core after its self-test has passed once."""
     ctx = handles.context()

@@ -4,14 +4,31 @@ Invariants: the context is made on first use and never changed; a status other t
 here or in a module of this package that knows better what failed.
 """
 
-from functools import cache
+import threading
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any
 
 from glasscase._native import ffi, lib
 from glasscase.errors import Error, FormatError, Interrupted, StorageError
 
 
-@cache
+def once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that calls `make` once, whichever of several threads asks first, and gives all of them what it made.
+
+    functools.cache alone lets each of them make one and drops all but the last, while things of the core still point to them.
+    """
+    kept, lock = cache(make), threading.RLock()
+
+    @wraps(make)
+    def get() -> Any:
+        with lock:
+            return kept()
+
+    return get
+
+
+@once
 def context() -> Any:
     """Return the shared `glass_ctx *`, made on first use. Raises StorageError("core.libcrypto.failed") if libcrypto fails."""
     out = ffi.new("glass_ctx **")

@@ -378,6 +378,31 @@ def test_close_while_reading(tmp_path):
     assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
 
 
+FIRST_USE = """
+import sys, threading
+from glasscase.core import chunks, handles
+sys.setswitchinterval(1e-6)
+for get in (handles.context, chunks.context):
+    start, found = threading.Barrier(8), []
+    def ask():
+        start.wait()
+        found.append(get())
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all(one is get() for one in found), get
+"""
+
+
+def test_first_use_by_many_threads():
+    """All threads get the one context: another would be freed while keys and streams that were made with it point to it."""
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", FIRST_USE], check=False, timeout=60).returncode == 0
+
+
 def test_shared_encryptor():
     """Two threads that push into one encryptor: every chunk has a nonce of its own."""
     for _ in range(8):
