@@ -118,8 +118,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     """Give a binary file that takes the place of `path` when the block ends without an exception.
 
     mode: set on the open file, whatever the umask. overwrite=False raises UsageError("fs.output.exists") if the name is
-    taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays, unless
-    only the last step fails, which makes the new name durable: then there is neither.
+    taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays then.
     """
     final = os.path.abspath(path)
     folder = os.path.dirname(final)
@@ -138,10 +137,10 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if overwrite:
-            os.rename(part, final)
+            take_place(part, final)
         else:
             _rename_new(part, final)
-        settle(final)
+            settle(final)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
@@ -183,14 +182,8 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
         os.chmod(part, mode)
         sync_directory(part)
         if overwrite and os.path.isdir(final):
-            old = os.path.join(folder, prefix + os.urandom(8).hex())
-            os.rename(final, old)
-            try:
-                _rename_durably(part, final)
-            except BaseException:
-                os.rename(old, final)
-                raise
-            _remove_tree(old)
+            _exchange_durably(part, final)
+            _remove_tree(part)  # the old one
         else:
             _rename_durably(part, final)
     except BaseException as error:
@@ -220,6 +213,34 @@ def _make_locked(part: str, folder: str) -> int:
         _remove_tree(start)
         raise
     return handle
+
+
+def take_place(part: str, final: str) -> None:
+    """Rename a complete file and make its name durable. If that fails, what had the name before has it again.
+
+    Where no second link can be made (inside an enclave, on some file systems) the new file stays in the place of an old one.
+    """
+    taken, old = os.access(final, os.F_OK, follow_symlinks=False), f"{part}-old"
+    kept = False
+    if taken:
+        with contextlib.suppress(OSError):
+            os.link(final, old, follow_symlinks=False)
+            kept = True
+    try:
+        os.rename(part, final)
+        if not taken:
+            settle(final)
+            return
+        try:
+            sync_directory(os.path.dirname(final) or ".")
+        except BaseException:
+            if kept:
+                os.rename(old, final)
+            raise
+    finally:
+        if kept:
+            with contextlib.suppress(OSError):
+                os.unlink(old)
 
 
 def settle(path: str | os.PathLike[str]) -> None:
@@ -311,6 +332,24 @@ def _rename_durably(part: str, final: str) -> None:
     except BaseException:
         os.rename(final, part)
         raise
+
+
+def _exchange_durably(part: str, final: str) -> None:
+    """Let two directories swap names at once, so that a crash leaves one of them under `final`; back again if that fails."""
+    _exchange(part, final)
+    try:
+        sync_directory(os.path.dirname(final))
+    except BaseException:
+        _exchange(part, final)
+        raise
+
+
+def _exchange(one: str, other: str) -> None:
+    import ctypes  # here, because most commands need it not
+
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if ctypes.CDLL(None, use_errno=True).renameat2(here, os.fsencode(one), here, os.fsencode(other), both) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), other)
 
 
 def _exists(final: str) -> UsageError:

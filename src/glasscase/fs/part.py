@@ -8,7 +8,7 @@ import contextlib
 import os
 from types import TracebackType
 
-from glasscase.fs.atomic import PART, check_output, settle, storage_error
+from glasscase.fs.atomic import PART, check_output, storage_error, take_place
 
 
 class PartFile:
@@ -47,9 +47,10 @@ class PartFile:
             finally:
                 os.close(self._descriptor)
             if error is None:
-                os.rename(self._part, self._path)
                 if self._durable:
-                    settle(self._path)
+                    take_place(self._part, self._path)
+                else:
+                    os.rename(self._part, self._path)
                 return
         except OSError as failure:
             self._remove()

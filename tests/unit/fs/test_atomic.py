@@ -102,10 +102,16 @@ def unsynced(monkeypatch):
 
 
 def test_a_name_that_is_not_durable_is_taken_back(tmp_path, unsynced):
-    """If the disk cannot keep the new name, the run fails and the name is gone; a directory that was there is there again."""
+    """If the disk cannot keep the new name, the run fails and the name is gone; what was there is there again."""
     with atomic.atomic_directory(tmp_path / "old") as part:
         open(os.path.join(part, "x"), "w").close()
+    atomic.write_file(tmp_path / "e", b"old")
+    atomic.write_file(tmp_path / "f", b"old")
     unsynced(tmp_path)
+    with pytest.raises(StorageError):
+        atomic.write_file(tmp_path / "e", b"new")
+    with pytest.raises(StorageError), PartFile(tmp_path / "f") as descriptor:
+        os.write(descriptor, b"new")
     with pytest.raises(StorageError):
         atomic.write_file(tmp_path / "a", b"new")
     with pytest.raises(StorageError):
@@ -117,8 +123,9 @@ def test_a_name_that_is_not_durable_is_taken_back(tmp_path, unsynced):
     with pytest.raises(StorageError), atomic.atomic_directory(tmp_path / "old", overwrite=True):
         pass
 
-    assert names(tmp_path) == ["old"]
+    assert names(tmp_path) == ["e", "f", "old"]
     assert names(tmp_path / "old") == ["x"]
+    assert (tmp_path / "e").read_bytes() == (tmp_path / "f").read_bytes() == b"old"
 
 
 def test_a_directory_appears_complete_or_not_at_all(tmp_path):
