@@ -140,7 +140,20 @@ def _paths(project: Project) -> list[str]:
     return one + [path for path in (project.server.client_ca, project.sources.keyring) if path is not None]
 
 
+def _check_apart(project: Project) -> None:
+    """Refuse keys among what goes into the bundle, and, if that is encrypted, files whose digests or bytes go in in clear."""
+    app = project.app
+    beside = [project.keys.package, *(model.key for model in project.models)]
+    if app.encrypt:
+        beside += [app.requirements, project.server.client_ca, project.sources.keyring]
+    for inside in (app.source, *(model.path for model in project.models)):
+        for path in beside:
+            if path is not None and f"{path}/".startswith(f"{inside}/"):
+                raise _bad(f"{path!r} is inside {inside!r}, which goes into the bundle", hint="move it out of there")
+
+
 def _check_together(project: Project) -> None:
+    _check_apart(project)
     if project.models and not project.app.encrypt:
         raise _bad("[[model]] needs app.encrypt = true", hint="put clear models into the source directory")
     names = [model.path.rpartition("/")[2] for model in project.models]

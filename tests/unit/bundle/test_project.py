@@ -52,6 +52,24 @@ def test_wrong_projects(text):
     assert caught.value.reason in ("bundle.project.malformed", "codec.version.malformed")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'requirements = "src/requirements.txt"\n', b"[keys]\npackage = 'src/keys/package.key'\n",
+        b"[server]\nclient_ca = 'src/ca.pem'\n", b"[sources]\nkeyring = 'src/keyring.gpg'\n",
+        b"encrypt = false\n[keys]\npackage = 'src/package.key'\n", b"[[model]]\npath = 'm'\nkey = 'm/model.key'\n",
+        b"[[model]]\npath = 'keys'\n", b"[[model]]\npath = 'requirements.txt'\n",
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_what_must_not_go_into_the_bundle(text):
+    """No key lies among the sources or models, and nothing whose digest or bytes would be in clear beside the encrypted file."""
+    with pytest.raises(UsageError, match="goes into the bundle"):
+        parse_project(SMALL + text)
+
+    assert parse_project(SMALL + b'encrypt = false\nrequirements = "src/requirements.txt"\n')
+
+
 def test_newer_project():
     """A higher version is said to be newer before anything else is looked at."""
     with pytest.raises(FormatError) as caught:
