@@ -46,17 +46,22 @@ class Log:
     def _rotate(self) -> None:
         """Start a new file, unless the name is another writer's by now."""
         try:
-            mine, named = os.fstat(self._file), os.stat(self._path)
-            if (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino):
+            if self._is_at(self._path):
                 os.replace(self._path, self._previous)
-                new = self._open(os.O_CREAT | os.O_EXCL)
-            else:
-                new = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            # also after a try that could move the file but not make the next one
+            mine = self._is_at(self._previous) and not os.path.lexists(self._path)
+            new = self._open(os.O_CREAT | os.O_EXCL) if mine else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             self._size = 0  # tried again after as much again
             return
         os.close(self._file)
         self._file, self._size = new, 0
+
+    def _is_at(self, path: str) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(path, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
 
     def _open(self, flags: int) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)

@@ -149,3 +149,23 @@ def test_a_writer_that_was_replaced_rotates_nothing(tmp_path):
 
     assert b"new" == (tmp_path / "log.txt").read_bytes()
     assert not (tmp_path / "log.1.txt").exists()
+
+
+def test_a_rotation_that_fails_half_way_is_made_up_for(tmp_path, monkeypatch):
+    """If the file could be moved and the next one not be made, the log does not grow without bound where it is."""
+    (tmp_path / "log.txt").touch()
+    log = Log(str(tmp_path / "log.txt"), str(tmp_path / "log.1.txt"), 1000)
+
+    def failing(_flags):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "_open", failing)
+        for _ in range(15):
+            log.put(b"x" * 99 + b"\n")
+    assert ["log.1.txt"] == [path.name for path in tmp_path.iterdir()]
+    for _ in range(60):
+        log.put(b"y" * 99 + b"\n")
+
+    assert {"log.txt", "log.1.txt"} == {path.name for path in tmp_path.iterdir()}
+    assert all(path.stat().st_size <= 2000 for path in tmp_path.iterdir())
