@@ -6,6 +6,7 @@ Source: PEP 751; docs/bundle-format.md, "Wheels".
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -118,7 +119,7 @@ def _candidate(package: Package, source: Any) -> Candidate:
         raise refused(f"{FILE}: {name} has {what}")
     file = file_name(source.name, source.url)
     digest = source.hashes.get("sha256", "")
-    if not isinstance(digest, str) or len(digest) != 64:
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-fA-F]{64}", digest):
         raise refused(f"{FILE}: {file} has no SHA-256")
     if source.url is None or package.version is None:
         raise refused(f"{FILE}: {name} has no URL or version")

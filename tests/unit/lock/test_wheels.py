@@ -112,10 +112,11 @@ def test_best_wheel_for_the_glibc_of_the_target():
         pylock([("x-1-cp39-cp39-win_amd64.whl", "sha256", "ab" * 32)]),
         pylock([], sdist='{ url = "https://example.org/x-1.tar.gz", hashes = { sha256 = "ab" } }'),
         pylock([], vcs='{ type = "git", url = "https://example.org/x", commit-id = "abc" }'),
+        pylock([("x-1-py3-none-any.whl", "sha256", "z" * 64)]), pylock([("x-1-py3-none-any.whl", "sha256", "ab " * 21 + "a")]),
         pylock([], directory='{ path = "." }'), pylock([], archive='{ url = "https://example.org/x.zip", hashes = { sha256 = "ab" } }'),
         b"", b"\xff", b"lock-version = '9'",
     ],
-    ids=range(10),
+    ids=range(12),
 )  # fmt: skip
 def test_pylocks_that_cannot_be_pinned(text):
     """Source distributions, repositories, directories, missing SHA-256 and unfit wheels are refused."""
