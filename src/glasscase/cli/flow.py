@@ -165,7 +165,7 @@ def temporary_flow(out: Output) -> Iterator[Flow]:
 
     It has the cache and the imported runtimes of this user, and nothing else of his.
     """
-    from glasscase.cli.places import cache_dir, data_dir
+    from glasscase.cli.places import cache_dir, data_dir_if_any
 
     try:
         base = Path(tempfile.mkdtemp(prefix="glasscase-"))
@@ -184,8 +184,9 @@ def temporary_flow(out: Output) -> Iterator[Flow]:
         (base / "data").mkdir(mode=0o700)
         try:
             environment["GLASSCASE_CACHE"] = str(cache_dir())
-            if (data_dir() / "runtimes").is_dir():
-                (base / "data" / "runtimes").symlink_to(data_dir() / "runtimes")
+            data = data_dir_if_any()
+            if data is not None and (data / "runtimes").is_dir():
+                (base / "data" / "runtimes").symlink_to(data / "runtimes")
         except Error:
             environment["GLASSCASE_CACHE"] = str(base / "cache")
         flow = Flow(work, out, environment)
