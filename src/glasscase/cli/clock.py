@@ -14,7 +14,7 @@ from glasscase.errors import CannotVerify
 if TYPE_CHECKING:
     from glasscase.verify.verdict import Verdict
 
-RELEASED = 1793491200  # 2026-11-01T00:00:00Z: this version did not exist before
+RELEASED = 1795478400  # 2026-11-24T00:00:00Z: this version did not exist before
 
 
 def clock_time() -> datetime:

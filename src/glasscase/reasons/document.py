@@ -14,6 +14,8 @@ in `src/glasscase/reasons` (`./dev docs`); a test fails when the two differ. `gl
 Kinds: a failed `proof` check makes a verdict failed, a failed `basis` check makes it undetermined unless a proof check
 failed too. `format` errors end with exit code 2, `undetermined` with 3, `usage` with 1, `storage` and `state` with 4,
 `interrupted` with 5.
+
+[faults.md](faults.md) is the table of named faults: for each check those that must make it fail first, every one run by the tests.
 """
 
 
