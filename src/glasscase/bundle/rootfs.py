@@ -74,6 +74,9 @@ def add_wheels(tree: TreeWriter, lock: Lock, cache: InputCache) -> None:
         for entry in wheel_entries(
             data, wheel.file, leave_out=tuple(f"{OWN}/{part}" for part in HOST_ONLY) if own else ()
         ):
+            if not own and entry.path.partition("/")[0] == OWN:
+                text = f"{wheel.file} has {entry.path!r}: only glasscase's own wheel may have files there"
+                raise FormatError("bundle.wheel.unsupported", text, what="wheel")
             if own and entry.path == BOOTSTRAP:
                 bootstrap = entry.content
             _add_once(tree, SITE + entry.path, entry.content, executable=entry.executable)

@@ -75,12 +75,25 @@ def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any)
         extra: dict[str, bytes] = {}
     else:
         sealed, extra, note = _Act(options).run(content, output)
+    _check_names(output, extra, options["cosigners"])
     beside = {} if output == "-" else {output: sealed.data}
     write_together({**extra, **beside}, overwrite=force)
     if not beside:
         write_argument(out, output, sealed.data)
     result_beside(out, output, _json(sealed, extra, output), _text(sealed, extra, output, note))
     return 0
+
+
+def _check_names(output: str, extra: dict[str, bytes], cosigners: tuple[str, ...]) -> None:
+    """Raise UsageError("cli.usage.wrong") if two results would have one name, or a request for a co-signer none."""
+    if output == "-" and cosigners and extra:
+        raise UsageError(
+            "cli.usage.wrong", "requests for co-signers are files beside the envelope", hint="give -o FILE"
+        )
+    if os.path.abspath(output) in (os.path.abspath(path) for path in extra):
+        raise UsageError(
+            "cli.usage.wrong", f"{output!r} would be envelope and pinned policy", hint="give them two names"
+        )
 
 
 def write_together(files: dict[str, bytes], *, overwrite: bool) -> None:

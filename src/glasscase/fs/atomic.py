@@ -335,7 +335,10 @@ def _rename_durably(part: str, final: str) -> None:
 
 
 def _exchange_durably(part: str, final: str) -> None:
-    """Let two directories swap names at once, so that a crash leaves one of them under `final`; back again if that fails."""
+    """Let two directories swap names, at once where the file system can, so that a crash leaves one of them under `final`.
+
+    If the names cannot be made durable they swap back.
+    """
     _exchange(part, final)
     try:
         sync_directory(os.path.dirname(final))
@@ -348,8 +351,19 @@ def _exchange(one: str, other: str) -> None:
     import ctypes  # here, because most commands need it not
 
     here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if ctypes.CDLL(None, use_errno=True).renameat2(here, os.fsencode(one), here, os.fsencode(other), both) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), other)
+    if ctypes.CDLL(None, use_errno=True).renameat2(here, os.fsencode(one), here, os.fsencode(other), both) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):  # NFS, for example, cannot
+        raise OSError(number, os.strerror(number), other)
+    between = f"{one}-between"
+    os.rename(other, between)
+    try:
+        os.rename(one, other)
+    except BaseException:
+        os.rename(between, other)
+        raise
+    os.rename(between, one)
 
 
 def _exists(final: str) -> UsageError:

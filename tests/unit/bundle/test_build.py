@@ -15,6 +15,7 @@ from glasscase.bundle.index import BundleIndex, open_bundle
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.seal.files import open_package
+from tests.unit.bundle.conftest import add_wheel
 
 
 def tree(root):
@@ -106,6 +107,14 @@ def refused(workshop, reason, kind=UsageError, **options):
         workshop.build(**options)
     assert reason == caught.value.reason
     assert before == sorted(os.listdir(workshop.root))
+
+
+def test_only_our_own_wheel_may_give_files_of_ours(workshop):
+    """Another wheel with a module in the package glasscase is refused, as it would run as measured code of the tool."""
+    workshop.wheels[0] = add_wheel(workshop.cache, "demo", "1.0", {"demo/__init__.py": b"", "glasscase/extra.py": b""})
+    workshop.lock()
+
+    refused(workshop, "bundle.wheel.unsupported", FormatError)
 
 
 def test_wrong_projects_are_refused(workshop):

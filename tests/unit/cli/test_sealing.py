@@ -154,6 +154,12 @@ def test_pin_platform(desk, capsys):
     assert 0 == seal(capsys, output="four.sealed")[0]
 
 
+def test_two_results_have_two_names(desk, capsys):
+    """An envelope and the pinned policy cannot be one file."""
+    assert 1 == seal(capsys, "--pin-platform", "./one", output="one")[0]
+    assert not Path("one").exists()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -128,6 +128,25 @@ def test_a_name_that_is_not_durable_is_taken_back(tmp_path, unsynced):
     assert (tmp_path / "e").read_bytes() == (tmp_path / "f").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+def test_a_directory_is_replaced_where_names_cannot_swap(tmp_path, monkeypatch, number):
+    """A file system without RENAME_EXCHANGE gets the new directory too, and nothing else is left."""
+    import ctypes
+
+    class Libc:
+        def renameat2(self, *_arguments):
+            ctypes.set_errno(number)
+            return -1
+
+    for name in ("old", "new"):
+        with atomic.atomic_directory(tmp_path / "d", overwrite=True) as part:
+            open(os.path.join(part, name), "w").close()
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_arguments, **_options: Libc())
+
+    assert names(tmp_path) == ["d"]
+    assert names(tmp_path / "d") == ["new"]
+
+
 def test_a_directory_appears_complete_or_not_at_all(tmp_path):
     """An exception leaves no directory; success leaves exactly it, 0755."""
     with pytest.raises(RuntimeError):
