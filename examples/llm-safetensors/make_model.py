@@ -1,7 +1,7 @@
 """Train the example's language model and write models/tiny.safetensors: needs numpy and safetensors, a minute or two.
 
 A character model: the last 8 characters, embedded, through one hidden layer. Small enough to train here, and stored exactly
-as a large one is: named tensors in a safetensors file. The same seed gives the same file on the same numpy.
+as a large one is: named tensors in a safetensors file. Trained again it differs in the last bits, as sums of floats in threads do.
 """
 
 import argparse
