@@ -63,14 +63,8 @@ def prepare(what: str, work: Path) -> Path:
         shutil.copytree(ROOT, source, ignore=IGNORED)
     else:
         environment = os.environ | {"GLASSCASE_CACHE": str(work / "cache")}
-        base = [sys.executable, "-m", "glasscase"]
-        shutil.copytree(ROOT / "examples" / what, source)
-        (source / "keys").mkdir(exist_ok=True)
-        for kind, name in (("package", "package.key"), ("owner", "owner")):
-            subprocess.run(
-                [*base, "keygen", "--kind", kind, "-o", f"keys/{name}", "-q"], cwd=source, check=True, env=environment
-            )
-        subprocess.run([*base, "lock", "-q"], cwd=source, check=True, env=environment)
+        example_source(what, work).rename(source)
+        subprocess.run([sys.executable, "-m", "glasscase", "lock", "-q"], cwd=source, check=True, env=environment)
     return source
 
 
@@ -375,7 +369,7 @@ def check_examples(*, write: bool, say=print) -> int:
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--what", default="small,fastapi-fraud,flask-hello,wheel,sdist,examples")
+    parser.add_argument("--what", default="small,fastapi-fraud,flask-hello,llm-safetensors,wheel,sdist,examples")
     parser.add_argument("--only", default="", help="names of variations besides the baseline")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()

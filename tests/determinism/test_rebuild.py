@@ -121,7 +121,7 @@ def test_a_difference_is_seen(monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("what", ["fastapi-fraud", "flask-hello", "wheel", "sdist"])
+@pytest.mark.parametrize("what", ["fastapi-fraud", "flask-hello", "llm-safetensors", "wheel", "sdist"])
 def test_everything_under_every_variation(what):
     """The example bundles, our own wheel and our own sdist are the same bytes under every variation."""
     assert [] == differing(what)[0]
