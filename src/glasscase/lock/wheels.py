@@ -182,7 +182,7 @@ def _describe(data: bytes, digest: bytes, file: str) -> OwnWheel:
             if info.file_size > _METADATA_MAX:
                 raise KeyError(info.filename)
             message = email.parser.Parser().parsestr(archive.read(info).decode("utf-8"))
-    except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, UnicodeDecodeError, NotImplementedError, RuntimeError):
+    except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, UnicodeDecodeError, RuntimeError):
         raise _malformed(file) from None
     if name != OWN or canonicalize_name(message.get("Name", "")) != OWN or message.get("Version", "") != str(version):
         raise _malformed(file)
