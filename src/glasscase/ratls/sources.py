@@ -201,11 +201,28 @@ def _fetcher(source: CollateralSource, anchor: TrustAnchor, now: Callable[[], in
     if isinstance(source, Collateral):
         return lambda _quote: source
     if callable(source):
-        return source
+        return functools.partial(_ask, source)
     text = "intel" if source is None else os.fspath(source)
     if text == "intel" or text.startswith(("https://", "http://")):
         return lambda quote: fetch_collateral(quote, anchor=anchor.core, source=text, at=now())
     return lambda quote: _read(text, quote)
+
+
+def _ask(function: Callable[[bytes], Collateral], quote: bytes) -> Collateral:
+    """Return what the caller's function gives; whatever it does instead is CannotVerify, so no thread ends by it."""
+    try:
+        found = function(quote)
+    except Error:
+        raise
+    except Exception as error:
+        raise _failed(f"raised {type(error).__name__}") from error
+    if not isinstance(found, Collateral):
+        raise _failed(f"returned {type(found).__name__}, not a Collateral")
+    return found
+
+
+def _failed(what: str) -> CannotVerify:
+    return CannotVerify("client.collateral.failed", f"the function given as collateral_source {what}", hint="mend it")
 
 
 def _read(path: str, quote: bytes) -> Collateral:

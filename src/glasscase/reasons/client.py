@@ -30,6 +30,8 @@ REASONS: tuple[Reason, ...] = (
            "--collateral-source FILE"),
     Reason("client.collateral.pending", "undetermined", "collateral for this peer's platform is still being fetched", _RULE,
            "try again in a moment, or prepare() the context for this enclave first"),
+    Reason("client.collateral.failed", "undetermined", "the function given as source of collateral raised or returned nothing usable",
+           _RULE, "mend the function: it takes the quote and returns a Collateral"),
     Reason("client.evidence.pending", "undetermined", "the enclave is still being asked for the evidence of its new key", _RULE,
            "try again in a moment, or prepare() the context for this enclave again"),
     Reason("client.response.oversize", "usage", "the answer is too long to be put into one JSON object", _RULE, "-o FILE"),

@@ -258,3 +258,34 @@ def test_own_evidence_is_not_asked_for_in_a_handshake(monkeypatch):
 
     assert "client.evidence.pending" == caught.value.reason
     assert ["MainThread", "glasscase-evidence"] == asked
+
+
+@pytest.mark.parametrize("fault", [lambda _quote: 1 / 0, lambda _quote: None], ids=["raises", "returns nothing"])
+def test_a_function_that_fails_is_told_and_ends_no_thread(fault, anchor, collateral, identity):
+    """What the caller's function does wrong is CannotVerify; the thread that refreshes goes on and the next turn succeeds."""
+    now, answers, asked = [0.0], [lambda _quote: collateral], threading.Event()
+
+    def source(quote):
+        asked.set()
+        return answers[0](quote)
+
+    cache = CollateralCache(source, anchor=anchor, now=lambda: 0, clock=lambda: now[0])
+    quote = identity().quote
+    first = cache.get(quote)
+    now[0], answers[0] = sources.REFRESH_S + 1.0, fault
+    with pytest.raises(CannotVerify) as caught:
+        cache.get(quote)
+    assert "client.collateral.failed" == caught.value.reason
+    asked.clear()
+    thread = keep_fresh(cache, tick_s=0.01)
+    assert asked.wait(5)
+    time.sleep(0.05)
+    assert thread.is_alive()
+    answers[0] = lambda _quote: collateral
+    deadline = time.monotonic() + 5
+    while not cache.holds(quote) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert cache.holds(quote)
+    assert cache.get(quote) is not first
+    del cache
+    thread.join(5)
