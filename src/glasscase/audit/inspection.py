@@ -34,6 +34,8 @@ def inspect_bytes(content: bytes) -> dict[str, Any]:
 
 def _reader(content: bytes) -> Callable[[bytes], dict[str, Any]]:
     begin = content.lstrip(b" \t\r\n")[:1]
+    if len(content) == _KEY_SIZE and not (begin == b"{" and content.isascii()):
+        return _package_key  # first: random bytes may begin like anything
     if content.startswith(_MAGIC_ENCRYPTED):
         return _encrypted
     if len(content) == _SIGSTRUCT_SIZE and content.startswith(_MAGIC_SIGSTRUCT):
@@ -44,8 +46,6 @@ def _reader(content: bytes) -> Callable[[bytes], dict[str, Any]]:
         return _json
     if content[:1] == b"\x30":
         return certificates.describe_der
-    if len(content) == _KEY_SIZE:
-        return _package_key
     if content[:1] and (0xA0 <= content[0] <= 0xBF or content[0] in (0xD2, 0xD8)):
         return messages.describe_cbor
     if len(content) >= 48 and int.from_bytes(content[:2], "little") in _QUOTE_VERSIONS:

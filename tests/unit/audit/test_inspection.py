@@ -143,6 +143,14 @@ def test_collateral_crls_and_documents(shared, made):
     assert "enclave-identity" == inspect_bytes(collateral["qe_identity"].encode())["kind"]
 
 
+@pytest.mark.parametrize("begin", [b"\x30", b"{", b" {", b"\xa1", b"name = 1\n", b"\x04\x00"], ids=bytes.hex)
+def test_a_package_key_may_begin_like_anything(begin):
+    """A key is 32 random bytes; one in 256 begins like DER, and is a key all the same."""
+    secret = begin + bytes([0xFF]) * (32 - len(begin))
+
+    assert "package" == inspect_bytes(secret)["type"]
+
+
 def test_keys_show_their_id_and_never_themselves():
     """Package, owner and enclave keys are named; no private byte is in the answer."""
     secret = os.urandom(32)
