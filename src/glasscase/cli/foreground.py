@@ -22,8 +22,8 @@ def stay(out: Output, started: "Started") -> int:
     """Return the exit code when the enclave has ended: 0 if it has stopped cleanly, else 4."""
     from glasscase.hosting import logs
 
-    notify("READY=1")
     try:
+        notify("READY=1")  # from here on the other side may ask for the end
         for line in logs.lines(started.place, follow=True):
             out.say(escape(line))
     except Interrupted as error:
