@@ -34,14 +34,14 @@ def inspect_bytes(content: bytes) -> dict[str, Any]:
 
 def _reader(content: bytes) -> Callable[[bytes], dict[str, Any]]:
     begin = content.lstrip(b" \t\r\n")[:1]
-    if len(content) == _KEY_SIZE and not (begin == b"{" and content.isascii()):
-        return _package_key  # first: random bytes may begin like anything
     if content.startswith(_MAGIC_ENCRYPTED):
         return _encrypted
     if len(content) == _SIGSTRUCT_SIZE and content.startswith(_MAGIC_SIGSTRUCT):
         return _sigstruct
     if content.lstrip(b" \t\r\n").startswith(b"-----BEGIN "):
         return certificates.describe_pem
+    if len(content) == _KEY_SIZE and not (begin == b"{" and content.isascii()):
+        return _package_key  # before all short beginnings: random bytes may begin like anything
     if begin == b"{":
         return _json
     if content[:1] == b"\x30":

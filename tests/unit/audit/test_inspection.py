@@ -151,6 +151,13 @@ def test_a_package_key_may_begin_like_anything(begin):
     assert "package" == inspect_bytes(secret)["type"]
 
 
+@pytest.mark.parametrize("begin", [b"\x89GLASS\r\n", b"-----BEGIN RSA PRIVATE"], ids=["encrypted", "pem"])
+def test_a_file_cut_to_the_size_of_a_key_is_no_key(begin):
+    """What begins like no random key is said to be what it looks like, and broken."""
+    with pytest.raises(FormatError):
+        inspect_bytes(begin.ljust(32, b"-"))
+
+
 def test_keys_show_their_id_and_never_themselves():
     """Package, owner and enclave keys are named; no private byte is in the answer."""
     secret = os.urandom(32)
