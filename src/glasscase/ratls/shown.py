@@ -20,6 +20,7 @@ from glasscase.evidence.attestation import ATTESTATION_MAX, CERTIFICATE_MAX, Att
 from glasscase.ratls import link
 from glasscase.ratls.cert import spki_digest
 from glasscase.ratls.reading import read_certificate
+from glasscase.ratls.shared import SharedCalls
 
 REFRESH_S = 3600  # seconds after which prepared evidence is asked for again
 _MALFORMED = "client.certificate.malformed"
@@ -43,22 +44,23 @@ class OwnEvidence:
         self._host = host
         self._port = port
         self._lock = threading.Lock()
+        self._fetches: SharedCalls[Attestation] = SharedCalls()
         self._kept: Attestation | None = None
         self._since = 0.0  # by the monotonic clock
         self._ahead = False
 
     def get(self, spki_sha256: bytes, at: int) -> Attestation:
-        """Return evidence that names this TLS key. at: unix seconds.
+        """Return evidence that names this TLS key, asked for once however many connections want it. at: unix seconds.
 
         Raises FormatError("client.key.unbound") if the enclave's evidence names another, StorageError if it does not answer;
         after prepare() CannotVerify("client.evidence.pending") instead of asking.
         """
-        kept = self._kept
-        if kept is None or not _covers(kept, spki_sha256, at):
+        kept = self._covering(spki_sha256, at)
+        if kept is None:
             if self._ahead:
                 threading.Thread(target=self._fetch_quietly, name="glasscase-evidence", daemon=True).start()
                 raise CannotVerify("client.evidence.pending", "the enclave is asked for new evidence", hint="try again")
-            kept = self._fetch()
+            kept = self._fetches.run(spki_sha256.hex(), lambda: self._covering(spki_sha256, at) or self._fetch())
         if Claims.from_bytes(kept.claims).spki_sha256 != spki_sha256:
             raise FormatError(
                 "client.key.unbound", "the server's evidence names another TLS key than this connection's"
@@ -74,6 +76,10 @@ class OwnEvidence:
         """Ask again, once an hour; raises as get() does."""
         if time.monotonic() - self._since > REFRESH_S:
             self._fetch()
+
+    def _covering(self, spki_sha256: bytes, at: int) -> Attestation | None:
+        kept = self._kept
+        return kept if kept is not None and _covers(kept, spki_sha256, at) else None
 
     def _fetch(self) -> Attestation:
         answer = link.ask(self._host, self._port, "evidence", max_bytes=ATTESTATION_MAX)

@@ -1,7 +1,8 @@
 """Where a client's collateral comes from: fetched once for each platform, kept in memory, fetched again when it ages.
 
 Invariants: what is kept is judged by the verifier each time it is used, only its signatures are checked once; a function or a
-file of the caller is asked as it is; after prepare() nothing is fetched in the thread of a handshake.
+file of the caller is asked as it is; a platform is fetched for by one thread at a time, and nobody waits for the fetch of
+another platform; after prepare() nothing is fetched in the thread of a handshake.
 Source: docs/clients.md.
 """
 
@@ -20,6 +21,7 @@ from glasscase.collateral.model import FILE_MAX, Collateral, parse_collateral
 from glasscase.core.dcap import PreparedCollateral, parse_quote
 from glasscase.errors import CannotVerify, Error
 from glasscase.fs import atomic
+from glasscase.ratls.shared import SharedCalls
 from glasscase.verify.anchor import TrustAnchor
 from glasscase.verify.quote import prepare
 
@@ -63,7 +65,7 @@ class CollateralCache:
         self._anchor = anchor
         self._clock = clock
         self._lock = threading.Lock()  # never held while something is fetched
-        self._fetching = threading.Lock()
+        self._fetches: SharedCalls[Kept] = SharedCalls()
         self._kept: dict[str, Kept] = {}
         self._failed: dict[str, tuple[float, Error]] = {}
         self._running: set[str] = set()
@@ -126,8 +128,9 @@ class CollateralCache:
         return False
 
     def _fetch_now(self, platform: str, quote: bytes, *, older_than: float = REFRESH_S) -> Kept:
-        """Return what was fetched here, or by another thread meanwhile."""
-        with self._fetching:
+        """Return what was fetched here, or by another thread meanwhile for the same platform."""
+
+        def fetch() -> Kept:
             with self._lock:
                 kept = self._kept.get(platform)
             if kept is not None and self._clock() - kept.since <= older_than:
@@ -139,6 +142,8 @@ class CollateralCache:
                     self._kept.clear()
                 self._kept[platform] = kept
             return kept
+
+        return self._fetches.run(platform, fetch)
 
     def _start(self, platform: str, quote: bytes, *, older_than: float = REFRESH_S) -> None:
         """Fetch in a thread of its own, unless one does; raises the error of a try that failed a moment ago."""

@@ -88,6 +88,7 @@ class Server:
         self.connections = 0
         self.evidence = b""  # what GET evidence answers; such requests are counted apart
         self.asked = 0
+        self.delay = 0.0  # seconds before evidence is answered
         self.answer = answer
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -131,6 +132,7 @@ class Server:
                 while data := connection.recv(65536):
                     if data.startswith(b"GET /.well-known/glasscase/evidence "):
                         self.asked += 1
+                        time.sleep(self.delay)
                         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self.evidence)}\r\n\r\n"
                         connection.sendall(head.encode("ascii") + self.evidence)
                         continue

@@ -1,5 +1,6 @@
 """Enclaves with a certificate of their owner's CA: the evidence must name the key of the connection itself."""
 
+import concurrent.futures
 import datetime
 import ipaddress
 import ssl
@@ -71,6 +72,17 @@ def test_the_right_enclave_is_reached(ask, owned, context_for):
 
     assert b"hello" == ask(server.url, context)
     assert b"hello" == ask(server.url, context)
+    assert 1 == server.asked
+
+
+def test_connections_that_begin_together_ask_once(owned, context_for):
+    """Eight first connections at the same time are one request for evidence."""
+    server = owned()
+    server.delay = 0.3
+    context = context_for(server)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        assert [b"hello"] * 8 == list(threads.map(lambda _: by_http_client(server.url, context), range(8)))
+
     assert 1 == server.asked
 
 

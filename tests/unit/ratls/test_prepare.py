@@ -1,6 +1,7 @@
 """A prepared context never waits for the network in a handshake, so an event loop goes on while collateral is fetched."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gc
 import http.client
@@ -227,6 +228,84 @@ def test_a_platform_that_is_not_there_is_pending(cache, identity, monkeypatch):
 
     assert "client.collateral.pending" == caught.value.reason
     assert ["MainThread", "glasscase-collateral"] == cache.fetched
+
+
+def ask_both(cache, quotes):
+    """Return what get() gave or raised for each quote, all asked at once in threads of their own."""
+    with concurrent.futures.ThreadPoolExecutor(len(quotes)) as threads:
+        asked = [threads.submit(cache.get, quote) for quote in quotes]
+        return [one.exception() or one.result() for one in asked]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+def test_those_who_ask_at_once_share_one_fetch(fails, anchor, collateral, identity):
+    """Eight first connections to one platform are one fetch; its result, or its error, is that of all."""
+    fetched, gate = [], threading.Event()
+
+    def fetch(_quote):
+        fetched.append(1)
+        gate.wait(10)
+        if fails:
+            raise CannotVerify("collateral.source.unreachable", "the collateral server cannot be reached")
+        return collateral
+
+    cache = CollateralCache(fetch, anchor=anchor, now=lambda: 0)
+    quote = identity().quote
+    threading.Timer(0.3, gate.set).start()
+    found = ask_both(cache, [quote] * 8)
+
+    assert 1 == len(fetched)
+    assert 1 == len({id(one) for one in found})
+    assert fails == isinstance(found[0], CannotVerify)
+
+
+def test_a_slow_platform_holds_up_no_other(anchor, collateral, identity, monkeypatch):
+    """While the fetch for one platform hangs, a connection to another gets its collateral and does not wait."""
+    slow, quick = identity().quote, identity().quote
+    gate, began = threading.Event(), threading.Event()
+
+    def fetch(quote):
+        if quote == slow:
+            began.set()
+            gate.wait(10)
+        return collateral
+
+    monkeypatch.setattr(sources, "_platform", lambda quote: quote.hex())
+    cache = CollateralCache(fetch, anchor=anchor, now=lambda: 0)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        hanging = threads.submit(cache.get, slow)
+        assert began.wait(5)
+        try:
+            assert collateral is threads.submit(cache.get, quick).result(5).collateral
+            assert not hanging.done()
+        finally:
+            gate.set()
+    assert collateral is hanging.result().collateral
+
+
+def test_an_interrupted_fetch_is_done_by_who_waits(anchor, collateral, identity):
+    """Ctrl-C in the thread that fetches is its own; those who waited for it fetch themselves."""
+    fetched, gate, began = [], threading.Event(), threading.Event()
+
+    def fetch(_quote):
+        fetched.append(1)
+        if len(fetched) == 1:
+            began.set()
+            gate.wait(10)
+            raise KeyboardInterrupt
+        return collateral
+
+    cache = CollateralCache(fetch, anchor=anchor, now=lambda: 0)
+    quote = identity().quote
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.get, quote)
+        assert began.wait(5)
+        second = threads.submit(cache.get, quote)
+        time.sleep(0.1)
+        gate.set()
+        assert isinstance(first.exception(5), KeyboardInterrupt)
+        assert collateral is second.result(5).collateral
+    assert 2 == len(fetched)
 
 
 def test_it_is_refreshed_before_it_ages_and_ends_with_the_context(cache, identity):
