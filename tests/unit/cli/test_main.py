@@ -95,6 +95,31 @@ def test_closed_standard_streams(tmp_path, closed, code, said):
     assert ("libcrypto" in result.stdout) == (code == 0)
 
 
+CTRL_C = """
+import os, signal, sys
+chosen = sys.argv[1]
+class WhileLoading:
+    def find_spec(self, name, path=None, target=None):
+        if name == chosen:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets jobs in the background ignore it
+sys.meta_path.insert(0, WhileLoading())
+from glasscase.cli.start import main
+sys.argv[1:] = ["version"]
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["glasscase.cli.main", "click", "glasscase.cli.versioning"])
+def test_ctrl_c_while_modules_are_loaded(module):
+    """Ctrl-C in the first tenth of a second ends the command with 5 and one line, as later."""
+    done = subprocess.run([sys.executable, "-c", CTRL_C, module], capture_output=True, text=True, check=False)
+
+    assert (5, "") == (done.returncode, done.stdout)
+    assert "glasscase: error: interrupted [cli.signal.received]" == done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+
+
 def test_nothing_asked_for_shows_the_verbs():
     """`glasscase` alone shows what there is, as people read it, and is a usage error."""
     result = glasscase()
