@@ -47,6 +47,17 @@ class Shell:
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    def stay(self, name):
+        """Run the bundle with --foreground; return the process, once the enclave answers, and what it said."""
+        process = self.start("run", "app.bundle", "--backend", "simulator", "--name", name, "--foreground", "--json")
+        self.names.append(name)
+        text = ""
+        while not text.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            text += line
+        return process, json.loads(text)
+
     def serve(self, name, **options):
         """Bring one instance up to serving; return what run said."""
         started = self.run("run", "app.bundle", "--backend", "simulator", "--name", name, **options)

@@ -341,14 +341,8 @@ def test_foreground_stops_with_its_command(shell, serving):
     channel.settimeout(60)
     channel.bind("\0glasscase-" + secrets.token_hex(8))
     shell.environment["NOTIFY_SOCKET"] = "@" + channel.getsockname()[1:].decode()
-    process = shell.start("run", "app.bundle", "--backend", "simulator", "--name", "front", "--foreground", "--json")
-    shell.names.append("front")
-    text = ""
-    while not text.endswith("}\n"):
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        text += line
-    pid = json.loads(text)["pid"]
+    process, said = shell.stay("front")
+    pid = said["pid"]
     del shell.environment["NOTIFY_SOCKET"]
     with channel:
         assert b"READY=1" == channel.recv(100)
@@ -359,6 +353,22 @@ def test_foreground_stops_with_its_command(shell, serving):
     assert 0 == process.returncode
     assert state.identify(pid) is None
     assert "stopped" == shell.run("status", "front")["state"]
+
+
+def test_a_crash_under_foreground_is_no_stop(shell, serving):
+    """run --foreground ends with 4 when its enclave is killed, and status says failed; a SIGHUP ends both, cleanly."""
+    process, said = shell.stay("crashed")
+    os.kill(said["pid"], signal.SIGKILL)
+    process.communicate(timeout=60)
+
+    assert 4 == process.returncode
+    assert "failed" == shell.run("status", "crashed")["state"]
+    process, said = shell.stay("crashed")
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert 0 == process.returncode
+    assert state.identify(said["pid"]) is None
+    assert "stopped" == shell.run("status", "crashed")["state"]
 
 
 def test_two_starts_of_one_name_at_once(shell, serving):

@@ -35,11 +35,11 @@ def stay(out: Output, started: "Started") -> int:
 
 
 def end(started: "Started") -> None:
-    """Stop the enclave of a command that ends, if it still runs."""
+    """Stop the enclave of a command that ends, if it still runs; one that has crashed stays `failed`."""
     from glasscase.hosting import launch, state
 
     with state.locked(started.place, wait_s=STOP_S):
-        launch.stop(started.place, started.record)
+        launch.finish(started.place, started.record)
 
 
 def notify(message: str) -> None:

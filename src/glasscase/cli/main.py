@@ -185,6 +185,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     _no_core_dumps()
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal is an end too; nohup ignores it
+        signal.signal(signal.SIGHUP, _terminate)
     try:
         # completion scripts give no arguments; with some, no environment may take the place of the verb
         completing = None if arguments else os.environ.get(COMPLETE)

@@ -80,7 +80,12 @@ def launch(
         request.name, request.backend, str(request.bundle), checked.bundle.id, checked.measurement.mrenclave,
         process, now, "running",
     )  # fmt: skip
-    place.write_record(record)
+    try:
+        place.write_record(record)
+    except BaseException:  # without state.json no command could find the process again
+        _end(process, name=request.name, deadline_s=0)
+        _clear(place)
+        raise
     return record
 
 
@@ -99,7 +104,7 @@ def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bo
     while time.monotonic() < deadline:
         status = place.status()
         if not state.is_alive(record.process):
-            stop(place, record, deadline_s=0)
+            _clear(place)
             raise StorageError(
                 "hosting.enclave.died", f"the enclave {place.name!r} ended while it started{logs.last_lines(place)}",
                 hint=f"glasscase logs {place.name}", path=str(place.log),
@@ -120,26 +125,36 @@ def stop(place: Place, record: InstanceRecord, *, deadline_s: float = STOP_DEADL
 
     SIGTERM first; SIGKILL to the whole session after deadline_s. Hold the instance's lock.
     """
-    how = "gone"
-    if state.is_alive(record.process):
-        how = "stopped"
-        if deadline_s > 0:
-            _signal(record.process, signal.SIGTERM)
-        if not _wait_gone(record.process, deadline_s):
-            how = "killed"
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(record.process.pid, signal.SIGKILL)
-            if not _wait_gone(record.process, 10):
-                raise StorageError(
-                    "hosting.process.stuck",
-                    f"process {record.process.pid} does not end after SIGKILL",
-                    path=record.name,
-                )
-    _wait_device(place)
-    logs.wait_written(place)
-    _clean(place)
+    how = _end(record.process, name=record.name, deadline_s=deadline_s)
+    _clear(place)
     place.mark("stopped")
     return how
+
+
+def finish(place: Place, record: InstanceRecord, *, deadline_s: float = STOP_DEADLINE_S) -> None:
+    """Stop an instance that runs. One that has ended by itself keeps its state, so that a crash is not taken for a stop.
+
+    Hold the instance's lock.
+    """
+    if state.is_alive(record.process):
+        stop(place, record, deadline_s=deadline_s)
+    else:
+        _clear(place)
+
+
+def _end(process: ProcessId, *, name: str, deadline_s: float) -> str:
+    """Return how a process went, as stop() does; raises StorageError("hosting.process.stuck") if it does not go."""
+    if not state.is_alive(process):
+        return "gone"
+    if deadline_s > 0:
+        _signal(process, signal.SIGTERM)
+    if _wait_gone(process, deadline_s):
+        return "stopped"
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if not _wait_gone(process, 10):
+        raise StorageError("hosting.process.stuck", f"process {process.pid} does not end after SIGKILL", path=name)
+    return "killed"
 
 
 def _account(request: LaunchRequest) -> pwd.struct_passwd | None:
@@ -378,7 +393,9 @@ def _wait_device(place: Place) -> None:
         os.close(lock)
 
 
-def _clean(place: Place) -> None:
-    """Remove what only a running instance needs: the simulator's plaintext and device files."""
+def _clear(place: Place) -> None:
+    """Wait for what ends with the enclave, and remove what only a running one needs: the simulator's plaintext and device files."""
+    _wait_device(place)
+    logs.wait_written(place)
     for name in ("run", "sim"):
         shutil.rmtree(place.path / name, ignore_errors=True)

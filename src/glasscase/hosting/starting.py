@@ -113,7 +113,7 @@ def _nothing_left(place: Place) -> Any:
     except BaseException:
         after = _process_of(place)
         if after is not None and after != before:
-            launch.stop(place, place.record(), deadline_s=0)
+            launch.finish(place, place.record(), deadline_s=0)
         raise
 
 

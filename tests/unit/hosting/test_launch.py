@@ -43,6 +43,14 @@ def facts_of(place):
     return json.loads((place.instance / "facts").read_text())
 
 
+def crash(record):
+    """Kill a process from outside and wait until it is gone."""
+    os.kill(record.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while state.is_alive(record.process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def test_the_loader_is_started_as_gramine_wants_it(running, bundle):
     """argv, directory, links, session, environment and standard input are exactly those of the specification."""
     place, record = running
@@ -143,8 +151,30 @@ def test_an_enclave_that_dies_is_reported_with_its_last_words(workplace, checked
     with pytest.raises(StorageError) as caught:
         start(workplace, checked)
 
+    place = state.place_of(workplace / "state", "one")
+
     assert "hosting.enclave.died" == caught.value.reason
     assert "cannot open /dev/sgx_enclave" in caught.value.message
+    assert "failed" == state.state_of(place, place.record())
+    assert not (place.path / "run").exists()
+
+
+@pytest.mark.parametrize("error", [StorageError("fs.file.full", "no space"), KeyboardInterrupt()])
+def test_an_enclave_that_nobody_could_find_again_is_ended(workplace, checked, monkeypatch, error):
+    """If state.json cannot be written, the process that was just started ends, and the disk's error is what is said."""
+    started = []
+
+    def write_record(_place, record):
+        started.append(record.process)
+        raise error
+
+    monkeypatch.setattr(state.Place, "write_record", write_record)
+    with pytest.raises(type(error)) as caught:
+        start(workplace, checked)
+
+    assert caught.value is error
+    assert started and not any(map(state.is_alive, started))
+    assert () == state.places(workplace / "state")
 
 
 def test_an_enclave_that_never_answers_is_stopped(workplace, checked, monkeypatch):
@@ -198,14 +228,32 @@ def test_two_names_cannot_share_a_port(running, workplace, checked):
 def test_a_dead_process_is_seen_as_dead(running):
     """After SIGKILL from outside the state is failed, although state.json still says running."""
     place, record = running
-    os.kill(record.process.pid, signal.SIGKILL)
-    for _ in range(100):
-        if not state.is_alive(record.process):
-            break
-        time.sleep(0.02)
+    crash(record)
 
     assert "failed" == state.state_of(place, place.record())
     assert "running" == place.record().state
+
+
+def test_clearing_up_after_a_crash_does_not_hide_it(running):
+    """finish() ends a process that runs; of one that has crashed it takes the rest away, and the state stays failed."""
+    place, record = running
+    (place.path / "run").mkdir()
+    crash(record)
+    launch.finish(place, record)
+
+    assert "failed" == state.state_of(place, place.record())
+    assert not (place.path / "run").exists()
+    assert "gone" == launch.stop(place, record)
+    assert "stopped" == state.state_of(place, place.record())
+
+
+def test_finishing_stops_what_runs(running):
+    """finish() of an instance that runs is a clean stop."""
+    place, record = running
+    launch.finish(place, record)
+
+    assert not state.is_alive(record.process)
+    assert "stopped" == state.state_of(place, place.record())
 
 
 def test_state_of_an_earlier_boot_or_a_recycled_pid_is_stale(running):
