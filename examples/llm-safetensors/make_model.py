@@ -19,8 +19,10 @@ ALPHABET = "\n abcdefghijklmnopqrstuvwxyz.,;:'()-0123456789"
 def training_text() -> str:
     """Return the text to learn from: this repository's licence, in the model's alphabet."""
     here = Path(__file__).resolve()
-    found = next(folder / "LICENSE" for folder in here.parents if (folder / "LICENSE").is_file())
-    text = " ".join(found.read_text(encoding="utf-8").lower().split())
+    found = [folder / "LICENSE" for folder in here.parents if (folder / "LICENSE").is_file()]
+    if not found:
+        raise SystemExit(f"there is no LICENSE above {here}: run this in a clone, or put a text of that name there")
+    text = " ".join(found[0].read_text(encoding="utf-8").lower().split())
     return "".join(character for character in text if character in ALPHABET)
 
 
