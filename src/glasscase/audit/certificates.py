@@ -5,9 +5,12 @@ Source: RFC 5280; Intel SGX PCK certificate profile; docs/evidence-format.md, "C
 """
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from glasscase.errors import FormatError
+from glasscase.errors import Error, FormatError
 
 _MALFORMED = "inspect.certificate.malformed"
 _SGX_EXTENSION = "1.2.840.113741.1.13.1"
@@ -55,25 +58,35 @@ def describe_predecessor(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _hostile(message: str) -> Iterator[None]:
+    """Turn whatever the library raises about hostile bytes into a FormatError, and hide its warnings.
+
+    It reads names, dates and keys only when they are asked for, and has exception types of its own for them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Error:
+            raise
+        except Exception:  # noqa: BLE001 - see above
+            raise _fault(message) from None
+
+
 def _load(content: bytes, *, pem: bool) -> Any:
     from cryptography import x509
 
-    try:
-        certificate = x509.load_pem_x509_certificate(content) if pem else x509.load_der_x509_certificate(content)
-        list(certificate.extensions)
-    except (
-        ValueError,
-        TypeError,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-        x509.InvalidVersion,
-        Warning,
-    ):
-        raise _fault("the bytes are not a certificate") from None
-    return certificate
+    with _hostile("the bytes are not a certificate"):
+        return x509.load_pem_x509_certificate(content) if pem else x509.load_der_x509_certificate(content)
 
 
 def _certificate(certificate: Any) -> dict[str, Any]:
+    with _hostile("the bytes are not a certificate"):
+        return _certificate_facts(certificate)
+
+
+def _certificate_facts(certificate: Any) -> dict[str, Any]:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from glasscase.ratls.cert import EVIDENCE_OID, LEGACY_OID, spki_digest
@@ -133,7 +146,7 @@ def _legacy(der: bytes) -> dict[str, Any]:
 def _crl(content: bytes, *, pem: bool) -> dict[str, Any]:
     from cryptography import x509
 
-    try:
+    with _hostile("the bytes are neither a certificate nor a CRL"):
         crl = x509.load_pem_x509_crl(content) if pem else x509.load_der_x509_crl(content)
         number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         return {
@@ -144,27 +157,20 @@ def _crl(content: bytes, *, pem: bool) -> dict[str, Any]:
             "next_update": int(crl.next_update_utc.timestamp()) if crl.next_update_utc else None,
             "revoked": len(crl),
         }
-    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension, Warning):
-        raise _fault("the bytes are neither a certificate nor a CRL") from None
 
 
 def _private_key(content: bytes) -> dict[str, Any]:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(content, password=None)
-    except (ValueError, TypeError):
-        raise _fault("the private key cannot be read; it may be encrypted") from None
-    return {**_key_facts(key.public_key()), "secret": True}
+    with _hostile("the private key cannot be read; it may be encrypted"):
+        return {**_key_facts(load_pem_private_key(content, password=None).public_key()), "secret": True}
 
 
 def _public_key(content: bytes) -> dict[str, Any]:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
+    with _hostile("the public key cannot be read"):
         return {**_key_facts(load_pem_public_key(content)), "secret": False}
-    except (ValueError, TypeError):
-        raise _fault("the public key cannot be read") from None
 
 
 def _key_facts(key: Any) -> dict[str, Any]:

@@ -263,6 +263,40 @@ def test_other_files_are_an_error_or_a_plain_answer(content):
         assert value["kind"] in ("imports", "project", "opening", "bom", "tcb-info", "manifest")
 
 
+def test_every_changed_byte_of_certificates_crls_and_keys_is_survived(shared, made):
+    """What a library reads only when it is asked, names, dates and keys, is as hostile as the rest: an answer or a FormatError."""
+    collateral = json.loads((shared / "corpus" / "sgx3-00707f000000-8cc428-1909v2" / "collateral.json").read_bytes())
+    owner = ed25519.Ed25519PrivateKey.generate()
+    pem = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for content, values in (
+        (load_root(shared), (0x00, 0x0C, 0x13, 0x1B, 0x80, 0xFF)), (bytes.fromhex(collateral["pck_crl"]), (0x00, 0x11, 0xFF)),
+        (made.certificate[:900] + made.certificate[-300:], (0x80,)), (owner.public_key().public_bytes(*pem), b"AQz"),
+        (owner.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), b"AQz"),
+    ):  # fmt: skip
+        for place in range(len(content)):
+            for value in values:
+                with contextlib.suppress(FormatError):
+                    inspect_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+
+
+def test_a_certificate_with_a_strange_name_says_nothing_on_stderr(shared, recwarn):
+    """A country of eleven letters and a negative serial number are oddities of the file, not of this program."""
+    root = load_root(shared)
+    changed = root.replace(bytes.fromhex("06035504030c"), bytes.fromhex("06035504060c"))  # common name -> country
+    changed = changed.replace(bytes.fromhex("02142265"), bytes.fromhex("0214a265"))
+
+    assert root != changed
+    assert "certificate" == inspect_bytes(changed)["kind"]
+    assert [] == [str(warning.message) for warning in recwarn]
+
+
+def load_root(shared):
+    from cryptography import x509
+
+    pem = (shared / "corpus" / "roots" / "intel-2049.pem").read_bytes()
+    return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+
+
 def test_random_bytes_never_crash():
     """A thousand short random files give an answer or a FormatError."""
     import random
