@@ -112,7 +112,7 @@ def decrypt(
         else:
             message = _through(
                 stream.decrypt_pipe, source, target, key=secret, context=binding, threads=threads or _cores(),
-                progress=bar.update,
+                progress=bar.update, expect=bar.expect,
             )  # fmt: skip
     out.result(
         {"bytes": message.size, "files": 1, "header": message.header.hex()},

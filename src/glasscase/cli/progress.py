@@ -31,6 +31,10 @@ class Bar:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
+    def expect(self, total: int) -> None:
+        """Set the bytes of the whole, when they become known."""
+        self._total = total
+
     def update(self, done: int) -> None:
         """Draw anew, at most ten times a second."""
         now = time.monotonic()

@@ -35,8 +35,9 @@ def error(status: int, stat: Any, what: str) -> Error:
 
 
 def _storage(fault: int, number: int, what: str) -> StorageError:
-    reason = "stream.disk.full" if fault == lib.GLASS_STREAM_NOSPACE else "stream.io.failed"
-    return StorageError(reason, f"{what}: {os.strerror(number).lower()}", errno=number)
+    full = fault == lib.GLASS_STREAM_NOSPACE
+    reason, where = ("stream.disk.full", "the output") if full else ("stream.io.failed", what)
+    return StorageError(reason, f"{where}: {os.strerror(number).lower()}", errno=number)
 
 
 def stat_of(fault: int) -> Any:

@@ -222,11 +222,12 @@ def encrypt_pipe(
 
 def decrypt_pipe(
     source: int, target: int, *, key: bytes | Key, context: bytes = b"", threads: int = 2, bare: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = None, expect: Progress | None = None,
 ) -> Message:  # fmt: skip
     """Decrypt what a descriptor gives until its end to another one (-1: only verify); return header and size.
 
-    Only verified chunks are written, in order; without a return from here they are not all. Raises as decrypt_file.
+    Only verified chunks are written, in order; without a return from here they are not all. expect: called with the size that
+    the header states, if it does. Raises as decrypt_file.
     """
     head, header = (56 if bare else HEADER_SIZE), b""
     while len(header) < head and (part := os.read(source, head - len(header))):
@@ -234,7 +235,13 @@ def decrypt_pipe(
     if len(header) < head:
         raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), "the input")
     stream = accept(header, key=as_key(key), app_context=context, bare=bare)
-    _refuse_parts(facts_of(stream))
+    stated = facts_of(stream)
+    _refuse_parts(stated)
+    if stated.size != SIZE_UNKNOWN:
+        if expect is not None:
+            expect(stated.size)
+        if target >= 0 and stat_module.S_ISREG(os.fstat(target).st_mode):
+            _require_room(os.fstatvfs(target), stated.size)
     return _pump(stream, source, target, check_threads(threads), progress)
 
 
@@ -301,11 +308,14 @@ def precheck(target: str | os.PathLike[str], size: int) -> None:
         facts = os.statvfs(folder)
     except OSError as error:
         raise storage_error(error, folder) from None
+    _require_room(facts, size, os.fspath(target))
+
+
+def _require_room(facts: os.statvfs_result, size: int, path: str = "") -> None:
     free = facts.f_bavail * facts.f_frsize
     if facts.f_blocks and free < size:
-        raise StorageError(
-            "stream.disk.full", f"{os.fspath(target)!r} needs {size} bytes, {free} are free", path=os.fspath(target)
-        )
+        what = repr(path) if path else "the output"
+        raise StorageError("stream.disk.full", f"{what} needs {size} bytes, {free} are free", path=path)
 
 
 def plain_size(payload: int) -> int:

@@ -293,15 +293,12 @@ class TestDirectories:
         assert not (tmp_path / "x").exists()
 
 
-def test_progress_on_a_terminal(tmp_path, key):
-    """On a terminal stderr shows share and rate, and nothing else changes; elsewhere nothing is shown."""
-    with (tmp_path / "in").open("wb") as file:
-        file.truncate(400_000_000)
+def on_a_terminal(*arguments, stdin=None):
+    """Run a command whose stderr is a terminal; return what it wrote there."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "glasscase", "encrypt", tmp_path / "in", "-o", tmp_path / "f", "--key", key, "--threads", "1"],
-        stderr=slave, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "glasscase", *arguments], stdin=stdin, stderr=slave, stdout=subprocess.PIPE
+    )
     os.close(slave)
     shown = b""
     try:
@@ -313,7 +310,23 @@ def test_progress_on_a_terminal(tmp_path, key):
     os.close(master)
 
     assert 0 == process.returncode
-    assert b"%" in shown and b"B/s" in shown
+    return shown
+
+
+def test_progress_on_a_terminal(tmp_path, key):
+    """On a terminal stderr shows share, rate and time left, also of a pipe that states its size; elsewhere nothing is shown."""
+    with (tmp_path / "in").open("wb") as file:
+        file.truncate(400_000_000)
+    options = ("--key", key, "--threads", "1")
+    shown = [on_a_terminal("encrypt", tmp_path / "in", "-o", tmp_path / "f", *options)]
+    with (tmp_path / "f").open("rb") as file:
+        cat = subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE)
+    with cat.stdout:
+        shown.append(on_a_terminal("decrypt", "-", "-o", tmp_path / "g", *options, stdin=cat.stdout))
+    cat.wait()
+
+    for text in shown:
+        assert b"%" in text and b"B/s" in text and b" s left" in text
     (tmp_path / "f").unlink()
     assert b"" == ok("encrypt", tmp_path / "in", "-o", tmp_path / "f", "--key", key).stderr
 

@@ -502,6 +502,24 @@ def test_no_room(tmp_path, monkeypatch):
     assert ["plain"] == names(tmp_path)
 
 
+def test_no_room_for_what_a_pipe_states(tmp_path, monkeypatch):
+    """The size in an authentic header is compared with the room on the disk before the first byte; a pipe has no disk."""
+    (tmp_path / "sealed").write_bytes(encrypted(content(2_000_000)))
+    facts = os.statvfs(tmp_path)
+    small = os.statvfs_result((facts[0], facts[1], facts[2], 0, 0, *facts[5:]))
+    monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: small)
+    heard = []
+    with (tmp_path / "sealed").open("rb", buffering=0) as source, (tmp_path / "out").open("wb", buffering=0) as target:
+        with pytest.raises(StorageError) as caught:
+            stream.decrypt_pipe(source.fileno(), target.fileno(), key=KEY, expect=heard.append)
+        source.seek(0)
+        assert 2_000_000 == stream.decrypt_pipe(source.fileno(), -1, key=KEY, expect=heard.append).size
+
+    assert "stream.disk.full" == caught.value.reason
+    assert [2_000_000, 2_000_000] == heard
+    assert 0 == (tmp_path / "out").stat().st_size
+
+
 def test_cancel_through_an_exception_in_progress(tmp_path):
     """An exception from the progress function (as a signal handler raises it) stops the work and leaves nothing."""
     (tmp_path / "plain").write_bytes(content(40_000_000))
