@@ -306,6 +306,38 @@ def test_life_of_a_second_instance(shell, serving):
     assert 1 == shell.raw("status", "second").returncode
 
 
+def test_a_restart_keeps_the_url(shell, serving):
+    """Of an instance whose port the system chose, again and after a crash; a port that is taken is named, a fixed one refused."""
+    first = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "same")
+    again = shell.run("restart", "same")
+    os.kill(again["pid"], signal.SIGKILL)
+    third = shell.run("restart", "same")
+    assert first["url"] == again["url"] == third["url"]
+    assert [None] * 3 == [said["former_port"] for said in (first, again, third)]
+    shell.run("stop", "same")
+    port = int(first["url"].rstrip("/").rpartition(":")[2])
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        done = shell.raw("restart", "same", "--json")
+        moved = json.loads(done.stdout)
+        assert (port, "waiting") == (moved["former_port"], moved["state"])
+        assert moved["url"] != first["url"] and f"port {port}" in done.stderr
+        shell.run("stop", "same")
+        shell.run("run", "app.bundle", "--backend", "simulator", "--name", "same", "--port", port, code=1)
+    fixed = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "same", "--port", port)
+    assert first["url"] == fixed["url"]
+    shell.run("stop", "same")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert "hosting.port.taken" == shell.run("restart", "same", code=1)["error"]["id"]
+    assert first["url"] == shell.run("restart", "same")["url"]
+    shell.run("stop", "same")
+
+
 def test_without_secrets_it_gives_up(shell, serving):
     """After --timeout the enclave ends by itself and is failed; the application was never started."""
     shell.run("run", "app.bundle", "--backend", "simulator", "--name", "idle", "--timeout", "2")

@@ -97,7 +97,7 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
             end(started)
 
 
-@verb("restart", help="Stop an instance and start it again with the same bundle, address and account.")
+@verb("restart", help="Stop an instance and start it again with the same bundle, address, port and account.")
 @click.argument("name")
 @click.option(
     "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
@@ -120,6 +120,8 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> i
         state_dir(), data_dir(), name, runtimes=trusted_pins(), now=int(time.time()), wait_s=wait, stop_s=timeout,
         full=check == "full",
     )  # fmt: skip
+    if started.former_port:
+        out.say(f"notice    port {started.former_port} is taken meanwhile, so the URL is another one")
     _show_started(out, started)
     return exitcodes.OK
 
@@ -312,7 +314,7 @@ def _receipt(place: "Place") -> str | None:
 def _show_started(out: Output, started: "Started") -> None:
     from glasscase.cli.places import data_dir
 
-    value: dict[str, Any] = _view(started.place)
+    value: dict[str, Any] = {**_view(started.place), "former_port": started.former_port or None}
     lines = [
         f"name      {value['name']}",
         f"url       {value['url']}",

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -22,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.evidence.attestation import check_san
 from glasscase.fs import atomic
-from glasscase.hosting import backends, logs, state
+from glasscase.hosting import address, backends, logs, state
 from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, ProcessId
-from glasscase.ratls.link import canonical_name
 
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
@@ -63,9 +60,10 @@ def launch(
     """
     place = state.place_of(state_directory, request.name)
     _require_runtime(request, checked.bundle.index.runtime.name)
-    names = _names(request)
+    names = address.certificate_names(request.host, request.san)
     account = _account(request)
-    _require_free(state_directory, place, request)
+    _require_stopped(place)
+    address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
     runtime = backends.runtime_directory(data_directory, checked.bundle.index.runtime)
@@ -191,38 +189,9 @@ def _require_runtime(request: LaunchRequest, runtime_name: str) -> None:
         )
 
 
-def _require_free(state_directory: Path, place: Place, request: LaunchRequest) -> None:
-    """Raise UsageError if the name runs already, another instance has the port, or the address cannot be had."""
-    for other in state.places(state_directory):
-        record = other.record()
-        if not state.is_alive(record.process):
-            continue
-        if other.path == place.path:
-            raise UsageError(
-                "hosting.name.running", f"{request.name!r} runs already", hint=f"glasscase stop {request.name}"
-            )
-        status = other.status()
-        taken = {other.facts().port, status.port if status else 0}
-        if request.port and request.port in taken:
-            raise _taken(request, f"instance {other.name!r} uses it")
-    if request.port:
-        _try_address(request)
-
-
-def _try_address(request: LaunchRequest) -> None:
-    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((request.host, request.port))
-        except OSError as error:
-            raise _taken(request, (error.strerror or "it cannot be bound").lower()) from None
-
-
-def _taken(request: LaunchRequest, why: str) -> UsageError:
-    return UsageError(
-        "hosting.port.taken", f"port {request.port} on {request.host} is not free: {why}", hint="another --port, or 0"
-    )
+def _require_stopped(place: Place) -> None:
+    if (place.path / "state.json").exists() and state.is_alive(place.record().process):
+        raise UsageError("hosting.name.running", f"{place.name!r} runs already", hint=f"glasscase stop {place.name}")
 
 
 def _require_persist(place: Place, request: LaunchRequest, checked: Any) -> None:
@@ -236,22 +205,6 @@ def _require_persist(place: Place, request: LaunchRequest, checked: Any) -> None
                 f"{request.name!r} holds persisted state of another bundle, which this one could not read",
                 hint=f"choose another --name, or: glasscase stop {request.name} --remove",
             )
-
-
-def _names(request: LaunchRequest) -> tuple[str, ...]:
-    """Return the names for the certificate: those asked for, the host, and the loopback names if it is reachable there.
-
-    Raises UsageError("hosting.san.malformed").
-    """
-    local = request.host in ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - compared, not bound
-    wildcard = request.host in ("0.0.0.0", "::")  # noqa: S104
-    names = [*request.san, *([] if wildcard else [request.host]), *(["localhost", "127.0.0.1", "::1"] if local else [])]
-    try:
-        return check_san(list(dict.fromkeys(canonical_name(name) for name in names)))
-    except FormatError as error:
-        raise UsageError(
-            "hosting.san.malformed", f"--san: {error.message}", hint="host names or addresses, at most 28 of them"
-        ) from None
 
 
 def _make_directories(place: Place, account: pwd.struct_passwd | None, backend: str, *, persist: bool) -> None:

@@ -16,7 +16,7 @@ from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError
 from glasscase.fs import atomic
 from glasscase.gramine.pins import RuntimePin
-from glasscase.hosting import collect, launch, state
+from glasscase.hosting import address, collect, launch, state
 from glasscase.hosting.launch import LaunchRequest
 from glasscase.hosting.state import InstanceRecord, Place
 from glasscase.ratls import link
@@ -24,12 +24,16 @@ from glasscase.ratls import link
 
 @dataclass(frozen=True)
 class Started:
-    """An instance that answers. port: where; simulated: whether its quotes are by the simulator."""
+    """An instance that answers. port: where; simulated: whether its quotes are by the simulator.
+
+    former_port: where it answered before a restart if that port was taken meanwhile, else 0.
+    """
 
     place: Place
     record: InstanceRecord
     port: int
     simulated: bool
+    former_port: int = 0
 
 
 def check(bundle: Path, *, full: bool, runtimes: Sequence[RuntimePin]) -> CheckedBundle:
@@ -62,7 +66,9 @@ def start(
     except OSError as error:
         raise atomic.storage_error(error, place.path) from None
     with state.locked(place):
-        return _start_locked(place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s)
+        return _start_locked(
+            place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s, chosen=request.port == 0
+        )
 
 
 def restart(
@@ -71,6 +77,7 @@ def restart(
 ) -> Started:  # fmt: skip
     """Return the instance after it was stopped and started again with the same bundle, address and account.
 
+    A port that the system chose is used again; if it is taken meanwhile, the system chooses another.
     A bundle that is no longer sound or signed is refused before anything is stopped.
     """
     place = state.place_of(state_directory, name)
@@ -80,14 +87,22 @@ def restart(
         name, Path(record.bundle), record.backend, facts.host, facts.port, facts.san, facts.timeout, _account_of(place)
     )
     with state.locked(place):
-        launch.stop(place, record, deadline_s=stop_s)
-        return _start_locked(place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s)
+        launch.finish(place, record, deadline_s=stop_s)
+        former = place.chosen_port()
+        if former:
+            request = replace(request, port=address.port_again(state_directory, place, host=facts.host))
+        started = _start_locked(
+            place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s,
+            chosen=bool(former) or facts.port == 0,
+        )  # fmt: skip
+        return replace(started, former_port=former if former != started.port else 0)
 
 
 def _start_locked(
     place: Place, state_directory: Path, data_directory: Path, request: LaunchRequest, checked: CheckedBundle,
-    *, now: int, wait_s: float,
+    *, now: int, wait_s: float, chosen: bool,
 ) -> Started:  # fmt: skip
+    """chosen: the port was left to the system, now or when the instance was first started."""
     simulated = request.backend != "gramine-sgx"
     keep: Callable[[], Any] = lambda: (place.path / collect.COLLATERAL_FILE).unlink(missing_ok=True)  # noqa: E731
     if simulated:
@@ -97,10 +112,14 @@ def _start_locked(
     with _nothing_left(place):
         record = launch.launch(state_directory, request, checked=checked, data_directory=data_directory, now=now)
         keep()
+        if not chosen:
+            place.keep_port(0)
         deadline_s = wait_s + launch.fill_s(request.backend, checked.measurement.pages_added)
         port = launch.wait_ready(
             place, record, lambda found: collect.answers(request.host, found), deadline_s=deadline_s
         )
+        if chosen:
+            place.keep_port(port)
     return Started(place, record, port, simulated)
 
 

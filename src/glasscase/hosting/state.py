@@ -180,6 +180,23 @@ class Place:
         """Replace the state in state.json."""
         self.write_record(replace(self.record(), state=state))
 
+    def chosen_port(self) -> int:
+        """Return the port that the system chose when this instance was last started, 0 if `run` named one."""
+        try:
+            text = atomic.read_file(self.path / "port", max_bytes=16, what="port")
+        except StorageError as error:
+            if error.reason != "fs.file.missing":
+                raise
+            return 0
+        return int(text) if text.isdigit() and int(text) < 65536 else 0
+
+    def keep_port(self, port: int) -> None:
+        """Keep the port that the system has chosen, for the next start; 0 forgets it."""
+        if port:
+            atomic.write_file(self.path / "port", b"%d" % port, mode=0o600)
+        else:
+            (self.path / "port").unlink(missing_ok=True)
+
     def facts(self) -> InstanceFacts:
         """Return what instance.json says; raises StorageError if it is absent."""
         raw = read_hostile(self.instance / "instance.json", max_bytes=RECORD_MAX)

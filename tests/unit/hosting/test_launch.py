@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import launch, logs, state
+from glasscase.hosting import address, launch, logs, state
 from glasscase.hosting.launch import LaunchRequest
 
 USER = "nobody" if os.geteuid() == 0 else None
@@ -223,6 +223,25 @@ def test_two_names_cannot_share_a_port(running, workplace, checked):
             start(workplace, checked, name="two", port=other.getsockname()[1])
     assert "hosting.port.taken" == caught.value.reason
     assert ["one"] == [place.name for place in state.places(workplace / "state")]
+
+
+def test_a_port_is_had_again_while_it_is_free(running, workplace):
+    """What the system chose is asked for again; another instance or program on it, or a named port, gives 0."""
+    place = state.place_of(workplace / "state", "two")
+    place.path.mkdir()
+
+    def again():
+        return address.port_again(workplace / "state", place, host="127.0.0.1")
+
+    assert 0 == again()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        place.keep_port(port)
+        assert 0 == again()
+    assert port == again()
+    place.keep_port(4321)  # of the instance that runs
+    assert 0 == again()
 
 
 def test_a_dead_process_is_seen_as_dead(running):

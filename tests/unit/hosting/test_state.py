@@ -78,6 +78,19 @@ def test_facts_are_read_as_they_were_written(place):
         assert facts == place.facts()
 
 
+def test_a_port_that_the_system_chose_is_kept(place):
+    """It comes back, 0 forgets it, and what is no port counts as none."""
+    assert 0 == place.chosen_port()
+    place.keep_port(40123)
+    assert 40123 == place.chosen_port()
+    for text in ("70000", "-1", "", "4o", "٣"):
+        (place.path / "port").write_text(text)
+        assert 0 == place.chosen_port()
+    place.keep_port(0)
+    assert not (place.path / "port").exists()
+    place.keep_port(0)
+
+
 def test_a_status_file_of_an_enclave_is_hostile(place, tmp_path):
     """A link, a pipe, garbage, an unknown state or a strange port counts as no status; nothing is followed or waited for."""
     path = place.instance / "status.json"

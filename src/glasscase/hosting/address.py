@@ -1,0 +1,63 @@
+"""Where an instance listens, and the names under which its certificate is good.
+
+Invariants: no two instances are given one port; a port that the system has chosen stays with its instance as long as it is free.
+Source: docs/operating.md, "Launch".
+"""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from glasscase.errors import FormatError, UsageError
+from glasscase.evidence.attestation import check_san
+from glasscase.hosting import state
+from glasscase.hosting.state import Place
+from glasscase.ratls.link import canonical_name
+
+
+def require_free(state_directory: Path, place: Place, *, host: str, port: int) -> None:
+    """Raise UsageError("hosting.port.taken") if another instance has the port or it cannot be had; port 0 is always free."""
+    if not port:
+        return
+    for other in state.places(state_directory):
+        if other.path == place.path or not state.is_alive(other.record().process):
+            continue
+        status = other.status()
+        if port in (other.facts().port, status.port if status else 0):
+            raise _taken(host, port, f"instance {other.name!r} uses it")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise _taken(host, port, (error.strerror or "it cannot be bound").lower()) from None
+
+
+def port_again(state_directory: Path, place: Place, *, host: str) -> int:
+    """Return the port that the system has chosen for an instance that is stopped, if it is still free; else 0."""
+    port = place.chosen_port()
+    try:
+        require_free(state_directory, place, host=host, port=port)
+    except UsageError:
+        return 0
+    return port
+
+
+def certificate_names(host: str, san: Sequence[str]) -> tuple[str, ...]:
+    """Return the names for the certificate: those asked for, the host, and the loopback names if it is reachable there.
+
+    Raises UsageError("hosting.san.malformed").
+    """
+    local = host in ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - compared, not bound
+    wildcard = host in ("0.0.0.0", "::")  # noqa: S104
+    names = [*san, *([] if wildcard else [host]), *(["localhost", "127.0.0.1", "::1"] if local else [])]
+    try:
+        return check_san(list(dict.fromkeys(canonical_name(name) for name in names)))
+    except FormatError as error:
+        raise UsageError(
+            "hosting.san.malformed", f"--san: {error.message}", hint="host names or addresses, at most 28 of them"
+        ) from None
+
+
+def _taken(host: str, port: int, why: str) -> UsageError:
+    return UsageError("hosting.port.taken", f"port {port} on {host} is not free: {why}", hint="another --port, or 0")
