@@ -1,6 +1,8 @@
 """The verb `build`."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import click
 
@@ -45,17 +47,17 @@ def build(
     project = load_project(directory)
     if private is not None and not project.app.encrypt:
         raise UsageError("bundle.app.clear", "the application is in clear, so there is nothing private to write down")
-    if output is None:
-        os.makedirs(os.path.join(directory, "dist"), exist_ok=True)
-        output = os.path.join(directory, "dist", f"{project.app.name}.bundle")
-    result = build_bundle(
-        directory,
-        output,
-        runtime=runtime_named(runtime_name or project.enclave.runtime),
-        cache=input_cache(),
-        options=BuildOptions(size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say),
-        overwrite=True,
-    )
+    dist = os.path.join(directory, "dist")
+    with _made_for(dist) if output is None else contextlib.nullcontext():
+        output = output or os.path.join(dist, f"{project.app.name}.bundle")
+        result = build_bundle(
+            directory,
+            output,
+            runtime=runtime_named(runtime_name or project.enclave.runtime),
+            cache=input_cache(),
+            options=BuildOptions(size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say),
+            overwrite=True,
+        )
     if not no_record:
         record_release(
             directory,
@@ -85,3 +87,18 @@ def build(
         lines.append("SIMULATED runtime: this enclave cannot run on hardware")
     out.result(value, "\n".join(lines))
     return 0
+
+
+@contextlib.contextmanager
+def _made_for(folder: str) -> Iterator[None]:
+    """Make a folder if it is not there, for the block; without it again if the block fails and it is still empty."""
+    made = not os.path.isdir(folder)
+    if made:
+        os.mkdir(folder)
+    try:
+        yield
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        raise

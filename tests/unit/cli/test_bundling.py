@@ -67,6 +67,22 @@ def test_build_export_import_reproduce(shop):
     assert ["code commitment"] == [row["what"] for row in result["differences"]]
 
 
+def test_a_build_that_fails_leaves_no_dist(shop):
+    """Without -o the folder is made for the bundle: a build that fails takes it away, but never one that was there."""
+    key = shop.project / "keys" / "package.key"
+    secret = key.read_bytes()
+    key.unlink()
+    before = sorted(shop.project.rglob("*"))
+    run(shop, "build", "project", code=4)
+    assert before == sorted(shop.project.rglob("*"))
+    (shop.project / "dist").mkdir()
+    run(shop, "build", "project", code=4)
+    assert [] == list((shop.project / "dist").iterdir())
+    key.write_bytes(secret)
+    key.chmod(0o600)
+    run(shop, "build", "project")
+
+
 def test_private_document(shop):
     """Paths and digests of what is encrypted go to a file of mode 0600 only if asked for."""
     built = run(shop, "build", "project", "-o", "a.bundle", "--private", "a.private.json", "--json", "-q")
