@@ -120,6 +120,7 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     now: unix seconds, the epoch of a new lock without Debian packages. update: choose versions anew.
     """
     project = load_project(request.directory)
+    _require_own_pylock(request)
     runtime = request.runtime_named(project.enclave.runtime)
     requirements = read_requirements(request.directory, project)
     old = _old_lock(request.directory)
@@ -247,6 +248,23 @@ def _given_pylock(request: LockRequest) -> bytes | None:
         return read_file(request.pylock, max_bytes=PYLOCK_MAX, what=PYLOCK)
     found = read_pylock(request.directory)
     return None if found is None or made_here(found) else found
+
+
+def _require_own_pylock(request: LockRequest) -> None:
+    """Raise UsageError("lock.pylock.foreign") if --pylock would replace a file of the project that somebody else has made."""
+    found = None if request.pylock is None else read_pylock(request.directory)
+    if found is None or found == _given_pylock(request):
+        return
+    try:
+        if made_here(found):
+            return
+    except UsageError:
+        pass  # not even TOML: not ours
+    raise UsageError(
+        "lock.pylock.foreign",
+        f"the project's {PYLOCK} is another tool's, and {request.pylock!r} would replace it",
+        hint=f"leave --pylock away to take {PYLOCK} as it is, or move that file away first",
+    )
 
 
 def _old_lock(directory: str) -> Lock | None:

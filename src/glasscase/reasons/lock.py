@@ -20,6 +20,8 @@ REASONS: tuple[Reason, ...] = (
            "read what the resolver says; only wheels are taken"),
     Reason("lock.pylock.refused", "usage", "a package has no wheel from the index with a SHA-256", _FORMAT,
            "no source distributions, direct URLs or repositories can be locked"),
+    Reason("lock.pylock.foreign", "usage", "--pylock would replace a pylock.toml that another tool has made", _FORMAT,
+           "leave --pylock away, or move the project's pylock.toml away first"),
     Reason("lock.wheel.editable", "usage", "glasscase runs from its sources, so there is no wheel to pin", _FORMAT,
            "build a wheel and name it: glasscase lock --wheel FILE"),
     Reason("lock.wheel.missing", "usage", "glasscase's own wheel is not known", _FORMAT,

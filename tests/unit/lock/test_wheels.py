@@ -329,6 +329,7 @@ def test_lock_from_a_pylock(project, index, tmp_path):
     lock, _ = make_lock(request_of(project, pylock=str(path)), now=5, update=False)
     assert ["6.0", "50.0", "1.0", "0.1", "0.16"] == [wheel.version for wheel in lock.wheels]
     assert path.read_bytes() == (project.project / "pylock.toml").read_bytes()
+    (project.project / "pylock.toml").unlink()
     path.write_text(
         pylock_of(index, [n for n in names if n not in ("demo-1.0-py3-none-any.whl", "h11-0.16-py3-none-any.whl")])
     )
@@ -337,6 +338,28 @@ def test_lock_from_a_pylock(project, index, tmp_path):
 
     assert "lock.pylock.refused" == caught.value.reason
     assert "demo" in caught.value.message and "h11" in caught.value.message
+
+
+def test_a_pylock_of_another_tool_is_not_replaced(project, index, tmp_path):
+    """--pylock refuses to write over a pylock.toml that is not ours; the same bytes and one of our own are fine."""
+    names = [name for name in index.files if name != OLD]
+    given, path = tmp_path / "given.toml", project.project / "pylock.toml"
+    given.write_text(pylock_of(index, names))
+    request = request_of(project, pylock=str(given))
+    for theirs in (pylock_of(index, names) + "# mine\n", "not toml ["):
+        path.write_text(theirs)
+        before = sorted((p.name, p.read_bytes()) for p in project.project.iterdir() if p.is_file())
+        for update in (False, True):
+            with pytest.raises(UsageError) as caught:
+                make_lock(request, now=5, update=update)
+            assert "lock.pylock.foreign" == caught.value.reason
+        assert before == sorted((p.name, p.read_bytes()) for p in project.project.iterdir() if p.is_file())
+
+    path.write_text(pylock_of(index, names, created_by="glasscase") + "# ours\n")
+    make_lock(request, now=5, update=False)
+    assert given.read_bytes() == path.read_bytes()
+    make_lock(request, now=5, update=False)
+    assert given.read_bytes() == path.read_bytes()
 
 
 def test_the_pylock_of_the_project_is_the_front_door(project, index):
