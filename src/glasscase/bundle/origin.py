@@ -1,7 +1,8 @@
 """Where each file of a bundle comes from: a wheel, a Debian package, Gramine, the application, or glasscase itself.
 
 Invariants: an origin is derived from the bundle's own bytes (RECORD of the wheels with its digests, digests of the runtime) and
-from the locked Debian packages, as far as they are at hand; what nothing explains is `unexplained`, never guessed.
+from the locked Debian packages, as far as they are at hand; what nothing explains is `unexplained`, never guessed. Compiled Python is
+named as such: whether it is that of the source beside it, only a rebuild shows.
 Source: docs/bundle-format.md, "Origins".
 """
 
@@ -26,7 +27,8 @@ from glasscase.lock.model import Lock
 from glasscase.lock.requirements import OWN
 
 RECORD_MAX = 64 << 20  # bytes of one RECORD
-KINDS = ("deb", "wheel", "gramine", "app", "generated", "unexplained")
+KINDS = ("deb", "wheel", "gramine", "app", "generated", "compiled", "unexplained")
+UNPROVEN = ("compiled", "unexplained")  # what the bundle's bytes do not show
 _DIST_INFO = re.compile(re.escape(SITE) + r"([^/]+)-([^/-]+)\.dist-info/RECORD")
 _COMPILED = re.compile(r"(?P<folder>.+/)__pycache__/(?P<name>[^/]+)\.cpython-[0-9]+\.pyc")
 _DEBIAN = (f"{ROOTFS}usr/", f"{ROOTFS}etc/")
@@ -115,9 +117,9 @@ def wheel_records(files: Iterable[FileEntry], lock: Lock, read: Callable[[str], 
 
 
 def coverage(found: Iterable[FileOrigin]) -> tuple[float, float]:
-    """Return per cent of files, and of bytes, that have an origin; 100 for none."""
+    """Return per cent of files, and of bytes, whose origin is shown; 100 for none."""
     listed = list(found)
-    known = [file for file in listed if file.kind != "unexplained"]
+    known = [file for file in listed if file.kind not in UNPROVEN]
     files = 100.0 * len(known) / len(listed) if listed else 100.0
     total = sum(file.size for file in listed)
     return files, 100.0 * sum(file.size for file in known) / total if total else 100.0
@@ -142,7 +144,7 @@ def _origin(
         return "generated", "", ""
     compiled = _COMPILED.fullmatch(file.path)
     if compiled is not None and f"{compiled['folder']}{compiled['name']}.py" in paths:
-        return "generated", "", ""
+        return "compiled", "", ""
     return "unexplained", "", ""
 
 

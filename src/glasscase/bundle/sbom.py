@@ -21,6 +21,7 @@ BOM_MAX = MANIFEST_MAX  # bytes: both list every trusted file
 _DEBIAN = "pkg:deb/debian/"
 _BESIDE = {
     "app": "files of the application in clear",
+    "compiled": "compiled Python beside its source, to be checked by a rebuild",
     "generated": "files that glasscase makes",
     "unexplained": "files that nothing explains",
 }

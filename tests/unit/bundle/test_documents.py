@@ -11,7 +11,7 @@ from cyclonedx.validation import make_schemabased_validator
 
 from glasscase.bundle.debfiles import GENERATED
 from glasscase.bundle.index import FileEntry
-from glasscase.bundle.origin import WheelFile, trace
+from glasscase.bundle.origin import WheelFile, coverage, trace
 from glasscase.bundle.provenance import provenance
 from glasscase.bundle.sbom import bill_of_materials, debian_claims
 from glasscase.codec.strictjson import parse_canonical
@@ -51,18 +51,22 @@ def nested(document):
 
 
 def test_sbom_names_the_origin_of_every_file(lock):
-    """A file stands below the package that its bytes prove or a rebuild will; what nothing explains is listed as such."""
+    """A file stands below the package that its bytes prove or a rebuild will; what nothing explains is listed as such.
+
+    Compiled Python is not said to be glasscase's own: anybody may have put other code beside a source.
+    """
     debian = {"rootfs/usr/lib/x86_64-linux-gnu/libz.so.1": "zlib1g", "rootfs/usr/lib/python3.11/os.py": "absent"}
     zlib, demo = "pkg:deb/debian/zlib1g@1%3A1.2.13.dfsg-1?arch=amd64", "pkg:pypi/demo@1.0"
     document = bill_of_materials(lock, name="shop", mrenclave=bytes(32), files=files_of(lock, debian))
     problem = make_schemabased_validator(OutputFormat.JSON, SchemaVersion.V1_6).validate_str(document.decode())
 
     assert problem is None, problem
-    expected = ["generated", "unexplained", demo, "unexplained", "generated", "unexplained", zlib]
+    expected = ["generated", "unexplained", demo, "unexplained", "compiled", "unexplained", zlib]
     assert dict(zip([file.path for file in FILES], expected, strict=True)) == nested(document)
     assert {"rootfs/usr/lib/x86_64-linux-gnu/libz.so.1": "zlib1g"} == debian_claims(document)
     again = bill_of_materials(lock, name="shop", mrenclave=bytes(32), files=files_of(lock, debian_claims(document)))
     assert document == again
+    assert (300 / 7, 300 / 7) == pytest.approx(coverage(files_of(lock, debian)))
 
 
 @pytest.mark.parametrize("document", [b"", b"[]\n", b'{"components":1}\n', b'{"components":[{"bom-ref":1}]}\n'])
