@@ -200,14 +200,16 @@ def run() -> None:
     if not sys.flags.isolated:
         end("Python was not started with -I")
     finder = install(sys.argv[1:], list(sys.path))
+    import contextlib
     import threading
 
     threading.stack_size(STACK_SIZE)
     from glasscase.enclave.main import main
 
     code = main(sys.argv[1:], finder)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the application may have closed it, or put anything in its place
+            stream.flush()
     posix._exit(code)
 
 

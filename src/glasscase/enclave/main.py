@@ -15,7 +15,7 @@ from typing import Any
 from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
 from glasscase.enclave.instancefile import read_instance
 from glasscase.enclave.places import places
-from glasscase.enclave.program import EXIT_FAILED, EXIT_OK, Overdue, Program, prepare
+from glasscase.enclave.program import EXIT_FAILED, EXIT_OK, GRACE_S, Overdue, Program, prepare
 from glasscase.errors import Error
 from glasscase.fs.atomic import read_file
 
@@ -26,29 +26,44 @@ def main(arguments: list[str], finder: Any) -> int:
     for name in ("uvicorn.error", "uvicorn.asgi", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     stops: list[int] = []
+    alarms: list[int] = []
     program: list[Program] = []
 
     def stop(number: int, _frame: Any) -> None:
+        if stops:
+            return  # another signal gives no more time
         stops.append(number)
         for running in program:
-            signal.setitimer(signal.ITIMER_REAL, running.stop())
+            hold_signals()
+            signal.setitimer(signal.ITIMER_REAL, running.stop(), GRACE_S)
 
-    def overdue(_number: int, _frame: Any) -> None:
+    def overdue(number: int, _frame: Any) -> None:
+        if alarms:  # the first Overdue was caught by what it should have ended
+            os._exit(program[0].abandon())
+        if stops:
+            alarms.append(number)
         raise Overdue
 
-    signal.signal(signal.SIGALRM, overdue)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    def hold_signals() -> None:
+        signal.signal(signal.SIGALRM, overdue)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+
+    hold_signals()
     try:
         where = places(arguments)
         config = EnclaveConfig.from_bytes(read_file(where.config, max_bytes=MAX_BYTES, what="enclave.cbor"))
         os.environ.update(config.env)
         prepare(where)
         instance = read_instance(where.instance)
-        program.append(Program(config, instance, where, finder=finder, clock=lambda: int(time.time())))
+        program.append(
+            Program(config, instance, where, finder=finder, clock=lambda: int(time.time()), hold_signals=hold_signals)
+        )
         if stops:
             return EXIT_OK
         return program[0].run()
+    except Overdue:  # between the last lines of the run
+        return program[0].abandon()
     except Error as error:
         logging.getLogger("glasscase").error("%s", error)
         return EXIT_FAILED

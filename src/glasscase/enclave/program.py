@@ -43,7 +43,7 @@ IN_TURN_S = 300.0  # seconds until the event loop must have found time, while an
 CHECK_S = 60.0  # seconds between two looks whether a renewal is due
 RENEWAL_TRIES = 4
 RETRY_S = 5.0  # seconds until a renewal that failed is tried again
-GRACE_S = 3.0  # seconds for a stop, besides the drain
+GRACE_S = 3.0  # seconds for a stop, besides the drain, and then for what was cut off to end
 _T = TypeVar("_T")
 _log = logging.getLogger("glasscase")
 
@@ -53,10 +53,17 @@ class Overdue(SystemExit):
 
 
 class Program:
-    """One enclave. finder: the import finder of the bootstrap. clock: unix seconds."""
+    """One enclave. finder: the import finder of the bootstrap. clock: unix seconds. hold_signals: sets our handlers."""
 
     def __init__(
-        self, config: EnclaveConfig, instance: InstanceFile, places: Places, *, finder: Any, clock: Callable[[], int]
+        self,
+        config: EnclaveConfig,
+        instance: InstanceFile,
+        places: Places,
+        *,
+        finder: Any,
+        clock: Callable[[], int],
+        hold_signals: Callable[[], None],
     ) -> None:
         self._config = config
         self._instance = instance
@@ -83,7 +90,7 @@ class Program:
         self._restored: Acceptance | None = None
         self._worker = ThreadPoolExecutor(1, "glasscase")
         self._gateway = Gateway(self, body_max=config.server.body_max, idle_s=config.server.idle_timeout)
-        self._clock = clock
+        self._hold_signals = hold_signals
         self._stopping = False
         self._server: EnclaveServer | None = None
         self._accepted: asyncio.Future[Acceptance] | None = None
@@ -94,6 +101,12 @@ class Program:
         if self._server is not None:
             self._server.should_exit = True
         return GRACE_S + (self._config.server.drain if self._keeper.state is State.SERVING else 0)
+
+    def abandon(self) -> int:
+        """Leave everything as it is and return the exit code; may be called from a signal handler."""
+        self._unpacker.forget()
+        self._keeper.enter(State.STOPPED)
+        return EXIT_OK if self._keeper.state is State.STOPPED else EXIT_FAILED
 
     def run(self) -> int:
         """Return the exit code: 0 stopped, 1 failed, 3 no secrets in time."""
@@ -108,7 +121,7 @@ class Program:
             code = EXIT_OK if self._stopping else EXIT_FAILED  # what a stop cuts off is no failure
         except Overdue:
             _log.warning("the application did not end in time")
-            code = EXIT_OK
+            code = EXIT_OK if self._stopping else EXIT_FAILED  # an alarm that the application has set is its fault
         except BaseException:  # noqa: BLE001 - the application can raise anything; what it leaves by is not our exit code
             _log.exception("the enclave program failed")
         finally:
@@ -192,7 +205,9 @@ class Program:
         loaded = load_application(
             self._config.entry, self._config.interface, threads=options.app_threads, drain_s=options.drain
         )
+        self._hold_signals()  # the application may have set its own while it was imported
         async with loaded:
+            self._hold_signals()
             if self._config.health is not None:
                 host = next(iter(self._instance.san), "localhost")
                 await require_health(loaded.application, self._config.health, host=host, state=loaded.state)

@@ -5,11 +5,14 @@ encrypted or not. Positions in an encrypted application become the number of the
 its provider can look up and nobody else.
 
 Invariants: installed before the first secret exists; no text of an exception and no name of secret code gets out by
-an unhandled exception, the logging module, the warnings module or the traceback module.
+an unhandled exception, the logging module, the warnings module, the traceback module or faulthandler. What is not known to be
+measured code counts as secret. Only a fatal error of the interpreter itself is beyond this.
 Source: docs/provisioning.md, "What the operator sees".
 """
 
 import asyncio
+import concurrent.futures
+import faulthandler
 import linecache
 import logging
 import sys
@@ -24,10 +27,11 @@ _Position = tuple[str, int | None]
 
 
 class Redactor:
-    """Says positions without telling secrets. directory: where the secret code will lie, None if no code is secret."""
+    """Says positions without telling secrets. measured: directories of code that all may read; None if no code is secret."""
 
-    def __init__(self, directory: str | None) -> None:
-        self._directory = None if directory is None else directory.rstrip("/") + "/"
+    def __init__(self, measured: tuple[str, ...] | None) -> None:
+        self.secret = measured is not None
+        self._measured = ("<frozen ", *(f"{path}/" for path in measured or () if path.startswith("/")))
         self._numbers: Mapping[str, int] = {}
 
     def number(self, files: Mapping[str, int]) -> None:
@@ -35,8 +39,8 @@ class Redactor:
         self._numbers = dict(files)
 
     def hides(self, path: str) -> bool:
-        """Return whether this is a file of secret code."""
-        return self._directory is not None and path.startswith(self._directory)
+        """Return whether this may be a file of secret code, or a name that secret code has made up."""
+        return self.secret and not path.startswith(self._measured)
 
     def place(self, path: str, line: int | None) -> str:
         """Return the text of one position."""
@@ -45,13 +49,23 @@ class Redactor:
         return f"{path}:{line or 0}"
 
     def kind(self, kind: type[Any] | None) -> str:
-        """Return the name of an exception or warning class, unless secret code defines it."""
+        """Return the name of an exception or warning class, unless secret code may have defined it."""
         if kind is None:
             return "exception"
-        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        secret = self._directory is not None if file is None else self.hides(file)
-        secret = secret and kind.__module__ != "builtins" and kind.__module__ not in sys.builtin_module_names
-        return "an exception of the application" if secret else f"{kind.__module__}.{kind.__qualname__}"
+        if self.secret and not self._is_measured(kind):
+            return "an exception of the application"
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+    def _is_measured(self, kind: type[Any]) -> bool:
+        """Return whether a measured module has this very class under the name that the class goes by."""
+        module = sys.modules.get(str(kind.__module__))
+        file = getattr(module, "__file__", None)
+        if self.hides(file or "") and kind.__module__ not in sys.builtin_module_names:
+            return False
+        found: Any = module
+        for part in kind.__qualname__.split("."):
+            found = getattr(found, part, None)
+        return found is kind
 
     def exception(self, kind: type[Any] | None, positions: list[_Position]) -> Iterator[str]:
         """Return the lines for one exception, outermost position first."""
@@ -63,6 +77,8 @@ class Redactor:
 def install(redactor: Redactor) -> None:
     """Make the interpreter and the standard library speak through `redactor` from now on."""
     _install_lines(redactor)
+    if redactor.secret:
+        _silence()
     logging.raiseExceptions = False
     _install_tracebacks(redactor)
     asyncio.BaseEventLoop.default_exception_handler = _report_quietly  # type: ignore[method-assign, assignment]
@@ -108,6 +124,17 @@ def _report_quietly(_loop: asyncio.BaseEventLoop, context: dict[str, Any]) -> No
     error = context.get("exception")
     text = "an error in the event loop"
     logging.getLogger("glasscase").error(text, exc_info=error if isinstance(error, Exception) else None)
+
+
+def _silence() -> None:
+    """Still what cannot be redacted: it writes names from C, at a crash too, or puts them into a text of the library."""
+
+    def nothing(*_arguments: Any, **_named: Any) -> None:
+        return None
+
+    for name in ("enable", "dump_traceback", "dump_traceback_later", "register"):
+        setattr(faulthandler, name, nothing)
+    concurrent.futures.Future.__repr__ = lambda _future: "<a future>"  # type: ignore[method-assign]
 
 
 def _install_tracebacks(redactor: Redactor) -> None:

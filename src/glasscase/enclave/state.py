@@ -32,7 +32,7 @@ class StateKeeper:
     def __init__(self, directory: str, *, clock: Callable[[], int]) -> None:
         self._directory = directory
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in between
         self._state = State.BOOTED
         self._since = clock()
         self._port = 0

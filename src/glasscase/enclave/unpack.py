@@ -31,7 +31,7 @@ class Unpacker:
         self._config = config
         self._places = places
         self._finder = finder
-        self._redactor = Redactor(places.app if config.encrypt else None)
+        self._redactor = Redactor((f"{places.root}/opt", *sys.path) if config.encrypt else None)
         install(self._redactor)
 
     def open(self, contents: Contents) -> Any:
@@ -51,7 +51,7 @@ class Unpacker:
         if package is None:
             return
         paths = [entry.path for entry in package.entries]
-        self._redactor.number({f"{self._places.run}/{path}": number for number, path in enumerate(paths)})
+        self._redactor.number({self._target(path): number for number, path in enumerate(paths)})
         self.forget()
         for prefix, target in ((APP, self._places.app), (MODELS, self._places.models)):
             if any(path.startswith(prefix) for path in paths):
@@ -91,8 +91,12 @@ class Unpacker:
             raise StorageError("enclave.file.missing", f"the package has no file {path!r}", path=path)
         if entry.type == "z":
             return package.open(path, threads=DECRYPT_THREADS)  # type: ignore[no-any-return]
+        return io.FileIO(self._target(path), "rb")
+
+    def _target(self, path: str) -> str:
+        """Return where a file of the package is unpacked to."""
         root, prefix = (self._places.models, MODELS) if path.startswith(MODELS) else (self._places.app, APP)
-        return io.FileIO(os.path.join(root, path.removeprefix(prefix)), "rb")
+        return os.path.join(root, path.removeprefix(prefix))
 
 
 def modules_of(files: Iterable[str], directory: str) -> dict[str, tuple[str, str]]:

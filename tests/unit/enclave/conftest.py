@@ -21,6 +21,7 @@ from glasscase.enclave import bootstrap
 from glasscase.evidence.attestation import Attestation, Claims, instance_digest
 from glasscase.seal import cose
 from glasscase.seal.envelope import FORM, NO_PACKAGE, Contents, Context, make_payload, sign_payload
+from glasscase.seal.package import build_package, sources_of
 from glasscase.sim.device import SoftwareDevice
 from glasscase.sim.platform import SimPlatform
 
@@ -33,6 +34,7 @@ PACKAGES = (
 MRENCLAVE = b"M" * 32
 OWNER_SEED = b"\x07" * 32
 OWNER = cose.public_key(OWNER_SEED)
+PACKAGE_KEY = b"k" * 32
 ASGI_APP = """
 import asyncio, os, threading, time
 from glasscase import runtime
@@ -283,6 +285,29 @@ def enclave(tmp_path, site_paths, platform):
     yield _maker(tmp_path, site_paths, platform, made)
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def application(enclave, tmp_path):
+    """Return a function that makes an enclave with this main.py, encrypted or not, and hands it its secrets."""
+
+    def make(text, *, encrypt):
+        if not encrypt:
+            one = enclave(app={"main.py": text}, config=make_config(entry="main:app")).start()
+            assert 200 == one.provision()[0]
+            return one
+        source, blobs = tmp_path / "src", tmp_path / "blobs"
+        source.mkdir()
+        blobs.mkdir()
+        (source / "main.py").write_text(text)
+        built = build_package(sources_of(str(source), prefix="app"), key=PACKAGE_KEY, out_dir=str(blobs))
+        config = make_config(encrypt=True, package=built.header, commitment=built.commitment, entry="main:app")
+        one = enclave(config=config, app={}, blobs=blobs).start()
+        contents = Contents(os.urandom(32), PACKAGE_KEY, secrets={"token": "s3cret-canary"})
+        assert 200 == one.provision(one.envelope(contents))[0]
+        return one
+
+    return make
 
 
 @pytest.fixture(scope="module")

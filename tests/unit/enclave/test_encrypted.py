@@ -10,9 +10,8 @@ from glasscase.core.chunks import Key
 from glasscase.seal.envelope import Contents
 from glasscase.seal.package import build_package, sources_of
 
-from .conftest import ASGI_APP, make_config
+from .conftest import ASGI_APP, PACKAGE_KEY, make_config
 
-PACKAGE_KEY = b"k" * 32
 MODEL_KEY = b"m" * 32
 WEIGHTS = os.urandom(300_000)
 SECRET_APP = """

@@ -6,10 +6,7 @@ import time
 
 import pytest
 
-from glasscase.seal.package import build_package, sources_of
-
-from .conftest import ASGI_APP, make_config
-from .test_encrypted import CONTENTS, PACKAGE_KEY
+from .conftest import ASGI_APP
 
 ENDINGS = {
     "exit with a text": "import sys\nsys.exit('canary')",
@@ -33,28 +30,6 @@ STARTS = {
 def at_start(text):
     """Return an application that does this in its start-up and would take anything else."""
     return "async def app(scope, receive, send):\n    await receive()\n    " + text
-
-
-@pytest.fixture
-def application(enclave, tmp_path):
-    """Return a function that makes an enclave with this main.py, encrypted or not, and hands it its secrets."""
-
-    def make(text, *, encrypt):
-        if not encrypt:
-            one = enclave(app={"main.py": text}, config=make_config(entry="main:app")).start()
-            assert 200 == one.provision()[0]
-            return one
-        source, blobs = tmp_path / "src", tmp_path / "blobs"
-        source.mkdir()
-        blobs.mkdir()
-        (source / "main.py").write_text(text)
-        built = build_package(sources_of(str(source), prefix="app"), key=PACKAGE_KEY, out_dir=str(blobs))
-        config = make_config(encrypt=True, package=built.header, commitment=built.commitment, entry="main:app")
-        one = enclave(config=config, app={}, blobs=blobs).start()
-        assert 200 == one.provision(one.envelope(CONTENTS))[0]
-        return one
-
-    return make
 
 
 TEXTS = {**ENDINGS, **{f"start: {name}": at_start(text) for name, text in STARTS.items()}}
