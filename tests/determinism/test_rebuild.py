@@ -91,6 +91,22 @@ def test_what_differs_is_said(monkeypatch, tmp_path, comparable):
     assert comparable or f"compiler: recorded {facts['compiler']}, here another" in lines[0]
 
 
+def test_another_model_is_an_error_everywhere(monkeypatch):
+    """The model holds nothing of the wheel or the toolchain: another one differs though the bundles are not comparable."""
+    recorded = tomllib.loads(rebuild.EXPECTED_EXAMPLES.read_text(encoding="utf-8"))
+    monkeypatch.setattr(rebuild, "facts", lambda: {"compiler": "another"})
+    found = recorded["llm-safetensors"] | {"model_tiny": "00"}
+    monkeypatch.setattr(
+        rebuild,
+        "example_bundle",
+        lambda name, _work, *, update: (found if name == "llm-safetensors" else recorded[name], b""),
+    )
+    lines = []
+
+    assert 1 == rebuild.check_examples(write=False, say=lines.append)
+    assert "DIFFERS  examples llm-safetensors: model_tiny 00" == lines[-1]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_example_bundles_are_recomputed():

@@ -35,7 +35,7 @@ class Model:
 
     def __init__(self, metadata, tensors):
         self.alphabet = metadata["alphabet"]
-        self.context = int(metadata["context"])
+        self.context = len(tensors["hidden.weight"]) // tensors["embed"].shape[1]
         self.weights = tensors
 
     def continue_text(self, prompt, count, temperature, seed):
@@ -51,7 +51,8 @@ class Model:
     def _shares(self, codes, temperature):
         weights = self.weights
         inputs = weights["embed"][codes].reshape(-1)
-        hidden = np.tanh(inputs @ weights["hidden.weight"] + weights["hidden.bias"])
+        total = inputs @ weights["hidden.weight"] + weights["hidden.bias"]
+        hidden = total / (1 + np.abs(total))
         logits = (hidden @ weights["out.weight"] + weights["out.bias"]).astype(np.float64) / temperature
         shares = np.exp(logits - logits.max())
         return shares / shares.sum()
