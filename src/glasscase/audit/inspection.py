@@ -147,10 +147,10 @@ def _json(content: bytes) -> dict[str, Any]:
 
 
 def _toml(content: bytes) -> dict[str, Any]:
-    import tomllib
+    from glasscase.codec import stricttoml
 
     try:
-        value = tomllib.loads(content.decode("utf-8"))
+        value = stricttoml.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):
         raise _unknown(content) from None
     if "loader" in value or "sgx" in value or "libos" in value:

@@ -6,12 +6,12 @@ Source: docs/bundle-format.md, "Project".
 
 import os
 import re
-import tomllib
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from glasscase.codec import stricttoml
 from glasscase.codec.version import require_version
 from glasscase.config.enclave import ENTRY, NAME, parse_size
 from glasscase.errors import FormatError, UsageError
@@ -110,7 +110,7 @@ def parse_project(data: bytes) -> Project:
     Raises UsageError("bundle.project.malformed") for anything that the format does not allow, FormatError("format.newer").
     """
     try:
-        value: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+        value: dict[str, Any] = stricttoml.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         text = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:120]
         raise _bad(text[:1].lower() + text[1:]) from None

@@ -5,11 +5,11 @@ bundle_manifest depends on its arguments alone.
 Source: docs/bundle-format.md, "The manifest".
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from glasscase.codec import stricttoml
 from glasscase.errors import FormatError
 from glasscase.gramine.profiles import Profile, profile
 from glasscase.gramine.toml import write_toml
@@ -68,7 +68,7 @@ def parse_manifest(manifest: bytes) -> dict[str, Any]:
     if b"\0" in manifest:
         raise _nul(manifest.index(b"\0"))
     try:
-        document = tomllib.loads(manifest.decode("utf-8"))
+        document = stricttoml.loads(manifest.decode("utf-8"))
         _check_values(document)
     except UnicodeDecodeError as error:
         raise _malformed("it is not UTF-8", offset=error.start) from None

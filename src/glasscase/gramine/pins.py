@@ -5,11 +5,11 @@ Source: reproducible/README.md; docs/bundle-format.md, "Runtime".
 """
 
 import importlib.resources
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from glasscase.codec import stricttoml
 from glasscase.codec.hexid import from_hex
 from glasscase.errors import FormatError
 
@@ -39,7 +39,7 @@ class RuntimePin:
 def parse_pin(text: bytes) -> RuntimePin:
     """Return the pin of a pin file; raises FormatError("bundle.runtime.malformed") for unknown, missing or wrong values."""
     try:
-        value = tomllib.loads(text.decode("utf-8"))
+        value = stricttoml.loads(text.decode("utf-8"))
         rows = value.pop("file")
         files = tuple(_read_file(row) for row in rows)
         commit = value.pop("commit", None)

@@ -8,13 +8,13 @@ Source: docs/operating.md, "Launch".
 import os
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glasscase.bundle.index import IndexRuntime
+from glasscase.codec import stricttoml
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
 from glasscase.gramine.pins import PIN_MAX, parse_pin
@@ -120,7 +120,7 @@ def direct_manifest(manifest_sgx: bytes) -> bytes:
     from glasscase.gramine.toml import write_toml
 
     try:
-        manifest: dict[str, Any] = tomllib.loads(manifest_sgx.decode("utf-8"))
+        manifest: dict[str, Any] = stricttoml.loads(manifest_sgx.decode("utf-8"))
         manifest["fs"]["mounts"] = [*map(_without_key, manifest["fs"]["mounts"]), dict(ATTESTATION_MOUNT)]
         manifest["sgx"]["allowed_files"] = [*manifest["sgx"]["allowed_files"], "file:sim/"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:

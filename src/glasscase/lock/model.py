@@ -6,11 +6,11 @@ Source: docs/bundle-format.md, "glasscase.lock".
 """
 
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from glasscase.codec import stricttoml
 from glasscase.codec.hexid import from_hex
 from glasscase.codec.version import VERSION, require_version
 from glasscase.errors import FormatError
@@ -142,7 +142,7 @@ class Lock:
         if len(data) > MAX_BYTES:
             raise _bad(f"{FILE} has {len(data)} bytes, at most {MAX_BYTES} are allowed")
         try:
-            value = tomllib.loads(data.decode("utf-8"))
+            value = stricttoml.loads(data.decode("utf-8"))
         except (ValueError, RecursionError):
             raise _bad(f"{FILE} is not TOML") from None
         require_version(value.get("version"), FILE)

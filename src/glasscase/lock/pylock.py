@@ -7,7 +7,6 @@ Source: PEP 751; docs/bundle-format.md, "Wheels".
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -16,6 +15,7 @@ from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.pylock import Package, PackageWheel, Pylock, PylockSelectError, PylockValidationError
 from packaging.utils import canonicalize_name
 
+from glasscase.codec import stricttoml
 from glasscase.errors import UsageError
 from glasscase.lock.model import LockedWheel
 from glasscase.lock.requirements import OWN
@@ -128,7 +128,7 @@ def _candidate(package: Package, source: Any) -> Candidate:
 
 def _parse(pylock: bytes) -> dict[str, Any]:
     try:
-        return tomllib.loads(pylock.decode("utf-8"))
+        return stricttoml.loads(pylock.decode("utf-8"))
     except (ValueError, RecursionError):
         raise refused(f"{FILE} is not TOML") from None
 

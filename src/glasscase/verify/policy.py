@@ -145,12 +145,12 @@ def parse_policy(text: bytes) -> Policy:
     Raises FormatError: "format.newer" for a higher version, "policy.file.malformed" for an unknown key, a wrong type or a
     wrong value, "policy.identity.incomplete" if no enclave is named.
     """
-    import tomllib
+    from glasscase.codec import stricttoml
 
     if len(text) > POLICY_MAX:
         raise _fault(f"the policy has {len(text)} bytes, at most {POLICY_MAX} are allowed")
     try:
-        document = tomllib.loads(text.decode("utf-8"))
+        document = stricttoml.loads(text.decode("utf-8"))
     except UnicodeDecodeError:
         raise _fault("the policy is not UTF-8") from None
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
