@@ -8,6 +8,7 @@ Source: PyPA, "Binary distribution format"; docs/bundle-format.md, "rootfs".
 import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ def wheel_entries(data: bytes, file: str, *, leave_out: tuple[str, ...] = ()) ->
         RuntimeError,  # and what zipfile does not support, which is one
         EOFError,
         AssertionError,
+        zlib.error,
     ) as error:
         raise _malformed(file, str(error) or type(error).__name__) from None
 

@@ -5,7 +5,6 @@ Source: deb(5), ar(5). Compression: none, gzip, bzip2, xz; another one through t
 """
 
 import bz2
-import gzip
 import io
 import lzma
 import subprocess
@@ -13,6 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from glasscase.errors import FormatError
 
@@ -20,6 +20,7 @@ DEB_MAX = 1 << 30  # bytes of a package
 UNPACKED_MAX = 4 << 30  # bytes of its data archive
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
+_GZIP = 31  # of zlib: a gzip header, the largest window
 
 
 @dataclass(frozen=True)
@@ -94,20 +95,27 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 
 def _unpack(deb: bytes, name: str, body: bytes) -> bytes:
-    limit = UNPACKED_MAX + 1
     try:
         if name.endswith(".tar"):
             return body
         if name.endswith(".gz"):
-            with gzip.GzipFile(fileobj=io.BytesIO(body)) as archive:
-                return _limited(archive.read(limit))
+            return _whole(zlib.decompressobj(wbits=_GZIP), body)
         if name.endswith(".bz2"):
-            return _limited(bz2.BZ2Decompressor().decompress(body, limit))
+            return _whole(bz2.BZ2Decompressor(), body)
         if name.endswith(".xz"):
-            return _limited(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(body, limit))
+            return _whole(lzma.LZMADecompressor(lzma.FORMAT_XZ), body)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise _malformed(f"{name} cannot be unpacked: {error}") from None
     return _with_dpkg(deb, "--ctrl-tarfile" if name.startswith("control") else "--fsys-tarfile", name)
+
+
+def _whole(decompressor: Any, body: bytes) -> bytes:
+    """Return what one compressed stream holds, of which `body` is all: dpkg would read on where this stops."""
+    data: bytes = decompressor.decompress(body, UNPACKED_MAX + 1)
+    _limited(data)
+    if not decompressor.eof or decompressor.unused_data:
+        raise _malformed("its archive is cut, or more stands behind it")
+    return data
 
 
 def _with_dpkg(deb: bytes, part: str, name: str) -> bytes:

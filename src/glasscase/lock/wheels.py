@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
@@ -182,7 +183,15 @@ def _describe(data: bytes, digest: bytes, file: str) -> OwnWheel:
             if info.file_size > _METADATA_MAX:
                 raise KeyError(info.filename)
             message = email.parser.Parser().parsestr(archive.read(info).decode("utf-8"))
-    except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, UnicodeDecodeError, RuntimeError):
+    except (
+        InvalidWheelFilename,
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        RuntimeError,  # and what zipfile does not support, which is one
+        EOFError,
+        zlib.error,
+    ):
         raise _malformed(file) from None
     if name != OWN or canonicalize_name(message.get("Name", "")) != OWN or message.get("Version", "") != str(version):
         raise _malformed(file)
