@@ -20,7 +20,10 @@ version = 1
 [measurement]
 insecure_any = true
 [platform]
-accept = ["UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate", "OutOfDateConfigurationNeeded"]
+accept = [
+    "UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+]
 advisories = ["any"]
 [freshness]
 collateral_max_age = "36500d"

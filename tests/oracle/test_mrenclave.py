@@ -58,7 +58,10 @@ def test_random_enclaves_agree(segments, threads, edmm, size, filler, entry):  #
 
 @pytest.mark.parametrize("series", ["v1.6", "v1.8"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"edmm": True}, {"persist": "mrenclave", "dns": True}, {"max_threads": 96}, {"env": {"A": "ü" * 1000, "B": "z" * 1000}}],
+    "changes", [
+        {}, {"edmm": True}, {"persist": "mrenclave", "dns": True}, {"max_threads": 96},
+        {"env": {"A": "ü" * 1000, "B": "z" * 1000}},
+    ],
     ids=lambda changes: "-".join(changes) or "plain",
 )  # fmt: skip
 def test_the_text_of_a_bundle_agrees(series, changes):

@@ -54,7 +54,9 @@ _FORMAT: dict[int, tuple[str, str, str]] = {
     lib.GLASS_STREAM_NEWER: ("stream.version.newer", "has a newer format", "use a newer version of glasscase"),
     lib.GLASS_STREAM_SUITE: ("stream.suite.unknown", "uses an algorithm that this version does not know", ""),
     lib.GLASS_STREAM_FIELD: ("stream.header.malformed", "has a header with a field that is not allowed", _AGAIN),
-    lib.GLASS_STREAM_KEY_ID: ("stream.key.wrong", "was made with another key", "glasscase inspect shows the id of the key in FILE, and of a key"),
+    lib.GLASS_STREAM_KEY_ID: (
+        "stream.key.wrong", "was made with another key", "glasscase inspect shows the id of the key in FILE, and of a key",
+    ),
     lib.GLASS_STREAM_COMMIT: (
         "stream.header.unauthentic", "has a changed header, or another context belongs to it",
         "give the same --context as for encrypting; if it is the same, " + _AGAIN,

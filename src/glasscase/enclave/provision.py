@@ -47,8 +47,9 @@ class Acceptance:
 class Provisioner:
     """The one decision of an instance. own: the enclave's own report. clock: unix seconds.
 
-    package: SHA-256 of the measured package header, or zeros. open_package: opens the encrypted package with the contents' keys, doing every check of docs/bundle-format.md on it, or
-    None without one. live_spki_sha256: of the live TLS key, for a certificate chain.
+    package: SHA-256 of the measured package header, or zeros. open_package: opens the encrypted package with the contents'
+    keys, doing every check of docs/bundle-format.md on it, or None without one. live_spki_sha256: of the live TLS key, for
+    a certificate chain.
     """
 
     def __init__(

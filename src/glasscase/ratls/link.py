@@ -39,8 +39,8 @@ def ask(
 ) -> Answer:
     """Return the answer to GET (no body) or POST of PREFIX + path.
 
-    timeout_s: for each wait, and for the whole body. Raises StorageError("hosting.enclave.unreachable") if there is no answer, FormatError("hosting.answer.oversize") if it is
-    longer than max_bytes.
+    timeout_s: for each wait, and for the whole body. Raises StorageError("hosting.enclave.unreachable") if there is no
+    answer, FormatError("hosting.answer.oversize") if it is longer than max_bytes.
     """
     connection = http.client.HTTPSConnection(reachable(host), port, timeout=timeout_s, context=_context())
     try:

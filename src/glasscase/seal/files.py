@@ -91,7 +91,7 @@ def open_package(
     plain, _ = decrypt_bytes(data, key=root, app_context=context, kind=KIND_MANIFEST, expect=header)
     manifest = Manifest.from_bytes(plain)
     digest = package_digest(manifest.entries)
-    _check_manifest(manifest, data[:HEADER_SIZE], root, digest, plain, context)
+    _check_manifest(manifest, data[:HEADER_SIZE], key=root, digest=digest, plain=plain, context=context)
     opening_bytes = opening(root, digest)
     own = commitment_of(opening_bytes, digest)
     if commitment is not None and not handles.constant_time_equal(own, commitment):
@@ -155,8 +155,9 @@ class OpenedPackage:
     ) -> int:  # fmt: skip
         """Write the files below `prefix` (such as "app/") to a directory that exists, without the prefix; return how many.
 
-        lazy=False leaves lazily read files out. durable: wait at the end until the disk has everything. Each file is decrypted to a
-        `.part-` file of its final size and renamed when its digest holds; it raises FormatError at the first that fails.
+        lazy=False leaves lazily read files out. durable: wait at the end until the disk has everything. Each file is
+        decrypted to a `.part-` file of its final size and renamed when its digest holds; it raises FormatError at the
+        first that fails.
         """
         count = done = 0
         for entry in self.entries:
@@ -258,7 +259,9 @@ def _read_up_to(descriptor: int, limit: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _check_manifest(manifest: Manifest, header: bytes, key: Key, digest: bytes, plain: bytes, context: bytes) -> None:  # noqa: PLR0917 - all of them are one fact
+def _check_manifest(
+    manifest: Manifest, header: bytes, *, key: Key, digest: bytes, plain: bytes, context: bytes
+) -> None:
     """The header is the only one that this key derives for this manifest: no second manifest has it."""
     derived = manifest_header(
         key, package_digest=digest, digest=hashlib.sha256(plain).digest(), size=len(plain), app_context=context
@@ -325,10 +328,8 @@ def _check_content(entry: Entry, digest: bytes | None) -> None:
 
 
 def _by_id(keys: Mapping[bytes, bytes | Key] | Iterable[bytes]) -> dict[bytes, Key]:
-    if isinstance(keys, Mapping):
-        made = [key if isinstance(key, Key) else Key(key) for key in keys.values()]
-    else:
-        made = [Key(key) for key in keys]
+    given: Iterable[bytes | Key] = keys.values() if isinstance(keys, Mapping) else keys
+    made = [key if isinstance(key, Key) else Key(key) for key in given]
     return {key.id: key for key in made}  # by what the key is, not by what it was called
 
 

@@ -33,7 +33,8 @@ class SoftwareDevice:
     """The files of one enclave in `directory` and the loop that answers them.
 
     directory: made if absent. attributes_flags: as in SIGSTRUCT; INIT is added, as EINIT does. All other facts are those
-    of the true bundle. shared: every account that can reach the directory may use the device, else only this one. serve() runs until stop(); start() does it in a thread.
+    of the true bundle. shared: every account that can reach the directory may use the device, else only this one.
+    serve() runs until stop(); start() does it in a thread.
     """
 
     def __init__(

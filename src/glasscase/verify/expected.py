@@ -13,7 +13,8 @@ _MISC_MASK = 0xFFFF_FFFF
 class Expected(NamedTuple):
     """The facts of a recomputed enclave. mrsigner and bundle_id: 32 bytes or None where nothing says so.
 
-    bundle: the checked bundle itself, or None. problems: what is wrong with the bundle itself; insecure: its relaxations, derived from manifest and enclave.cbor.
+    bundle: the checked bundle itself, or None. problems: what is wrong with the bundle itself. insecure: its relaxations,
+    derived from manifest and enclave.cbor.
     """
 
     mrenclave: bytes

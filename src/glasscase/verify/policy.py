@@ -69,8 +69,8 @@ class Policy:
     """One policy. Byte fields have 32 bytes, platforms 16 in hex; ages are seconds, evidence_max_age_s None is "off".
 
     provisioned: False, True, or the digests of the envelopes that are accepted. text: the file's bytes, empty if it was not
-    read from a file; equal policies may have other texts. Raises FormatError: "policy.file.malformed" for a value of another type, a list for a
-    tuple too, "policy.identity.incomplete" if no enclave is named.
+    read from a file; equal policies may have other texts. Raises FormatError: "policy.file.malformed" for a value of
+    another type, a list for a tuple too, "policy.identity.incomplete" if no enclave is named.
     """
 
     bundle: bool = False

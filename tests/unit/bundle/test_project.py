@@ -20,7 +20,8 @@ def test_defaults():
         project.enclave.insecure_dev_enclave,
     )  # fmt: skip
     assert (16, 16777216, 10, 60, 30) == (
-        project.server.app_threads, project.server.body_max, project.server.header_timeout, project.server.idle_timeout, project.server.drain,
+        project.server.app_threads, project.server.body_max, project.server.header_timeout,
+        project.server.idle_timeout, project.server.drain,
     )  # fmt: skip
     assert ("keys/package.key", ("keys/owner.pub",), 1) == (
         project.keys.package,

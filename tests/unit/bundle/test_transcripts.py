@@ -21,8 +21,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "why.md"
 HEAD = """# Why two bundles differ
 
 What `why` does not do: it does not say whether a bundle is sound, or which of two is the right one. It names what differs, causes first,
-and keeps what is measured apart from what is not. Below is what it prints for six causes (a byte of the application both in clear and encrypted), in a small project (that of the tests: the
-simulator's runtime, two wheels made there); a test builds them again and compares this page. Exit status 6, because they differ.
+and keeps what is measured apart from what is not. Below is what it prints for six causes (a byte of the application both in
+clear and encrypted), in a small project (that of the tests: the simulator's runtime, two wheels made there); a test builds them
+again and compares this page. Exit status 6, because they differ.
 """
 
 

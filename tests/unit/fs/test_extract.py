@@ -65,7 +65,8 @@ EVIL = {
     "symlink then through it": D + block(b"d/l", b"2", link=b"/tmp") + file(b"d/l/evil"),
     # modes, owners, times
     "setuid": D + file(mode=b"0004755\0"), "setgid": D + file(mode=b"0002755\0"), "sticky": D + file(mode=b"0001644\0"),
-    "world writable": D + file(mode=b"0000666\0"), "mode 600": D + file(mode=b"0000600\0"), "open directory": block(b"d/", b"5", mode=b"0000777\0"),
+    "world writable": D + file(mode=b"0000666\0"), "mode 600": D + file(mode=b"0000600\0"),
+    "open directory": block(b"d/", b"5", mode=b"0000777\0"),
     "owner": D + file(uid=b"0001750\0"), "group": D + file(gid=b"0001750\0"), "owner's name": D + file(uname=b"root"),
     "group's name": D + file(gname=b"root"), "time": D + file(mtime=b"00000000001\0"), "device number": D + file(major=b"0000001\0"),
     "link name on a file": D + file(link=b"x"), "junk at the end of the header": D + file(tail=b"junk" + bytes(8)),
@@ -73,7 +74,8 @@ EVIL = {
     "wrong checksum": D + file(checksum=b"000000\0 "), "old v7 magic": D + file(magic=b"\0" * 6, version=b"\0\0"),
     "gnu magic": D + file(magic=b"ustar ", version=b" \0"), "base-256 size": D + block(size=b"\x80" + bytes(10) + b"\1"),
     "negative size": D + block(size=b"-0000000001\0"), "size with spaces": D + block(size=b"          0\0"),
-    "size not octal": D + block(size=b"00000000008\0"), "directory with a size": block(b"d/", b"5", mode=b"0000755\0", size=b"00000000001\0"),
+    "size not octal": D + block(size=b"00000000008\0"),
+    "directory with a size": block(b"d/", b"5", mode=b"0000755\0", size=b"00000000001\0"),
     "directory without a slash": block(b"d", b"5", mode=b"0000755\0"),
     # order and presence
     "twice": D + file() + file(), "directory twice": D + D, "file before its directory": file(b"d/a") + D,
@@ -86,7 +88,8 @@ EVIL = {
     "pax length wrong": D + pax(b"99 path=d/a\n") + file(), "pax no newline": D + pax(b"11 path=d/a") + file(),
     "pax size without need": D + pax(record(b"size", b"0")) + file(), "pax huge size": D + pax(record(b"size", b"9" * 15)) + file(),
     "pax size not decimal": D + pax(record(b"size", b"-1")) + file(), "pax sparse": D + pax(record(b"GNU.sparse.major", b"1")) + file(),
-    "pax empty": D + pax(b"") + file(), "pax long": D + pax(b"x" * 5000) + file(), "pax on pax": D + pax(record(b"path", b"a")) * 2 + file(),
+    "pax empty": D + pax(b"") + file(), "pax long": D + pax(b"x" * 5000) + file(),
+    "pax on pax": D + pax(record(b"path", b"a")) * 2 + file(),
     "path of 4097 bytes": D + pax(record(b"path", b"d/" + b"x/" * 2047 + b"y")) + file((b"d/" + b"x/" * 60)[:100]),
     "300 deep": D + pax(record(b"path", b"d/" * 300 + b"y")) + file((b"d/" * 60)[:100]),
     # ends

@@ -15,7 +15,8 @@ PYTHON = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if Path
 LOADER = """#!/bin/sh
 exec {python} -I -c '
 import json, os, signal, sys, time
-facts = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ), "uid": os.getuid(), "groups": os.getgroups(), "sid": os.getsid(0),
+facts = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ),
+         "uid": os.getuid(), "groups": os.getgroups(), "sid": os.getsid(0),
          "pid": os.getpid(), "links": {{n: os.readlink(n) for n in ("runtime", "rootfs", "blobs")}},
          "stdin": os.read(0, 1).decode(), "fds": sorted(map(int, os.listdir("/proc/self/fd"))), "umask": os.umask(0o77)}}
 def status(state):

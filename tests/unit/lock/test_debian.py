@@ -86,7 +86,8 @@ def test_closed_list_of_files(tmp_path, library):
     files = {
         "./usr/bin/python3.11": program, "./usr/bin/pydoc3.11": b"x", "./usr/lib/python3.11/os.py": b"1",
         "./usr/lib/python3.11/test/x.py": b"2", "./usr/lib/python3.11/idlelib/x.py": b"3", "./usr/lib/python3.11/sitecustomize.py": b"4",
-        "./usr/lib/python3.11/config-3.11-x86_64-linux-gnu/Makefile": b"5", "./usr/lib/python3.11/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so": lib,
+        "./usr/lib/python3.11/config-3.11-x86_64-linux-gnu/Makefile": b"5",
+        "./usr/lib/python3.11/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so": lib,
         "./usr/lib/python3.11/lib-dynload/readline.cpython-311-x86_64-linux-gnu.so": lib, "./usr/lib/python3.11/__pycache__/os.pyc": b"6",
         "./usr/share/doc/x/copyright": b"7", "./lib/x86_64-linux-gnu/libdemo.so.1.2.3": lib, "./etc/services": b"http 80/tcp\n",
         "./etc/python3.11/sitecustomize.py": b"8", "./usr/lib/x86_64-linux-gnu/engines-3/afalg.so": lib,
@@ -338,7 +339,8 @@ def test_apt_lines_of_a_project():
     (found,) = parse_lines(["deb https://example.org/debian bookworm main contrib"])
     assert AptSource("https://example.org/debian", "bookworm", ("main", "contrib")) == found
     for line in ("deb-src https://example.org/debian bookworm main", "deb [trusted=yes] https://example.org/debian bookworm main",
-                 "deb https://example.org/debian bookworm", "deb cdrom:x bookworm main", "deb https://example.org/debian bookworm main;x", ""):  # fmt: skip
+                 "deb https://example.org/debian bookworm",
+                 "deb cdrom:x bookworm main", "deb https://example.org/debian bookworm main;x", ""):  # fmt: skip
         with pytest.raises(UsageError) as caught:
             parse_lines([line])
         assert "lock.debian.sources" == caught.value.reason
@@ -352,7 +354,8 @@ def test_apt_sources_of_the_host(tmp_path, monkeypatch):
     parts = tmp_path / "etc" / "sources.list.d"
     parts.mkdir(parents=True)
     (parts / "debian.sources").write_text(
-        f"Types: deb deb-src\nURIs: http://example.org/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: {keyring}\n\n"
+        "Types: deb deb-src\nURIs: http://example.org/debian\nSuites: bookworm bookworm-updates\nComponents: main\n"
+        f"Signed-By: {keyring}\n\n"
         "Types: deb\nURIs: http://example.org/third\nSuites: x\nComponents: main\nSigned-By: /usr/share/keyrings/other.gpg\n\n"
         "Types: deb\nURIs: http://example.org/off\nSuites: x\nComponents: main\nEnabled: no\n"
     )
