@@ -303,9 +303,13 @@ def _title(layer: dict[str, Any]) -> str:
 
 def _copy_blob(layout: str, descriptor: dict[str, Any], target: str) -> None:
     """Copy a blob to its place in the bundle, comparing the digest of what is written."""
-    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with _Blob(layout, descriptor) as blob, os.fdopen(os.open(target, flags, 0o600), "wb") as output:
+    try:
+        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+        opened = os.open(target, flags, 0o600)
+    except (FileExistsError, NotADirectoryError):
+        raise _bad("two of its layers want the same place") from None
+    with os.fdopen(opened, "wb") as output, _Blob(layout, descriptor) as blob:
         while chunk := blob.read(_CHUNK):
             output.write(chunk)
         output.flush()

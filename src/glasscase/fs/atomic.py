@@ -189,8 +189,6 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, m
     except BaseException as error:
         _remove_tree(part)
         if isinstance(error, OSError):
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else has taken the name meanwhile
-                raise _exists(final) from None
             raise storage_error(error, final) from None
         raise
     finally:
@@ -326,7 +324,12 @@ def _unwritable(error: OSError, final: str) -> StorageError:
 
 def _rename_durably(part: str, final: str) -> None:
     """Give a directory its final name, or its old one again if the name cannot be made durable."""
-    os.rename(part, final)
+    try:
+        os.rename(part, final)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else has taken the name meanwhile
+            raise _exists(final) from None
+        raise
     try:
         sync_directory(os.path.dirname(final))
     except BaseException:

@@ -118,7 +118,7 @@ def draw_svg(measurements: Sequence[Measurement]) -> bytes:
 
     Heights follow the logarithm of the size, so that one page and a gigabyte are both seen.
     """
-    first = [(region.start, region.size, region.permissions) for region in regions(measurements[0])]
+    first = {_key(region) for region in regions(measurements[0])}
     width, column_width, top = 40 + 420 * len(measurements), 400, 70
     height = top + max(sum(_height(region) for region in regions(item)) for item in measurements) + 70
     out = [

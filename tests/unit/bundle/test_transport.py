@@ -14,6 +14,7 @@ import pytest
 
 from glasscase.bundle.transport import export_oci, export_tar, import_oci, import_tar
 from glasscase.errors import FormatError, UsageError
+from glasscase.fs.tar import pack, tree_entries
 from glasscase.gramine.pins import known_pins
 
 PINS = known_pins()
@@ -144,6 +145,12 @@ def edited(layout, change):
     (layout / "index.json").write_text(json.dumps(index))
 
 
+def below(layer):
+    """Return a layer whose file would lie below that of another one."""
+    title = "org.opencontainers.image.title"
+    return layer | {"annotations": {title: layer["annotations"][title] + "/x"}}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -161,6 +168,7 @@ def edited(layout, change):
         (lambda m: m["layers"][1].update(digest="sha256:../../../../etc/passwd"), "bundle.oci.malformed"),
         (lambda m: m["layers"][1].update(digest="sha512:" + "0" * 128), "bundle.oci.malformed"),
         (lambda m: m.update(subject={}), "bundle.oci.malformed"),
+        (lambda m: m["layers"].insert(2, below(m["layers"][1])), "bundle.oci.malformed"),
     ],
 )  # fmt: skip
 def test_wrong_oci_layouts_are_refused(bundle, tmp_path, change, reason):
@@ -172,6 +180,28 @@ def test_wrong_oci_layouts_are_refused(bundle, tmp_path, change, reason):
 
     assert reason == caught.value.reason
     assert not [name for name in os.listdir(tmp_path) if "bad.bundle" in name or name == "evil"]
+
+
+@pytest.mark.parametrize("path", ["blobs", "bundle.json"])
+def test_a_layer_that_holds_what_has_a_place_of_its_own_is_refused(bundle, tmp_path, path):
+    """Index and blobs come from their own descriptors; a tar that brings them too is no layout of a bundle."""
+    layout = tmp_path / "layout"
+    export_oci(bundle, str(layout), tag="v1")
+
+    def change(manifest):
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / path).write_bytes(b"x")
+        data = b"".join(pack(tree_entries([(path, 0o644, 1)]), str(tmp_path / "tree")))
+        digest = hashlib.sha256(data).hexdigest()
+        (layout / "blobs" / "sha256" / digest).write_bytes(data)
+        manifest["layers"][0].update(digest=f"sha256:{digest}", size=len(data))
+
+    edited(layout, change)
+    with pytest.raises(FormatError) as caught:
+        import_oci(str(layout), str(tmp_path / "bad.bundle"), reference=None, runtimes=PINS)
+
+    assert "bundle.oci.malformed" == caught.value.reason
+    assert not (tmp_path / "bad.bundle").exists()
 
 
 def test_changed_oci_blob_is_refused(bundle, tmp_path):

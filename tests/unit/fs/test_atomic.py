@@ -309,3 +309,24 @@ def test_dash_and_nothing_are_no_names_of_an_output(tmp_path, monkeypatch, name)
         pass
 
     assert [] == os.listdir(tmp_path)
+
+
+def test_a_clash_inside_a_new_directory_is_not_blamed_on_its_name(tmp_path):
+    """What the block cannot make there says nothing about the name that the directory will have."""
+    with pytest.raises(StorageError) as caught, atomic.atomic_directory(tmp_path / "out") as part:
+        os.mkdir(os.path.join(part, "a"))
+        os.mkdir(os.path.join(part, "a"))
+
+    assert "fs.file.failed" == caught.value.reason
+    assert [] == os.listdir(tmp_path)
+
+
+def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path):
+    """Whoever makes the directory first keeps it, and the other is told."""
+    with pytest.raises(UsageError) as caught, atomic.atomic_directory(tmp_path / "out"):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").touch()
+
+    assert "fs.output.exists" == caught.value.reason
+    assert ["out"] == os.listdir(tmp_path)
+    assert ["theirs"] == os.listdir(tmp_path / "out")
