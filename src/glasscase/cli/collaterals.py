@@ -108,6 +108,7 @@ def tcb(
     out: Output, file: str, *, early: bool, collateral: str | None, source: str, at: str | None, insecure_anchor: str | None
 ) -> int:  # fmt: skip
     """Judge the platform alone, and print it."""
+    from glasscase.cli.clock import refuse_behind
     from glasscase.cli.verifying import anchor_argument, collateral_argument, time_argument
     from glasscase.verify.quote import verify_quote
 
@@ -121,6 +122,8 @@ def tcb(
         else collateral_argument(collateral, quote)
     )
     verdict = verify_quote(quote, collateral=found, anchor=anchor, policy=None, at=moment)
+    if at is None:
+        refuse_behind(verdict)
     _require_genuine(verdict)
     value = _standing(verdict, update if collateral is None else None)
     out.result(value, "\n".join(_standing_lines(verdict, value)))

@@ -80,3 +80,43 @@ def test_intels_root_refuses_the_simulators_service(place, capsys):
     assert 3 == code
     assert "[collateral.source.unsigned]" in capsys.readouterr().err
     assert not (folder / "c.json").exists()
+
+
+@pytest.mark.parametrize(("words", "update"), [((), "standard"), (("--early",), "early")])
+def test_tcb_fetches_the_data_set_that_was_asked_for(place, capsys, words, update):
+    """Both documents are asked for by channel, and what is kept of the next data set is no part of today's."""
+    folder, platform = place
+    with PcsServer(platform, at=int(time.time()) - 5) as server:
+        code = run(["tcb", str(folder / "quote.bin"), "--source", server.url, "--insecure-anchor",
+                    str(folder / "root.pem"), "--json", *words])  # fmt: skip
+        asked = [path for path in server.paths if "update=" in path]
+    value = json.loads(capsys.readouterr().out)
+
+    assert (0, update, "UpToDate", True) == (code, value["update"], value["tcb_status"], value["simulated"])
+    assert 2 == len(asked) and all(path.endswith(f"update={update}") for path in asked)
+    assert [f"53494d554c41-platform-{update}.json"] == [path.name for path in (folder / "cache").rglob("5*.json")]
+
+
+def test_tcb_says_which_data_set_it_speaks_of(place, capsys):
+    """The words for people name the next data set as such."""
+    folder, platform = place
+    with PcsServer(platform, at=int(time.time()) - 5) as server:
+        run(["tcb", str(folder / "quote.bin"), "--source", server.url, "--insecure-anchor", str(folder / "root.pem"),
+             "--early"])  # fmt: skip
+    out = capsys.readouterr().out
+
+    assert "(the next)" in out
+    assert out.rstrip().endswith("this says nothing about real hardware")
+
+
+def test_an_early_data_set_that_is_not_there_is_no_answer(place, capsys):
+    """A service without the next data set gives exit 3, not today's status under another name."""
+    folder, platform = place
+    with PcsServer(platform, at=int(time.time()) - 5) as server:
+        server.override[f"{BASE}/tcb"] = Answer(404)
+        code = run(["tcb", str(folder / "quote.bin"), "--source", server.url, "--insecure-anchor",
+                    str(folder / "root.pem"), "--early", "--json"])  # fmt: skip
+    value = json.loads(capsys.readouterr().out)
+
+    assert (3, "collateral.source.refused") == (code, value["error"]["id"])
+    assert "tcb_status" not in value

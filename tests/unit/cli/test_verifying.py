@@ -422,7 +422,25 @@ class TestTcb:
         assert answer == (code, value["error"]["id"])
         assert "tcb_status" not in value
 
-    def test_early_is_fetched(self, shared, capsys):
+    @pytest.mark.parametrize(("now", "answer"), [
+        (1755648000 - 30 * 86_400, (3, "cli.clock.behind")), (3600, (3, "cli.clock.behind")), (1755648000, (0, None)),
+    ])  # fmt: skip
+    def test_a_clock_behind_the_data_set_says_nothing(self, shared, capsys, monkeypatch, now, answer):
+        """Without --at a clock before the issue of the signed data set is refused as such, as by verify."""
+        monkeypatch.setattr("glasscase.cli.clock.time.time", lambda: float(now))
+        code, value = self.ask(shared / "corpus" / "sgx3-00606a000000-b7ab1c-2508", capsys)
+
+        assert answer == (code, value["error"]["id"] if "error" in value else None)
+        assert ("tcb_status" in value) == (code == 0)
+
+    def test_a_time_that_was_given_is_no_clock(self, shared, capsys):
+        """--at before the issue is an answer about that time, not about this machine's clock."""
+        code, value = self.ask(shared / "corpus" / "sgx3-00606a000000-b7ab1c-2508", capsys, "--at", "1753056000")
+
+        assert 3 == code
+        assert value["error"]["id"].endswith(".not_yet_valid")
+
+    def test_early_takes_no_data_set(self, shared, capsys):
         """--early cannot be combined with a data set that is given."""
         code, value = self.ask(shared / "corpus" / "mix-fmspc-plat", capsys, "--early")
 
