@@ -132,7 +132,8 @@ glass_status glass_stream_decrypt(glass_stream *stream, glass_stream_stat *stat,
  * the message begins. `pieces`: the piece digests of a blob, NULL for a file. */
 glass_status glass_stream_encrypt_fd(glass_stream *stream, glass_stream_stat *stat, int in, uint64_t in_off, int out,
                                      uint64_t out_off, const uint8_t *pieces, size_t pieces_len, int threads);
-/* `out` = -1 verifies only. `digest` (may be NULL) gets the content digest. The message must end where the file ends. */
+/* `out` = -1 verifies only. `digest` (may be NULL) gets the content digest. The message must end where the file ends, which is
+ * looked at before and after. */
 glass_status glass_stream_decrypt_fd(glass_stream *stream, glass_stream_stat *stat, uint8_t *digest, int in,
                                      uint64_t in_off, int out, uint64_t out_off, int threads);
 
@@ -153,7 +154,8 @@ glass_status glass_stream_finish(glass_stream *stream, glass_stream_stat *stat, 
 
 /* Pipes, sockets, terminals and files, from where they stand, with threads. A reading stream was accepted with the header already,
  * and `in` stands behind it; `out` = -1 verifies only. Written are whole batches of chunks in their order, up to the first batch
- * with a fault; stat->bytes says how much that was. The pipes get larger buffers. */
+ * with a fault; stat->bytes says how much that was. The last batch of a regular file that changes meanwhile is a fault. The pipes get
+ * larger buffers. */
 glass_status glass_stream_pump_fd(glass_stream *stream, glass_stream_stat *stat, int in, int out, int threads);
 
 /* Random access. glass_reader_new reads the header from `fd`, compares it with `expect` (may be NULL), accepts it and

@@ -189,3 +189,16 @@ glass_status glass_write_at(glass_stream_stat *stat, int fd, const uint8_t *data
     }
     return GLASS_OK;
 }
+
+glass_status glass_unchanged(glass_stream_stat *stat, int fd, const struct stat *before, int writing)
+{
+    struct stat after;
+    if (fstat(fd, &after) != 0) {
+        return glass_fail_errno(stat, errno);
+    }
+    int touched = before->st_mtim.tv_sec != after.st_mtim.tv_sec || before->st_mtim.tv_nsec != after.st_mtim.tv_nsec;
+    if (before->st_size != after.st_size || (writing && touched)) {
+        return glass_fail(stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
+    }
+    return GLASS_OK;
+}

@@ -2,7 +2,6 @@
  * threads wait for each other more often, because a file takes one writer at a time. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "stream_internal.h"
 
@@ -165,18 +164,12 @@ GLASS_MUST_USE static glass_status regular(glass_stream_stat *stat, int fd, stru
 GLASS_MUST_USE static glass_status run_on_file(glass_job *job, int threads, int in, uint64_t offset, uint64_t size)
 {
     struct stat before;
-    struct stat after;
     GLASS_TRY(regular(job->stat, in, &before));
     if (before.st_size < 0 || (uint64_t)before.st_size < offset || (uint64_t)before.st_size - offset != size) {
         return glass_fail(job->stat, GLASS_ERR_CHANGED, GLASS_STREAM_SIZE);
     }
     GLASS_TRY(glass_job_run(job, threads));
-    GLASS_TRY(regular(job->stat, in, &after));
-    if (before.st_size != after.st_size || before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
-        before.st_mtim.tv_nsec != after.st_mtim.tv_nsec) {
-        return glass_fail(job->stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
-    }
-    return GLASS_OK;
+    return glass_unchanged(job->stat, in, &before, 1);
 }
 
 /* The pieces are those of the digest that key and salt came from. */
@@ -267,6 +260,9 @@ glass_status glass_stream_decrypt_fd(glass_stream *stream, glass_stream_stat *st
     }
     glass_status status = decrypt_file(stream, stat, digest, pieces, &work, threads);
     free(pieces);
+    if (status == GLASS_OK) {
+        status = glass_unchanged(stat, in, &facts, 0);
+    }
     if (status == GLASS_OK) {
         stream->state = STREAM_DONE;
     }

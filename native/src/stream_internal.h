@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "glass_stream.h"
 #include "internal.h"
@@ -115,6 +116,9 @@ GLASS_MUST_USE glass_status glass_read_at(glass_stream_stat *stat, int fd, uint8
                                           size_t *got);
 GLASS_MUST_USE glass_status glass_write_at(glass_stream_stat *stat, int fd, const uint8_t *data, size_t len,
                                            uint64_t offset);
+
+/* The input is the file that it was: a writer asks for size and time, a reader, whose bytes are authentic, for the size alone. */
+GLASS_MUST_USE glass_status glass_unchanged(glass_stream_stat *stat, int fd, const struct stat *before, int writing);
 
 /* Work on all threads: `unit` is called with every number below `units`, rising; the failure of the lowest unit counts. */
 typedef struct glass_lane {

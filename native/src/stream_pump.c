@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@ struct pump {
     int out;        /* -1: nothing is written */
     int out_waits;  /* the output may keep a write waiting: pipe, socket, terminal */
     size_t unit;    /* bytes of input of a whole chunk */
+    struct stat before; /* of the input */
     pthread_mutex_t lock; /* all below */
     pthread_cond_t turn;
     uint64_t reading; /* the batch whose turn it is */
@@ -217,6 +217,9 @@ GLASS_MUST_USE static glass_status pump_steps(glass_job *job, struct pump *pump,
         end_after(pump, batch);
     }
     pass(pump, &pump->reading, batch);
+    if (last && S_ISREG(pump->before.st_mode)) { /* of a file that has changed the last batch is not written */
+        GLASS_TRY(glass_unchanged(stat, pump->in, &pump->before, pump->stream->writing));
+    }
     GLASS_TRY(convert(pump, lane, stat, batch, got, last, &filled, &plain));
     if (!await(pump, &pump->writing, batch)) {
         return GLASS_OK;
@@ -284,6 +287,9 @@ glass_status glass_stream_pump_fd(glass_stream *stream, glass_stream_stat *stat,
     }
     struct pump pump = {.stream = stream, .in = in, .out = out, .unit = stream->writing ? CHUNK : SEALED,
                         .failed = UINT64_MAX, .count = UINT64_MAX};
+    if (fstat(in, &pump.before) != 0) {
+        return glass_fail_errno(stat, errno);
+    }
     if (out >= 0) {
         if (fstat(out, &facts) != 0) {
             return glass_fail_errno(stat, errno);

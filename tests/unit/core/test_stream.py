@@ -476,6 +476,43 @@ def test_pipes_with_threads(threads, tmp_path):
     assert ("stream.key.wrong", b"") == (reason.reason, again)
 
 
+@pytest.mark.parametrize("how", ["grows", "shrinks", "changes", "stays"])
+def test_file_that_changes_on_its_way_to_a_pipe(how, tmp_path):
+    """A file that grows, shrinks or changes while it is encrypted to a pipe is an error, and what came out does not decrypt."""
+    path = tmp_path / "plain"
+    path.write_bytes(content(8_000_000))
+    os.utime(path, (1, 1))
+    (begin, sink), failed = os.pipe(), []
+
+    def encrypt():
+        with path.open("rb") as file:
+            try:
+                stream.encrypt_pipe(file.fileno(), sink, key=KEY)
+            except FormatError as error:
+                failed.append(error.reason)
+            os.close(sink)
+
+    thread = threading.Thread(target=encrypt)
+    thread.start()
+    with os.fdopen(begin, "rb") as file:
+        sealed = file.read(1)  # the rest waits in the pipe, which is shorter than the file
+        if how == "shrinks":
+            os.truncate(path, 7_900_000)
+        elif how != "stays":
+            with path.open("r+b") as other:
+                other.seek(0, os.SEEK_END if how == "grows" else os.SEEK_SET)
+                other.write(b"x")
+        sealed += file.read()
+    thread.join()
+
+    assert ([] if how == "stays" else ["stream.content.changed"]) == failed
+    if how == "stays":
+        assert content(8_000_000) == stream_oracle.ours(KEY, sealed)
+        return
+    with pytest.raises(FormatError):
+        _push(sealed, KEY, b"")
+
+
 def test_pipe_that_nobody_reads(tmp_path):
     """A reader that has gone is a BrokenPipeError; verifying needs no output."""
     (tmp_path / "plain").write_bytes(content(1_000_000))
