@@ -24,13 +24,15 @@ def shim(tmp_path_factory):
     return target
 
 
-def drive(shim, tmp_path, points):
+def drive(shim, tmp_path, points, most):
     environment = {**os.environ, "LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, HERE / "stream_driver.py", tmp_path, str(points)],
+        [sys.executable, HERE / "stream_driver.py", tmp_path, str(points), str(most)],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return json.loads(done.stdout)
+    results = json.loads(done.stdout)
+    assert {name: [] for name in results} == {name: wrong for name, (_, wrong) in results.items()}
+    return {name: count for name, (count, _) in results.items()}
 
 
 def glasscase(*arguments, **options):
@@ -45,27 +47,28 @@ def key(tmp_path):
 
 
 def test_failing_calls_and_kills(shim, tmp_path):
-    """Each write, fsync, rename, truncate and chmod that fails ends with exit 4 and no output; EINTR is nothing; after a
-    kill at any point there is no half output and the next run works; no byte of a ciphertext is read twice.
+    """Each write, fsync, rename, truncate and chmod that fails ends with exit 4 and no output; EINTR is nothing; an input that
+    grows, shrinks or changes is an error; after a kill at any point there is no half output and the next run works; no byte of a
+    ciphertext is read twice.
     """
-    results = drive(shim, tmp_path, 6)
+    counts = drive(shim, tmp_path, 8, 3)
 
-    assert [[], [], [], []] == [results[name][1] for name in ("faults", "interrupted", "read_once", "kills")]
-    assert results["read_once"][0] == 2
-    assert results["faults"][0] >= 100
-    assert results["interrupted"][0] == 20
-    assert results["kills"][0] == 24
+    assert counts["faults"] >= 300
+    assert counts["interrupted"] >= 120
+    assert counts["tampered"] == 8 * 4 * 3
+    assert counts["read_once"] == 2
+    assert counts["kills"] == 4 * 8 + 4 * 2
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_every_call_and_two_hundred_kills(shim, tmp_path):
-    """The same with each call failing at up to twelve of its times, and at least 200 points of kill."""
-    results = drive(shim, tmp_path, 120)
+    """The same with each call failing at up to twelve of its times, and kills at each call or at 200 of each operation."""
+    counts = drive(shim, tmp_path, 200, 12)
 
-    assert [[], [], [], []] == [results[name][1] for name in ("faults", "interrupted", "read_once", "kills")]
-    assert results["faults"][0] >= 500
-    assert results["kills"][0] >= 200
+    assert counts["faults"] >= 1000
+    assert counts["tampered"] == 8 * 4 * 12
+    assert counts["kills"] == 4 * 200 + 4 * 50
 
 
 @pytest.mark.parametrize("verb", ["encrypt", "decrypt"])

@@ -1,14 +1,15 @@
 """A file that is written through its descriptor and appears whole or not at all.
 
-Invariants: until the block ends without an exception there is only a `.part-` name with mode 0600; whatever fails removes
-it. Nothing but open, write, fsync and rename is needed, so it works inside an enclave.
+Invariants: until the block ends without an exception the file has mode 0600 and no name, so that nothing is left of it even
+after kill -9; or, where the file system has no such files and for files that are not durable, a `.part-` name, which is removed
+whatever fails. With durable=False nothing but open, write and rename is needed, so it works inside an enclave.
 """
 
 import contextlib
 import os
 from types import TracebackType
 
-from glasscase.fs.atomic import PART, check_output, storage_error, take_place
+from glasscase.fs.atomic import PART, check_output, settle, storage_error, take_place
 
 
 class PartFile:
@@ -27,9 +28,12 @@ class PartFile:
         self._mode = mode
         self._durable = durable
         self._descriptor = -1
+        self._nameless = False
 
     def __enter__(self) -> int:
         check_output(self._path)
+        if self._durable and self._open_nameless():
+            return self._descriptor
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._descriptor = os.open(self._part, flags, 0o600)
@@ -40,14 +44,18 @@ class PartFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        placed = False
         try:
             try:
                 if error is None:
                     self._finish()
+                    placed = self._nameless and self._give_name()
             finally:
                 os.close(self._descriptor)
             if error is None:
-                if self._durable:
+                if placed:
+                    settle(self._path)
+                elif self._durable:
                     take_place(self._part, self._path)
                 else:
                     os.rename(self._part, self._path)
@@ -61,6 +69,28 @@ class PartFile:
         self._remove()
         if isinstance(error, OSError):
             raise storage_error(error, self._path) from None
+
+    def _open_nameless(self) -> bool:
+        """Open a file that has no name yet; return whether the system can do that, and can name it later."""
+        if not os.access("/proc/self/fd", os.F_OK):
+            return False
+        folder, slash, _ = self._path.rpartition("/")
+        try:
+            self._descriptor = os.open(folder + slash or ".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        self._nameless = True
+        return True
+
+    def _give_name(self) -> bool:
+        """Give the file its final name, or its `.part-` name if the final one is taken; return whether it was the final one."""
+        own = f"/proc/self/fd/{self._descriptor}"
+        try:
+            os.link(own, self._path, src_dir_fd=self._descriptor)  # the descriptor makes Python follow the link to the file
+        except FileExistsError:
+            os.link(own, self._part, src_dir_fd=self._descriptor)
+            return False
+        return True
 
     def _finish(self) -> None:
         if self._mode != 0o600:

@@ -272,6 +272,30 @@ class TestHost:
         assert "stream.header.differs" == reason_of(opened, folder, package)
         assert "stream.kind.wrong" == reason_of(open_package, folder, key=entry.key)
 
+    def test_a_manifest_as_blob(self, copy):
+        """The manifest in place of a blob, and the header of a blob before the chunks of another, give nothing."""
+        folder, package = copy
+        entry, other = blob_of(package, "app/main.py"), blob_of(package, "app/lib/util.py")
+        path = folder / entry.blob.hex()
+        path.write_bytes((folder / "manifest").read_bytes())
+        assert "package.blob.swapped" == reason_of(opened(folder, package).read, "app/main.py")
+        path.write_bytes(entry.header + (folder / other.blob.hex()).read_bytes()[HEADER_SIZE:][: entry.size + 16])
+        assert "stream.chunk.unauthentic" == reason_of(opened(folder, package).read, "app/main.py")
+
+    def test_a_link_to_another_blob(self, copy):
+        """A symbolic link is followed, and what it leads to is judged like a file: another blob is refused."""
+        folder, package = copy
+        path = folder / blob_of(package, "app/main.py").blob.hex()
+        path.rename(folder.parent / "kept")
+        path.symlink_to(folder / blob_of(package, "app/lib/util.py").blob.hex())
+        assert "package.blob.swapped" == reason_of(opened(folder, package).read, "app/main.py")
+        path.unlink()
+        path.symlink_to(folder.parent / "kept")
+        assert FILES["app/main.py"] == opened(folder, package).read("app/main.py")
+        path.unlink()
+        path.symlink_to(folder)
+        assert "package.blob.missing" == reason_of(opened(folder, package).read, "app/main.py")
+
     def test_parts_are_no_files(self, copy, tmp_path):
         """Blobs and manifests are not decrypted as single files."""
         from glasscase.core import stream
@@ -455,6 +479,10 @@ class TestKeyHolder:
             (holder.manifest([{**entries[0], "p": "../app"}, *entries[1:]]), {"fs.path.refused"}),
             (holder.manifest([{**entries[0], "p": "/app"}, *entries[1:]]), {"fs.path.refused"}),
             (holder.raw(canonical + b"\0"), {"codec.cbor.malformed"}),
+            (holder.raw(canonical.replace(b"\x61v\x01", b"\x61v\x18\x01", 1)), {"codec.cbor.malformed"}),
+            (holder.raw(cbor2.dumps(dict(reversed(plain.items())))), {"codec.cbor.malformed"}),
+            (holder.manifest([*entries, {"p": "APP", "t": "d", "m": 493}]), {"package.manifest.disordered"}),
+            (holder.manifest([{"p": "APP", "t": "d", "m": 493}, *entries]), {"fs.path.clash"}),
             (holder.raw(cbor2.dumps({**plain, "v": 2}, canonical=True)), {"format.newer"}),
             (holder.raw(cbor2.dumps({"v": 1, "entries": []}, canonical=True)), {"package.manifest.malformed"}),
             (holder.raw(b"\xbf\xff"), {"codec.cbor.malformed"}),
