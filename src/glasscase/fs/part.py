@@ -84,9 +84,9 @@ class PartFile:
 
     def _give_name(self) -> bool:
         """Give the file its final name, or its `.part-` name if the final one is taken; return whether it was the final one."""
-        own = f"/proc/self/fd/{self._descriptor}"
+        own = f"/proc/self/fd/{self._descriptor}"  # with src_dir_fd Python has this link followed to the file
         try:
-            os.link(own, self._path, src_dir_fd=self._descriptor)  # the descriptor makes Python follow the link to the file
+            os.link(own, self._path, src_dir_fd=self._descriptor)
         except FileExistsError:
             os.link(own, self._part, src_dir_fd=self._descriptor)
             return False
