@@ -110,6 +110,18 @@ def test_the_same_envelope_gives_the_same_receipt(shell, serving):
     assert "serving" == again["state"]
 
 
+def test_a_receipt_that_cannot_be_written_is_said_before_anything_is_sent(shell, serving):
+    """provision -o where no file can be: exit 4, the enclave still waits; the right place then gets the receipt."""
+    shell.run("run", "app.bundle", "--backend", "simulator", "--name", "filed")
+    sealed = shell.seal("filed")
+    shell.run("provision", "filed", sealed, "-o", "nowhere/receipt", code=4)
+    shell.run("provision", "filed", sealed, "-o", "-", code=1)
+    assert "waiting" == shell.run("status", "filed")["state"]
+    shell.run("provision", "filed", sealed, "-o", "filed.receipt")
+    assert (shell.directory / "filed.receipt").read_bytes()
+    shell.run("stop", "filed")
+
+
 def test_another_envelope_and_garbage_are_refused(shell, serving):
     """A second envelope, one for another instance, garbage of every kind: exit 2, still serving, same receipt."""
     before = shell.run("status", "main")["receipt"]

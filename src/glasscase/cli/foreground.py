@@ -6,11 +6,12 @@ Invariants: whatever ends the command ends the enclave; a clean end that was ask
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape
-from glasscase.errors import Interrupted
+from glasscase.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from glasscase.hosting.starting import Started
@@ -18,28 +19,36 @@ if TYPE_CHECKING:
 STOP_S = 45
 
 
-def stay(out: Output, started: "Started") -> int:
-    """Return the exit code when the enclave has ended: 0 if it has stopped cleanly, else 4."""
+def stay(out: Output, started: "Started", show: Callable[[], None]) -> int:
+    """Show what was started, and return the exit code when the enclave has ended: 0 if it has stopped cleanly, else 4."""
     from glasscase.hosting import logs
 
     try:
+        show()
         notify("READY=1")  # from here on the other side may ask for the end
-        for line in logs.lines(started.place, follow=True):
-            out.say(escape(line))
+        with contextlib.suppress(UsageError):
+            for line in logs.lines(started.place, follow=True):
+                out.say(escape(line))
     except Interrupted as error:
         notify("STOPPING=1")
         out.say(error.message)
         end(started)
+    if not started.place.path.exists():  # stopped and removed by another command
+        return exitcodes.OK
     found = started.place.status()
     return exitcodes.OK if found is not None and found.state == "stopped" else exitcodes.IO
 
 
 def end(started: "Started") -> None:
-    """Stop the enclave of a command that ends, if it still runs; one that has crashed stays `failed`."""
+    """Stop the enclave of a command that ends, if it still runs; one that has crashed stays `failed`.
+
+    An instance that another command has removed is no error.
+    """
     from glasscase.hosting import launch, state
 
-    with state.locked(started.place, wait_s=STOP_S):
-        launch.finish(started.place, started.record)
+    with contextlib.suppress(UsageError), state.locked(started.place, wait_s=STOP_S):
+        if started.place.record().process == started.record.process:  # else another command has started it anew
+            launch.finish(started.place, started.record)
 
 
 def notify(message: str) -> None:

@@ -80,18 +80,20 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
         )  # fmt: skip
     backend = backends.choose(options["backend"])
     place_of(state_dir(), options["name"])
-    out.say(f"check     {bundle}")
-    checked = starting.check(path, full=check == "full", runtimes=trusted_pins())
     request = LaunchRequest(
         options["name"], path, backend, _address(options["host"]), options["port"], options["san"], options["timeout"],
         options["user"],
     )  # fmt: skip
+    out.say(f"check     {bundle}")
+    checked = starting.check(path, full=check == "full", runtimes=trusted_pins())
     out.say(f"start     {backend}, as {request.name}")
     started: Started | None = None
     try:
         started = starting.start(state_dir(), data_dir(), request, checked, now=int(time.time()), wait_s=wait)
+        if foreground:
+            return stay(out, started, lambda: _show_started(out, started))
         _show_started(out, started)
-        return stay(out, started) if foreground else exitcodes.OK
+        return exitcodes.OK
     finally:
         if foreground and started is not None:
             end(started)
@@ -176,15 +178,21 @@ def evidence(out: Output, name: str, *, output: str, nonce: str | None, collater
 def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: int) -> int:
     """Send, take the receipt, wait."""
     from glasscase.cli.places import state_dir
-    from glasscase.cli.reading import read_argument, result_beside, write_argument
+    from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
     from glasscase.codec.hexid import to_base64url
+    from glasscase.fs.atomic import atomic_file
     from glasscase.hosting import provision as provisioning
     from glasscase.hosting import state
 
     place = state.place_of(state_dir(), name)
+    check_stdout(out, output)
     envelope = read_argument(sealed, max_bytes=ENVELOPE_MAX, what="envelope")
-    accepted = provisioning.provision(place, envelope, timeout_s=300)
-    if output is not None:
+    # made before anything is sent: a place that takes no file must not be found out after the enclave has accepted
+    with contextlib.nullcontext() if output in (None, "-") else atomic_file(output) as file:
+        accepted = provisioning.provision(place, envelope, timeout_s=300)
+        if file is not None:
+            file.write(accepted.receipt)
+    if output == "-":
         write_argument(out, output, accepted.receipt)
     reached = provisioning.wait_serving(place, deadline_s=wait)
     value = {
@@ -257,8 +265,8 @@ def stop(out: Output, name: str, *, timeout: int, remove: bool) -> int:
     from glasscase.hosting import launch, state
 
     place = state.place_of(state_dir(), name)
-    record = place.record()
     with state.locked(place):
+        record = place.record()
         how = launch.stop(place, record, deadline_s=timeout)
         view = {**_view(place), "how": how}
         if remove:
@@ -372,7 +380,10 @@ def _address(host: str) -> str:
     if host == "localhost":
         return "127.0.0.1"
     try:
-        return str(ipaddress.ip_address(host.strip("[]")))
+        found = ipaddress.ip_address(host.strip("[]"))
+        if getattr(found, "scope_id", None) is None:  # the enclave takes no interface names
+            return str(found)
+        raise ValueError
     except ValueError:
         raise UsageError(
             "cli.usage.wrong", f"--host {host!r} is not an address", hint="--host 127.0.0.1, or 0.0.0.0"

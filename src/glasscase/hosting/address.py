@@ -4,11 +4,12 @@ Invariants: no two instances are given one port; a port that the system has chos
 Source: docs/operating.md, "Launch".
 """
 
+import errno
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from glasscase.errors import FormatError, UsageError
+from glasscase.errors import Error, FormatError, UsageError
 from glasscase.evidence.attestation import check_san
 from glasscase.hosting import state
 from glasscase.hosting.state import Place
@@ -16,21 +17,26 @@ from glasscase.ratls.link import canonical_name
 
 
 def require_free(state_directory: Path, place: Place, *, host: str, port: int) -> None:
-    """Raise UsageError("hosting.port.taken") if another instance has the port or it cannot be had; port 0 is always free."""
-    if not port:
-        return
-    for other in state.places(state_directory):
-        if other.path == place.path or not state.is_alive(other.record().process):
-            continue
-        status = other.status()
-        if port in (other.facts().port, status.port if status else 0):
+    """Return if an instance can listen there; port 0 is any.
+
+    Raises UsageError("hosting.port.taken") if another instance has the port or it cannot be had,
+    UsageError("hosting.host.unknown") if this machine does not have the address.
+    """
+    for other in state.places(state_directory) if port else ():
+        if other.path != place.path and port in _ports_of(other):
             raise _taken(host, port, f"instance {other.name!r} uses it")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            raise _taken(host, port, (error.strerror or "it cannot be bound").lower()) from None
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise UsageError(
+                "hosting.host.unknown",
+                f"this machine has no address {host}",
+                hint="--host 127.0.0.1, or 0.0.0.0 for all",
+            ) from None
+        raise _taken(host, port, (error.strerror or "it cannot be bound").lower()) from None
 
 
 def port_again(state_directory: Path, place: Place, *, host: str) -> int:
@@ -57,6 +63,17 @@ def certificate_names(host: str, san: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(
             "hosting.san.malformed", f"--san: {error.message}", hint="host names or addresses, at most 28 of them"
         ) from None
+
+
+def _ports_of(other: Place) -> tuple[int, ...]:
+    """Return the ports of an instance that runs; none of one whose files cannot be read, for nobody else to be held up by it."""
+    try:
+        if not state.is_alive(other.record().process):
+            return ()
+        status = other.status()
+        return other.facts().port, status.port if status else 0
+    except Error:
+        return ()
 
 
 def _taken(host: str, port: int, why: str) -> UsageError:

@@ -35,7 +35,7 @@ def require_running(place: Place) -> tuple[InstanceRecord, int]:
     if not state.is_alive(record.process) or status is None:
         raise StorageError(
             "hosting.enclave.stopped", f"{place.name!r} is {state.state_of(place, record)}, it does not answer",
-            hint=f"glasscase restart {place.name}", path=str(place.path),
+            hint=f"glasscase {'logs' if state.is_alive(record.process) else 'restart'} {place.name}", path=str(place.path),
         )  # fmt: skip
     return record, status.port
 

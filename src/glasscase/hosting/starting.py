@@ -7,6 +7,7 @@ Source: docs/operating.md, "Launch".
 import contextlib
 import os
 import pwd
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 
 from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError
-from glasscase.fs import atomic
 from glasscase.gramine.pins import RuntimePin
 from glasscase.hosting import address, collect, launch, state
 from glasscase.hosting.launch import LaunchRequest
@@ -59,13 +59,13 @@ def start(
     now: int,
     wait_s: float,
 ) -> Started:
-    """Return the instance when it answers. Raises what launch() and wait_ready() raise; nothing then runs."""
+    """Return the instance when it answers. Raises what launch() and wait_ready() raise; nothing then runs.
+
+    What is refused before anything was started leaves no directory.
+    """
     place = state.place_of(state_directory, request.name)
-    try:
-        place.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise atomic.storage_error(error, place.path) from None
-    with state.locked(place):
+    new = not place.path.exists()
+    with state.locked(place, make=True), _without_directory(place) if new else contextlib.nullcontext():
         return _start_locked(
             place, state_directory, data_directory, request, checked, now=now, wait_s=wait_s, chosen=request.port == 0
         )
@@ -81,12 +81,19 @@ def restart(
     A bundle that is no longer sound or signed is refused before anything is stopped.
     """
     place = state.place_of(state_directory, name)
-    record, facts = place.record(), place.facts()
-    checked = check(Path(record.bundle), full=full, runtimes=runtimes)
-    request = LaunchRequest(
-        name, Path(record.bundle), record.backend, facts.host, facts.port, facts.san, facts.timeout, _account_of(place)
-    )
     with state.locked(place):
+        record, facts = place.record(), place.facts()
+        checked = check(Path(record.bundle), full=full, runtimes=runtimes)
+        request = LaunchRequest(
+            name,
+            Path(record.bundle),
+            record.backend,
+            facts.host,
+            facts.port,
+            facts.san,
+            facts.timeout,
+            _account_of(place),
+        )
         launch.finish(place, record, deadline_s=stop_s)
         former = place.chosen_port()
         if former:
@@ -133,6 +140,17 @@ def _nothing_left(place: Place) -> Any:
         after = _process_of(place)
         if after is not None and after != before:
             launch.finish(place, place.record(), deadline_s=0)
+        raise
+
+
+@contextlib.contextmanager
+def _without_directory(place: Place) -> Any:
+    """Remove a directory that was made for the block if that fails before anything was started."""
+    try:
+        yield
+    except BaseException:
+        if not (place.path / "state.json").exists():
+            shutil.rmtree(place.path, ignore_errors=True)
         raise
 
 

@@ -80,6 +80,12 @@ class InstanceRecord:
                 "pid_start": int, "boot_id": str, "since": int, "state": str,
             },
         )  # fmt: skip
+        if fields["backend"] not in BACKENDS:
+            raise FormatError(
+                "hosting.state.malformed",
+                f"state.json has the unknown backend {fields['backend']!r}",
+                what="state.json",
+            )
         return InstanceRecord(
             fields["name"],
             fields["backend"],
@@ -162,7 +168,11 @@ class Place:
         return self.path / "sim"
 
     def record(self) -> InstanceRecord:
-        """Return what state.json says; raises UsageError("hosting.name.unknown") if nothing was ever started here."""
+        """Return what state.json says.
+
+        Raises UsageError("hosting.name.unknown") if nothing was ever started here, FormatError("hosting.state.malformed")
+        with what to do if the file is not what glasscase writes.
+        """
         path = self.path / "state.json"
         try:
             raw = atomic.read_file(path, max_bytes=RECORD_MAX, what="state.json")
@@ -170,7 +180,15 @@ class Place:
             if error.reason == "fs.file.missing":
                 raise unknown(self.name) from None
             raise
-        return InstanceRecord.from_bytes(raw)
+        try:
+            return InstanceRecord.from_bytes(raw)
+        except FormatError as error:
+            if error.reason == "format.newer":
+                raise
+            raise FormatError(
+                "hosting.state.malformed", f"{str(path)!r} is damaged: {error.message}",
+                hint=f"end its process if it still runs, then: rm -r {self.path}", what="state.json",
+            ) from None  # fmt: skip
 
     def write_record(self, record: InstanceRecord) -> None:
         """Replace state.json, whole or not at all."""
@@ -250,19 +268,39 @@ def places(state_directory: Path) -> tuple[Place, ...]:
 
 
 @contextlib.contextmanager
-def locked(place: Place, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the lock of an instance; raises StorageError("hosting.name.busy") if another command holds it for wait_s."""
+def locked(place: Place, *, wait_s: float = LOCK_WAIT_S, make: bool = False) -> Iterator[None]:
+    """Hold the lock of an instance; make: make its directory if it is not there.
+
+    Raises StorageError("hosting.name.busy") if another command holds it for wait_s, UsageError("hosting.name.unknown") without
+    a directory.
+    """
+    deadline = time.monotonic() + wait_s
+    descriptor = _lock(place, deadline, make=make)
+    try:
+        while not _is_lock_of(descriptor, place):  # `stop --remove` took it away while this waited
+            os.close(descriptor)
+            descriptor = _lock(place, deadline, make=make)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(place: Place, deadline: float, *, make: bool) -> int:
+    """Return the open and locked lock file."""
     path = place.path / "lock"
     try:
+        if make:
+            place.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        raise unknown(place.name) from None
     except OSError as error:
         raise atomic.storage_error(error, path) from None
     try:
-        deadline = time.monotonic() + wait_s
         while True:
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return descriptor
             except OSError:
                 if time.monotonic() >= deadline:
                     raise StorageError(
@@ -272,9 +310,16 @@ def locked(place: Place, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
                         path=str(path),
                     ) from None
                 time.sleep(0.05)
-        yield
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+
+
+def _is_lock_of(descriptor: int, place: Place) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(place.path / "lock"))
+    except FileNotFoundError:
+        return False
 
 
 def boot_id() -> str:

@@ -19,6 +19,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("hosting.san.malformed", "usage", "a name for the certificate is not a host name or address, or there are too many",
            _LAUNCH, "--san NAME, at most 28 besides the host and its loopback names"),
     Reason("hosting.port.taken", "usage", "the port is used by another instance or program", _LAUNCH, "another --port, or 0"),
+    Reason("hosting.host.unknown", "usage", "the address to listen on is none of this machine", _LAUNCH,
+           "--host 127.0.0.1, or 0.0.0.0 for all addresses"),
     Reason("hosting.user.root", "usage", "an enclave process must not run as the owner of its bundle", _LAUNCH,
            "--user with an account that owns nothing in the bundle"),
     Reason("hosting.user.unknown", "usage", "the account does not exist or cannot be taken on", _LAUNCH,

@@ -6,7 +6,22 @@ from glasscase.cli import foreground
 from glasscase.errors import Interrupted
 
 
-def test_a_signal_just_after_ready_is_a_clean_end(monkeypatch):
+def test_a_signal_while_the_start_is_shown_is_a_clean_end(monkeypatch, tmp_path):
+    """Who reads the URL and asks for the end at once gets exit code 0, before READY too."""
+    ended = []
+
+    def show():
+        raise Interrupted("cli.interrupted", "stopped by signal 15")
+
+    monkeypatch.setattr(foreground, "end", ended.append)
+    place = SimpleNamespace(path=tmp_path, status=lambda: SimpleNamespace(state="stopped"))
+    started = SimpleNamespace(place=place)
+
+    assert foreground.stay(SimpleNamespace(say=lambda _text: None), started, show) == 0
+    assert [started] == ended
+
+
+def test_a_signal_just_after_ready_is_a_clean_end(monkeypatch, tmp_path):
     """A service manager that stops the service the moment it is ready gets STOPPING and exit code 0 too."""
     told, ended = [], []
 
@@ -17,9 +32,10 @@ def test_a_signal_just_after_ready_is_a_clean_end(monkeypatch):
 
     monkeypatch.setattr(foreground, "notify", notify)
     monkeypatch.setattr(foreground, "end", ended.append)
-    started = SimpleNamespace(place=SimpleNamespace(status=lambda: SimpleNamespace(state="stopped")))
+    place = SimpleNamespace(path=tmp_path, status=lambda: SimpleNamespace(state="stopped"))
+    started = SimpleNamespace(place=place)
     out = SimpleNamespace(say=lambda _text: None)
 
-    assert foreground.stay(out, started) == 0
+    assert foreground.stay(out, started, lambda: None) == 0
     assert ["READY=1", "STOPPING=1"] == told
     assert [started] == ended

@@ -2,13 +2,19 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from glasscase.hosting import launch, state
+from glasscase.hosting.launch import LaunchRequest
+
+USER = "nobody" if os.geteuid() == 0 else None
 # an interpreter that every account can run, for the tests as root
 PYTHON = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(p).exists()), sys.executable)
 
@@ -92,3 +98,32 @@ def checked(bundle):
         sigstruct=None,
         config=SimpleNamespace(gramine=SimpleNamespace(persist="none")),
     )
+
+
+def start(workplace, checked, name="one", **options):
+    """Start an instance under its lock and wait until it answers; return its place and record."""
+    root = workplace / "state"
+    root.mkdir(mode=0o700, exist_ok=True)
+    place = state.place_of(root, name)
+    place.path.mkdir(parents=True, exist_ok=True)
+    request = LaunchRequest(name, checked.bundle.path, "gramine-sgx", **{"user": USER, **options})
+    with state.locked(place):
+        record = launch.launch(root, request, checked=checked, data_directory=workplace / "data", now=77)
+        launch.wait_ready(place, record, lambda port: port == 4321, deadline_s=20)
+    return place, record
+
+
+@pytest.fixture
+def running(workplace, checked):
+    """Return place and record of a running instance, which is stopped afterwards."""
+    place, record = start(workplace, checked, san=("api.example",))
+    yield place, record
+    launch.stop(place, record, deadline_s=10)
+
+
+def crash(record):
+    """Kill a process from outside and wait until it is gone."""
+    os.kill(record.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while state.is_alive(record.process) and time.monotonic() < deadline:
+        time.sleep(0.02)

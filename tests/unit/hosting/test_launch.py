@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,40 +13,11 @@ from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.hosting import address, launch, logs, state
 from glasscase.hosting.launch import LaunchRequest
 
-USER = "nobody" if os.geteuid() == 0 else None
-
-
-def start(workplace, checked, name="one", **options):
-    """Start an instance under its lock and wait until it answers; return its place and record."""
-    root = workplace / "state"
-    root.mkdir(mode=0o700, exist_ok=True)
-    place = state.place_of(root, name)
-    place.path.mkdir(parents=True, exist_ok=True)
-    request = LaunchRequest(name, checked.bundle.path, "gramine-sgx", **{"user": USER, **options})
-    with state.locked(place):
-        record = launch.launch(root, request, checked=checked, data_directory=workplace / "data", now=77)
-        launch.wait_ready(place, record, lambda port: port == 4321, deadline_s=20)
-    return place, record
-
-
-@pytest.fixture
-def running(workplace, checked):
-    """Return place and record of a running instance, which is stopped afterwards."""
-    place, record = start(workplace, checked, san=("api.example",))
-    yield place, record
-    launch.stop(place, record, deadline_s=10)
+from .conftest import USER, crash, start
 
 
 def facts_of(place):
     return json.loads((place.instance / "facts").read_text())
-
-
-def crash(record):
-    """Kill a process from outside and wait until it is gone."""
-    os.kill(record.process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while state.is_alive(record.process) and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def test_the_loader_is_started_as_gramine_wants_it(running, bundle):

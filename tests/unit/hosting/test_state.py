@@ -39,7 +39,7 @@ def test_a_record_is_read_as_it_was_written(place):
         ({"v": 2}, "format.newer"),
         ({"pid": "12"}, "hosting.state.malformed"),
         ({"extra": 1}, "hosting.state.malformed"),
-        ({"mrenclave": "AA"}, "codec.hex.malformed"),
+        ({"mrenclave": "AA"}, "hosting.state.malformed"),
     ],
 )
 def test_a_strange_record_is_refused(place, change, reason):

@@ -1,0 +1,180 @@
+"""The operator's commands when others work on the same instance, and when its files are not what they were."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from glasscase.cli import foreground
+from glasscase.errors import FormatError, UsageError
+from glasscase.hosting import address, launch, starting, state
+from glasscase.hosting.launch import LaunchRequest
+
+from .conftest import USER, crash, start
+
+
+def command(workplace, *arguments):
+    """Start one command of the operator."""
+    environment = {**os.environ, "GLASSCASE_STATE": f"{workplace}/state", "GLASSCASE_DATA": f"{workplace}/data"}
+    return subprocess.Popen(
+        [sys.executable, "-I", "-m", "glasscase", *arguments, "--json"], env=environment, cwd=workplace,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def answer(process):
+    """Return exit code and JSON of a command."""
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, json.loads(out)
+
+
+def relaunch(workplace, checked, name="one"):
+    """Start an instance again, under a lock that is held already; return its record."""
+    root = workplace / "state"
+    request = LaunchRequest(name, checked.bundle.path, "gramine-sgx", user=USER)
+    record = launch.launch(root, request, checked=checked, data_directory=workplace / "data", now=78)
+    launch.wait_ready(state.place_of(root, name), record, lambda port: port == 4321, deadline_s=20)
+    return record
+
+
+def test_stop_ends_what_runs_when_its_turn_comes(running, workplace, checked):
+    """A stop that waits for a restart stops the process of after the restart, not the one of before."""
+    place, record = running
+    with state.locked(place):
+        process = command(workplace, "stop", "one")
+        time.sleep(1)  # it has started and waits
+        launch.stop(place, record)
+        record = relaunch(workplace, checked)
+    code, said = answer(process)
+
+    assert (0, "stopped", "stopped") == (code, said["how"], said["state"])
+    assert not state.is_alive(record.process)
+
+
+def test_the_end_of_foreground_leaves_another_start_alone(running, workplace, checked):
+    """If the instance was restarted by another command, the one that stayed with the former process touches nothing."""
+    place, record = running
+    with state.locked(place):
+        launch.stop(place, record)
+        again = relaunch(workplace, checked)
+    (place.path / "run").mkdir()
+    foreground.end(SimpleNamespace(place=place, record=record))
+
+    assert state.is_alive(again.process)
+    assert (place.path / "run").exists()
+    launch.stop(place, again)
+
+
+def test_the_end_of_foreground_after_a_removal(workplace, checked):
+    """If another command has stopped and removed the instance, that was a clean end."""
+    place, record = start(workplace, checked)
+    with state.locked(place):
+        launch.stop(place, record)
+        for path in sorted(place.path.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        place.path.rmdir()
+    started = SimpleNamespace(place=place, record=record)
+    out = SimpleNamespace(say=lambda _text: None)
+
+    assert 0 == foreground.stay(out, started, lambda: None)
+    foreground.end(started)
+    assert not place.path.exists()
+
+
+def test_a_lock_that_was_removed_is_no_lock(workplace):
+    """Who waited for a lock that `stop --remove` took away takes the one that is there then, so that two never hold one each."""
+    place = state.place_of(workplace / "state", "one")
+    seen = []
+
+    def wait():
+        with state.locked(place, make=True):
+            seen.append(os.stat(place.path / "lock").st_ino)
+
+    with state.locked(place, make=True):
+        pass
+    # POSIX locks do not exclude threads of one process: a child holds it
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); "
+         "print(flush=True); sys.stdin.read()", str(place.path / "lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    holder.stdout.readline()
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.3)
+    (place.path / "lock").unlink()
+    place.path.rmdir()
+    holder.communicate(b"")
+    waiting.join(10)
+
+    assert [os.stat(place.path / "lock").st_ino] == seen
+
+
+def test_a_name_that_went_away_while_waiting_is_unknown(workplace):
+    """Without make nothing is made: the name is said to be unknown."""
+    place = state.place_of(workplace / "state", "one")
+    with pytest.raises(UsageError) as caught, state.locked(place):
+        pass
+
+    assert "hosting.name.unknown" == caught.value.reason
+    assert not place.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"user": "no-such-account"}, "hosting.user.unknown"), ({"san": ("bad name",)}, "hosting.san.malformed"),
+     ({"host": "192.0.2.1"}, "hosting.host.unknown"), ({"host": "192.0.2.1", "port": 4444}, "hosting.host.unknown")],
+)  # fmt: skip
+def test_a_start_that_is_refused_leaves_no_directory(workplace, checked, changes, reason):
+    """What cannot be started leaves nothing in the state directory; what was there before stays."""
+    root = workplace / "state"
+    options = {"user": USER, **changes}
+    request = LaunchRequest("one", checked.bundle.path, "gramine-sgx", **options)
+    with pytest.raises(UsageError) as caught:
+        starting.start(root, workplace / "data", request, checked, now=1, wait_s=1)
+    assert reason == caught.value.reason
+    assert [] == list(root.rglob("one*"))
+
+    kept = root / "instances" / "one" / "instance" / "persist" / "record"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    with pytest.raises(UsageError):
+        starting.start(root, workplace / "data", request, checked, now=1, wait_s=1)
+    assert b"kept" == kept.read_bytes()
+
+
+def test_a_crashed_instance_stays_after_a_refused_start(running, workplace, checked):
+    """A start that is refused changes nothing of an instance of before."""
+    place, record = running
+    crash(record)
+    request = LaunchRequest("one", checked.bundle.path, "gramine-sgx", user=USER, host="192.0.2.1")
+    with pytest.raises(UsageError):
+        starting.start(workplace / "state", workplace / "data", request, checked, now=1, wait_s=1)
+
+    assert "failed" == state.state_of(place, place.record())
+
+
+def test_a_broken_record_is_no_dead_end(running, workplace, checked):
+    """The error names the file and what to do, and no other name is held up by it."""
+    place, _record = running
+    good = (place.path / "state.json").read_bytes()
+    for bad in (b"", b"{", good.replace(b"gramine-sgx", b"another"), good.replace(b"2222", b"AAAA")):
+        (place.path / "state.json").write_bytes(bad)
+        with pytest.raises(FormatError) as caught:
+            place.record()
+        assert "hosting.state.malformed" == caught.value.reason
+        assert str(place.path / "state.json") in caught.value.message
+        assert f"rm -r {place.path}" in caught.value.hint
+        other = state.place_of(workplace / "state", "two")
+        address.require_free(workplace / "state", other, host="127.0.0.1", port=4321)
+    (place.path / "state.json").write_bytes(good)
+    with pytest.raises(UsageError):
+        address.require_free(workplace / "state", other, host="127.0.0.1", port=4321)
+    _place, other_record = start(workplace, checked, name="two")
+    launch.stop(_place, other_record)
