@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from glasscase.codec.hexid import from_hex
@@ -151,7 +152,11 @@ class BundleIndex:
 
     def find(self, path: str) -> FileEntry | None:
         """Return the entry of a path, or None."""
-        return next((file for file in self.files if file.path == path), None)
+        return self._by_path.get(path)
+
+    @cached_property
+    def _by_path(self) -> dict[str, FileEntry]:
+        return {file.path: file for file in self.files}
 
 
 @dataclass(frozen=True)

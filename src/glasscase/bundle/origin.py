@@ -7,7 +7,6 @@ Source: docs/bundle-format.md, "Origins".
 """
 
 import base64
-import binascii
 import csv
 import dataclasses
 import hashlib
@@ -111,7 +110,7 @@ def wheel_records(files: Iterable[FileEntry], lock: Lock, read: Callable[[str], 
             rows = [row for row in csv.reader(io.StringIO(read(file.path).decode("utf-8"))) if row]
             found |= {SITE + row[0]: WheelFile(name, locked[name], _digest(row[1])) for row in rows}
             found[file.path] = WheelFile(name, locked[name], file.sha256)  # a RECORD does not list its own digest
-        except (UnicodeDecodeError, csv.Error, IndexError, binascii.Error):
+        except (csv.Error, IndexError, ValueError):  # ValueError: no UTF-8, no base64
             raise FormatError("bundle.wheel.malformed", f"{file.path!r} is no list of files", what="RECORD") from None
     return found
 

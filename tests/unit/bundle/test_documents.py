@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cyclonedx.schema import OutputFormat, SchemaVersion
@@ -11,11 +12,12 @@ from cyclonedx.validation import make_schemabased_validator
 
 from glasscase.bundle.debfiles import GENERATED
 from glasscase.bundle.index import FileEntry
-from glasscase.bundle.origin import WheelFile, coverage, trace
+from glasscase.bundle.origin import WheelFile, coverage, trace, wheel_records
 from glasscase.bundle.provenance import provenance
 from glasscase.bundle.sbom import bill_of_materials, debian_claims
 from glasscase.codec.strictjson import parse_canonical
-from glasscase.lock.model import LockedDebian, LockedPackage
+from glasscase.errors import FormatError
+from glasscase.lock.model import LockedDebian, LockedPackage, LockedWheel
 
 
 @pytest.fixture
@@ -125,3 +127,18 @@ def test_provenance_is_an_in_toto_statement(lock):
         row["digest"]["sha256"] for row in definition["resolvedDependencies"]
     }
     assert not {"metadata", "startedOn"} & set(value["predicate"]["runDetails"])
+
+
+@pytest.mark.parametrize(
+    "row", ["x,sha256=\xe9,3\n", "x,sha256=AAAAA,3\n", "x\n", '"x\n', "x,sha256=A\n", "x," + "a" * 200_000 + ",\n"]
+)
+def test_a_record_that_is_no_list_of_files_is_refused(row):
+    """A RECORD of a hostile bundle is bytes like all others, its digests too."""
+    wheel = LockedWheel("a", "1", "a-1-py3-none-any.whl", 1, bytes(32))
+    lock = SimpleNamespace(wheels=(wheel,))
+    files = [FileEntry("rootfs/opt/site/a-1.dist-info/RECORD", 1, "0644", bytes(32))]
+    with pytest.raises(FormatError) as caught:
+        wheel_records(files, lock, lambda _: row.encode())
+
+    assert "bundle.wheel.malformed" == caught.value.reason
+    assert 2 == len(wheel_records(files, lock, lambda _: b"x,sha256=" + b"A" * 43 + b",3\n"))
