@@ -15,6 +15,7 @@ from glasscase.codec import strictjson
 from glasscase.errors import FormatError
 
 INSPECT_MAX = 96 * 1024 * 1024  # bytes
+_ITEMS_MAX = 1 << 23  # commas and brackets of a file in JSON: an index of that many bytes has fewer
 _UNKNOWN = "inspect.kind.unknown"
 _MAGIC_ENCRYPTED = b"\x89GLASS\r\n"
 _MAGIC_SIGSTRUCT = bytes.fromhex("06000000e10000000000010000000000")
@@ -113,7 +114,7 @@ def _sigstruct(content: bytes) -> dict[str, Any]:
 
 
 def _json(content: bytes) -> dict[str, Any]:
-    value = strictjson.parse(content, max_bytes=INSPECT_MAX, what="file")
+    value = strictjson.parse(content, max_bytes=INSPECT_MAX, what="file", max_items=_ITEMS_MAX)
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "glasscase-bundle":
         from glasscase.bundle.index import BundleIndex

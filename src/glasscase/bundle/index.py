@@ -36,6 +36,7 @@ PROVENANCE = "provenance.json"
 CONFIG = "rootfs/opt/glasscase/enclave.cbor"
 IMPORTS = "rootfs/opt/glasscase/imports.txt"
 MAX_BYTES = 256 << 20
+_ITEMS_MAX = 16 * FILES_MAX  # commas and brackets: six a file
 FILE_MAX = 1 << 45  # bytes of one file: a blob of the largest plaintext and its tags
 PLAIN = "0644"
 EXECUTABLE = "0755"
@@ -123,7 +124,7 @@ class BundleIndex:
     @classmethod
     def from_bytes(cls, data: bytes) -> "BundleIndex":
         """Return the index of exactly these bytes; raises FormatError: codec.json.*, format.newer, bundle.index.malformed."""
-        value = parse_canonical(data, max_bytes=MAX_BYTES, what=INDEX)
+        value = parse_canonical(data, max_bytes=MAX_BYTES, what=INDEX, max_items=_ITEMS_MAX)
         fields = {
             "name": str, "tool": str, "profile": str, "runtime": dict, "mrenclave": str, "enclave_size": int,
             "encrypted": bool, "files": list, "insecure": list,

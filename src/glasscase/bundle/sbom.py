@@ -14,10 +14,12 @@ from glasscase.bundle.origin import FileOrigin
 from glasscase.codec import strictjson
 from glasscase.codec.strictjson import write_canonical
 from glasscase.errors import FormatError
+from glasscase.fs.walk import FILES_MAX
 from glasscase.gramine.manifest import MANIFEST_MAX
 from glasscase.lock.model import Lock
 
 BOM_MAX = MANIFEST_MAX  # bytes: both list every trusted file
+_ITEMS_MAX = 16 * FILES_MAX  # commas and brackets: nine a file
 _DEBIAN = "pkg:deb/debian/"
 _BESIDE = {
     "app": "files of the application in clear",
@@ -70,7 +72,7 @@ def debian_claims(document: bytes) -> dict[str, str]:
     the packages hold these files, a rebuild says.
     """
     try:
-        value = strictjson.parse_canonical(document, max_bytes=BOM_MAX, what="bill of materials")
+        value = strictjson.parse_canonical(document, max_bytes=BOM_MAX, what="bill of materials", max_items=_ITEMS_MAX)
         rows = value["components"] if isinstance(value, dict) else []
         return {
             str(file["name"]): str(row["name"])

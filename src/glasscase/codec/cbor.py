@@ -14,6 +14,7 @@ import cbor2
 from glasscase.errors import FormatError
 
 DEPTH_MAX = 8
+ITEMS_MAX = 1 << 16  # values of one object, unless its kind says more: each costs a hundred times its own byte
 _INT_MIN = -(2**64)
 _INT_MAX = 2**64 - 1
 _COSE_KEY_MIN = -24
@@ -27,19 +28,21 @@ def encode(value: Any) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def decode(data: bytes, *, max_bytes: int, what: str, tags: frozenset[int] = frozenset(), cose: bool = False) -> Any:
+def decode(
+    data: bytes, *, max_bytes: int, what: str, tags: frozenset[int] = frozenset(), cose: bool = False, max_items: int = ITEMS_MAX
+) -> Any:  # fmt: skip
     """Return the value of exactly these bytes; arrays come back as lists, maps as dicts.
 
     max_bytes: the limit of this kind of object. what: its name, for messages. tags: the tags allowed anywhere in it.
-    cose: maps may have integer keys -24..23 (COSE headers), else text keys only.
-    Raises FormatError("codec.cbor.oversize") above the limit and FormatError("codec.cbor.malformed") for anything that is
+    cose: maps may have integer keys -24..23 (COSE headers), else text keys only. max_items: how many values it may hold.
+    Raises FormatError("codec.cbor.oversize") above the limits and FormatError("codec.cbor.malformed") for anything that is
     not deterministic CBOR of the allowed types.
     """
     if len(data) > max_bytes:
         raise FormatError(
             "codec.cbor.oversize", f"{what} has {len(data)} bytes, at most {max_bytes} are allowed", what=what
         )
-    _scan_depth(data, what)
+    _scan(data, what, max_items)
     try:
         stream = io.BytesIO(data)
         value = cbor2.CBORDecoder(stream).decode()
@@ -102,15 +105,18 @@ def _walk_map(value: Mapping[Any, Any], depth: int, tags: frozenset[int] | None,
         _walk(item, depth + 1, tags, cose=cose, what=what)
 
 
-def _scan_depth(data: bytes, what: str) -> None:
-    """Refuse deep nesting and lengths beyond the end before a parser allocates for them."""
+def _scan(data: bytes, what: str, max_items: int) -> None:
+    """Refuse deep nesting, too many values and lengths beyond the end before a parser allocates for them."""
     remaining: list[int] = []
-    offset = 0
+    offset = items = 0
     end = len(data)
     while offset < end:
         head = data[offset]
         major, info = head >> 5, head & 31
         offset += 1
+        items += 1
+        if items > max_items:
+            raise FormatError("codec.cbor.oversize", f"{what} holds more than {max_items} values", what=what)
         if info >= 28:  # reserved, or indefinite length
             raise FormatError(_MALFORMED, f"{what} is not in deterministic CBOR encoding", offset=offset - 1, what=what)
         width = 0 if info < 24 else 1 << (info - 24)

@@ -12,6 +12,7 @@ from glasscase.errors import FormatError
 
 DEPTH_MAX = 64
 INT_MAX = 2**53 - 1
+ITEMS_MAX = 1 << 20  # commas and opening brackets of one document, unless its kind says more: what bounds its values
 _MALFORMED = "codec.json.malformed"
 _CONTROL = re.compile("[\x00-\x1f]")
 _SURROGATE = re.compile(r"\\u[dD]")
@@ -19,16 +20,19 @@ _SURROGATE = re.compile(r"\\u[dD]")
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
 
 
-def parse(data: bytes, *, max_bytes: int, what: str) -> Any:
+def parse(data: bytes, *, max_bytes: int, what: str, max_items: int = ITEMS_MAX) -> Any:
     """Return the value of a JSON document with strict types.
 
-    Raises FormatError("codec.json.oversize") above max_bytes, FormatError("codec.json.malformed") for anything that is not
+    max_items: how many commas and opening brackets it may hold, those in its texts too. Raises
+    FormatError("codec.json.oversize") above the limits, FormatError("codec.json.malformed") for anything that is not
     UTF-8 JSON with unique keys and integers of 53 bits.
     """
     if len(data) > max_bytes:
         raise FormatError(
             "codec.json.oversize", f"{what} has {len(data)} bytes, at most {max_bytes} are allowed", what=what
         )
+    if sum(map(data.count, (b",", b"[", b"{"))) > max_items:
+        raise FormatError("codec.json.oversize", f"{what} holds more than {max_items} values", what=what)
     if data.startswith(b"\xef\xbb\xbf"):
         raise FormatError(_MALFORMED, f"{what} begins with a byte order mark", what=what)
     try:
@@ -66,9 +70,9 @@ def write_canonical(value: Any) -> bytes:
     return (text + "\n").encode("utf-8")
 
 
-def parse_canonical(data: bytes, *, max_bytes: int, what: str) -> Any:
+def parse_canonical(data: bytes, *, max_bytes: int, what: str, max_items: int = ITEMS_MAX) -> Any:
     """Return the value of a cJSON document; raises FormatError("codec.json.noncanonical") if it is spelt another way."""
-    value = parse(data, max_bytes=max_bytes, what=what)
+    value = parse(data, max_bytes=max_bytes, what=what, max_items=max_items)
     if write_canonical(value) != data:
         raise FormatError("codec.json.noncanonical", f"{what} is not in canonical JSON", what=what)
     return value

@@ -16,6 +16,7 @@ DOCUMENT_MAX = 1024 * 1024  # bytes: TCB info, QE identity
 CHAIN_MAX = 64 * 1024  # bytes of PEM
 CRL_MAX = 10 * 1024 * 1024  # bytes
 FILE_MAX = 96 * 1024 * 1024  # bytes: two CRLs in hex and the rest, several platforms in files of Intel's tools
+_ITEMS_MAX = 1 << 22  # commas and brackets: files of Intel's tools hold the levels of every platform
 KIND = "glasscase-collateral"
 ITEMS = (
     "root_ca_crl", "pck_crl", "pck_crl_issuer_chain", "tcb_info", "tcb_info_issuer_chain", "qe_identity",
@@ -111,7 +112,7 @@ def parse_collateral(data: bytes, *, fmspc: bytes | None = None, ca: str | None 
     offline administration tool, which may hold many platforms: fmspc (6 bytes) and ca ("processor" or "platform") choose.
     Raises FormatError: "collateral.file.malformed", "collateral.file.ambiguous" if a choice is needed and not given.
     """
-    value = strictjson.parse(data, max_bytes=FILE_MAX, what="collateral")
+    value = strictjson.parse(data, max_bytes=FILE_MAX, what="collateral", max_items=_ITEMS_MAX)
     if not isinstance(value, dict):
         raise FormatError(_MALFORMED, "the collateral is not a JSON object", what="collateral")
     if "type" in value:

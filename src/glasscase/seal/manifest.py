@@ -19,6 +19,7 @@ from glasscase.fs.walk import check_distinct, check_path
 
 MANIFEST_MAX = 64 << 20  # bytes
 ENTRIES_MAX = 1_000_000
+_ITEMS_MAX = 32 * ENTRIES_MAX  # CBOR values: keys and values of an entry and of its leaf list
 DIGEST_SIZE = 32
 ID_SIZE = 16
 MODES = (0o644, 0o755)
@@ -96,7 +97,7 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
         """Return the manifest of exactly these bytes; raises FormatError for anything that the format does not allow."""
-        value = cbor.decode(data, max_bytes=MANIFEST_MAX, what="package manifest")
+        value = cbor.decode(data, max_bytes=MANIFEST_MAX, what="package manifest", max_items=_ITEMS_MAX)
         check_version(value, what="package manifest", reason=_MALFORMED)
         fields = _map(value, {"v": int, "pkg": ID_SIZE, "entries": list}, {}, "package manifest")
         items = take_list(fields["entries"], dict, what="entries", reason=_MALFORMED, limit=ENTRIES_MAX)

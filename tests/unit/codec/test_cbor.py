@@ -124,3 +124,18 @@ def test_encode_refuses_what_decode_would(value):
     """Nothing is written that would not be read."""
     with pytest.raises(FormatError):
         cbor.encode(value)
+
+
+def test_values_are_counted_before_they_are_made():
+    """65,536 values are read, one more is refused; a kind that has more says so. Strings count as one, whatever they hold."""
+    fits = b"\x99\xff\xff" + b"\x80" * 0xFFFF
+    one_more = b"\x9a\x00\x01\x00\x00" + b"\x80" * 0x10000
+
+    assert 0xFFFF == len(cbor.decode(fits, max_bytes=1 << 20, what="test"))
+    assert 0x10000 == len(cbor.decode(one_more, max_bytes=1 << 20, what="test", max_items=0x10001))
+    assert b"\x80" * 0x20000 == cbor.decode(b"\x5a\x00\x02\x00\x00" + b"\x80" * 0x20000, max_bytes=1 << 20, what="test")
+    for options in ({}, {"max_items": 0x10000}):
+        with pytest.raises(FormatError) as caught:
+            cbor.decode(one_more, max_bytes=1 << 20, what="test", **options)
+
+        assert "codec.cbor.oversize" == caught.value.reason

@@ -67,3 +67,20 @@ def test_size_limit():
         strictjson.parse(b'"aaaaaaaaaaaa"', max_bytes=5, what="test")
 
     assert caught.value.reason == "codec.json.oversize"
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}", b"1", b'""', b"[[[]]]"])
+def test_values_are_counted_before_they_are_made(item):
+    """A document with more commas and brackets than its kind may have is refused, and one with as many is read."""
+    data = b"[" + b",".join([item] * 1000) + b"]"
+    items = sum(map(data.count, (b",", b"[", b"{")))
+
+    assert 1000 == len(strictjson.parse(data, max_bytes=1 << 20, what="test", max_items=items))
+    with pytest.raises(FormatError) as caught:
+        strictjson.parse(data, max_bytes=1 << 20, what="test", max_items=items - 1)
+
+    assert "codec.json.oversize" == caught.value.reason
+    with pytest.raises(FormatError) as caught:
+        strictjson.parse(b"[" + b"1," * (1 << 20) + b"1]", max_bytes=1 << 24, what="test")
+
+    assert "codec.json.oversize" == caught.value.reason
