@@ -207,6 +207,17 @@ class Enclave:
     def well_known(self, method, name, body=None, kind=None):
         return self.ask(method, f"/.well-known/glasscase/{name}", body, {"content-type": kind} if kind else {})
 
+    def refusal(self, data, kind="application/cose"):
+        """Return everything of the answer to an envelope but its date: version, status, reason, headers in order, body."""
+        connection = self.connection()
+        try:
+            connection.request("POST", "/.well-known/glasscase/provision", body=data, headers={"content-type": kind})
+            answer = connection.getresponse()
+            headers = tuple(item for item in answer.getheaders() if item[0].lower() != "date")
+            return answer.version, answer.status, answer.reason, headers, answer.read()
+        finally:
+            connection.close()
+
     def attestation(self):
         status, data = self.well_known("GET", "evidence")
         assert status == 200
