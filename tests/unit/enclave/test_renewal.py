@@ -7,10 +7,13 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
 
+from glasscase.enclave import program
 from glasscase.enclave.attest import BACKDATE_S, LIFETIME_S, Attester, Identity
 from glasscase.enclave.keys import InstanceKeys, server_context
 from glasscase.enclave.quoting import Quoter
@@ -132,6 +135,41 @@ def test_when_a_renewal_is_due(bench, monkeypatch):
     passed = time.monotonic() + LIFETIME_S / 2
     monkeypatch.setattr("glasscase.enclave.attest.time.monotonic", lambda: passed)
     assert one.attester.is_due()
+
+
+def test_the_program_renews_what_is_due(monkeypatch):
+    """It looks again and again; what is due is renewed, what fails is tried again, and an error ends nothing."""
+    monkeypatch.setattr(program, "CHECK_S", 0.01)
+    monkeypatch.setattr(program, "RETRY_S", 0.001)
+    one = program.Program.__new__(program.Program)
+    one._worker = ThreadPoolExecutor(1)
+    due, calls = [False], []
+
+    def renew(*, nonce=None, beacon=None):
+        calls.append((nonce, beacon))
+        if len(calls) <= program.RENEWAL_TRIES + 1:  # one whole round fails, and the first try of the next
+            raise StorageError("enclave.device.failed", "the device is silent")
+        due[0] = False
+
+    one._attester = SimpleNamespace(is_due=lambda: due[0])
+    one._renew = renew
+
+    async def live():
+        renewing = asyncio.create_task(one._keep_renewing())
+        await asyncio.sleep(0.1)
+        assert [] == calls
+        due[0] = True
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if not due[0]:
+                break
+        await asyncio.sleep(0.1)
+        assert not renewing.done()
+        renewing.cancel()
+
+    asyncio.run(live())
+    one._worker.shutdown()
+    assert [(None, None)] * (program.RENEWAL_TRIES + 2) == calls
 
 
 def test_mode_own_keeps_its_key(bench):
