@@ -1,8 +1,9 @@
 """An ssl.SSLContext that verifies the enclave inside the TLS handshake, before the first byte of a request.
 
 Invariants: no byte of the application leaves a socket of this context before its peer has passed verification, in the very
-connection that carries it; nobody who holds the context can switch that off; sessions are never resumed, for a resumed one
-shows no certificate. A peer that fails is refused with the verdict that says why, and its connection is closed.
+connection that carries it, nor after that verification has lapsed; nobody who holds the context can switch that off; sessions
+are never resumed, for a resumed one shows no certificate. A peer that fails is refused with the verdict that says why, and its
+connection is closed.
 Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
@@ -121,11 +122,11 @@ class _RatlsSocket(ssl.SSLSocket):
             self.live_peer = _context_of(self).examine(self)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        self._require_peer()
+        _require_valid(self._require_peer())
         return super().send(data, flags)
 
     def write(self, data: Any) -> int:
-        self._require_peer()
+        _require_valid(self._require_peer())
         return super().write(data)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
@@ -136,10 +137,11 @@ class _RatlsSocket(ssl.SSLSocket):
         """Close one direction and keep TLS: the standard library would send what is written later in clear."""
         socket.socket.shutdown(self, how)
 
-    def _require_peer(self) -> None:
+    def _require_peer(self) -> LivePeer | None:
         """Finish the handshake first: OpenSSL would do it silently, and past us, at the first byte."""
         if self.live_peer is None:
             self.do_handshake()
+        return self.live_peer
 
 
 class _RatlsObject(ssl.SSLObject):
@@ -153,16 +155,17 @@ class _RatlsObject(ssl.SSLObject):
             self.live_peer = _context_of(self).examine(self)
 
     def write(self, data: Any) -> int:
-        self._require_peer()
+        _require_valid(self._require_peer())
         return super().write(data)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         self._require_peer()
         return super().read(len, buffer)
 
-    def _require_peer(self) -> None:
+    def _require_peer(self) -> LivePeer | None:
         if self.live_peer is None:
             self.do_handshake()
+        return self.live_peer
 
 
 RatlsContext.sslsocket_class = _RatlsSocket
@@ -323,6 +326,17 @@ def _address(url: str) -> tuple[str, int]:
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise UsageError("client.url.malformed", f"{url!r} is not an https URL of a host", hint="https://HOST:PORT/")
     return parts.hostname, port
+
+
+def _require_valid(peer: LivePeer | None) -> None:
+    """Raise PeerRefused("client.verification.lapsed") once the verification of an open connection is over."""
+    if peer is None or _now() >= peer.valid_until:
+        raise PeerRefused(
+            "client.verification.lapsed",
+            "the verification of this connection has ended, so nothing more is sent on it",
+            hint="connect again: the new handshake is judged as of now",
+            exit_code=3,
+        )
 
 
 def _require_name(shown: Shown, name: str | None) -> None:

@@ -100,7 +100,7 @@ class Proxy:
             await asyncio.wait({up, down, watch}, return_when=asyncio.FIRST_COMPLETED)
             if up.done() and not down.done() and not watch.done() and up.exception() is None:
                 await asyncio.wait({down, watch}, timeout=AFTER_EOF_S, return_when=asyncio.FIRST_COMPLETED)
-            if watch.done() and not watch.cancelled():
+            if self.clock() >= lapse:  # seen by the watch, or by the next write, which the context refuses
                 self.report("cut: the verification of a connection has lapsed")
         finally:
             for task in (up, down, watch):

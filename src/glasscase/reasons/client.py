@@ -34,6 +34,8 @@ REASONS: tuple[Reason, ...] = (
            _RULE, "mend the function: it takes the quote and returns a Collateral"),
     Reason("client.evidence.pending", "undetermined", "the enclave is still being asked for the evidence of its new key", _RULE,
            "try again in a moment, or prepare() the context for this enclave again"),
+    Reason("client.verification.lapsed", "undetermined", "the verification of an open connection has ended", _RULE,
+           "connect again"),
     Reason("client.response.oversize", "usage", "the answer is too long to be put into one JSON object", _RULE, "-o FILE"),
     Reason("client.identity.unusable", "usage", "the client's certificate and key cannot be used", _RULE,
            "PEM files, the key not encrypted, belonging together"),

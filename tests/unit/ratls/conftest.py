@@ -81,10 +81,15 @@ class Identity:
 
 
 class Server:
-    """A TLS server on a port of its own. received: the application bytes that reached it, over all connections."""
+    """A TLS server on a port of its own. received: the application bytes that reached it, over all connections.
 
-    def __init__(self, identity, directory, *, host="127.0.0.1", version=ssl.TLSVersion.TLSv1_3, answer=ANSWER):
+    names: what each handshake asked for by SNI, None if it named nothing.
+    """
+
+    def __init__(self, identity, directory, *, host="127.0.0.1", port=0, version=ssl.TLSVersion.TLSv1_3, answer=ANSWER):
         self.received = b""
+        self.names = []
+        self._talks = []
         self.connections = 0
         self.evidence = b""  # what GET evidence answers; such requests are counted apart
         self.asked = 0
@@ -93,8 +98,9 @@ class Server:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.maximum_version = version
+        self._context.sni_callback = lambda _connection, name, _context: self.names.append(name)
         self.use(identity, directory)
-        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.port = self._listener.getsockname()[1]
         self.host = host
         self._sockets = []
@@ -121,7 +127,16 @@ class Server:
                 plain, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._talk, args=(plain,), daemon=True).start()
+            self._talks.append(threading.Thread(target=self._talk, args=(plain,), daemon=True))
+            self._talks[-1].start()
+
+    def carried(self):
+        """Return what was received once every connection is over, of which there must have been one: nothing comes later."""
+        assert wait_until(lambda: self._talks, 5), "nobody connected"
+        for talk in list(self._talks):
+            talk.join(5)
+            assert not talk.is_alive(), "a connection is still open"
+        return self.received
 
     def _talk(self, plain):
         with contextlib.suppress(OSError):
@@ -149,6 +164,14 @@ class Server:
         for connection in self._sockets:
             with contextlib.suppress(OSError):
                 connection.close()
+
+
+def wait_until(condition, seconds):
+    """Return whether the condition holds within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(condition())
 
 
 @pytest.fixture

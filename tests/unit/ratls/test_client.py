@@ -1,11 +1,13 @@
 """No byte of a request reaches a server that is not the enclave of the policy, whatever HTTP client is used."""
 
 import asyncio
+import contextlib
 import dataclasses
 import http.client
 import socket
 import ssl
 import time
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -13,7 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from glasscase import client
 from glasscase.errors import CannotVerify, UsageError
+from glasscase.ratls import client as ratls_client
 from glasscase.ratls.client import PeerRefused, live_peer
+
+from .conftest import MRENCLAVE
 
 SECRET = "x-secret-word"
 
@@ -87,8 +92,8 @@ def wait_for(condition, seconds):
 
 
 def host_port(url):
-    host, _, port = url.removeprefix("https://").rstrip("/").rpartition(":")
-    return host.strip("[]"), int(port)
+    parts = urllib.parse.urlsplit(url)
+    return parts.hostname, parts.port
 
 
 def refusal(error):
@@ -146,7 +151,7 @@ def test_a_bad_server_receives_no_byte(ask, fault, serve, identity, platforms, c
         ask(server.url, context)
     found = refusal(caught.value)
 
-    assert b"" == server.received
+    assert b"" == server.carried()
     assert reason in (None, found.reason)
     assert 2 == found.exit_code
     assert isinstance(found, ssl.SSLCertVerificationError)
@@ -161,7 +166,7 @@ def test_an_ordinary_certificate_is_refused(ask, serve, identity, context):
     with pytest.raises(Exception) as caught:
         ask(server.url, context)
 
-    assert b"" == server.received
+    assert b"" == server.carried()
     assert "evidence.certificate.malformed" == refusal(caught.value).reason
 
 
@@ -187,7 +192,7 @@ def test_tls_12_is_refused(serve, identity, context):
     with pytest.raises(ssl.SSLError):
         by_http_client(server.url, context)
 
-    assert b"" == server.received
+    assert b"" == server.carried()
 
 
 def test_stale_collateral_is_no_verdict(serve, identity, policy, anchor, collateral_at):
@@ -199,7 +204,7 @@ def test_stale_collateral_is_no_verdict(serve, identity, policy, anchor, collate
 
     assert 3 == caught.value.exit_code
     assert caught.value.verdict is not None
-    assert b"" == server.received
+    assert b"" == server.carried()
 
 
 def test_collateral_that_cannot_be_had_is_no_verdict(serve, identity, policy, anchor, tmp_path):
@@ -213,7 +218,7 @@ def test_collateral_that_cannot_be_had_is_no_verdict(serve, identity, policy, an
         with pytest.raises(PeerRefused) as caught:
             by_http_client(server.url, client.context(policy, anchor, collateral_source=source))
         assert 3 == caught.value.exit_code
-    assert b"" == server.received
+    assert b"" == server.carried()
 
 
 def test_collateral_is_fetched_once(serve, identity, policy, anchor, collateral):
@@ -302,7 +307,7 @@ def test_memory_objects_send_nothing_first(serve, identity, context):
             wrapped.read()
         plain.sendall(outgoing.read())
     wait_for(lambda: server.received, 0.2)
-    assert b"" == server.received
+    assert b"" == server.carried()
 
 
 def test_nobody_can_switch_it_off(serve, identity, context):
@@ -320,7 +325,7 @@ def test_nobody_can_switch_it_off(serve, identity, context):
         wrapped.context = ssl.create_default_context()
         wrapped.sendall(b"early")
     wrapped.close()
-    assert b"" == server.received
+    assert b"" == server.carried()
 
 
 @pytest.mark.parametrize(
@@ -355,11 +360,36 @@ def test_a_name_is_needed(serve, identity, context):
             context.wrap_socket(plain)
 
 
-def test_ipv6_urls(serve, identity, context):
-    """A URL with an IPv6 address works with the clients."""
-    server = serve(identity(), host="::1")
-    for ask in (by_http_client, by_urllib, by_urllib3, by_httpx):
-        assert b"hello" == ask(server.url, context)
+@pytest.mark.parametrize(
+    ("listening", "called", "sni"),
+    [("127.0.0.1", "localhost", "localhost"), ("127.0.0.1", "127.0.0.1", None), ("::1", "[::1]", None)],
+)
+@pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
+def test_names_and_addresses_in_urls(ask, listening, called, sni, serve, identity, context):  # noqa: PLR0917
+    """Each client reaches a name, which it says by SNI, and addresses of both families, which it does not."""
+    server = serve(identity(), host=listening)
+
+    assert b"hello" == ask(f"https://{called}:{server.port}/", context)
+    assert [sni] == server.names
+
+
+@pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("right", [True, False])
+def test_the_default_port(ask, right, serve, identity, context):
+    """A URL without a port is port 443, and a wrong enclave there gets nothing."""
+    host = f"127.0.{43 + right}.{STACKS.index(ask) + 1}"  # an address of its own: nobody else listens there
+    try:
+        server = serve(identity(san=(host,), mrenclave=MRENCLAVE if right else bytes(32)), host=host, port=443)
+    except PermissionError:
+        pytest.skip("port 443 is for root here")
+    if right:
+        assert b"hello" == ask(f"https://{host}/", context)
+        assert SECRET.encode() in server.received.lower()
+    else:
+        with pytest.raises(Exception) as caught:
+            ask(f"https://{host}/", context)
+        assert "policy.mrenclave.unlisted" == refusal(caught.value).reason
+        assert b"" == server.carried()
 
 
 def test_intel_is_the_default_anchor(serve, identity, policy, collateral):
@@ -369,7 +399,7 @@ def test_intel_is_the_default_anchor(serve, identity, policy, collateral):
         by_http_client(server.url, client.context(policy, collateral_source=collateral))
 
     assert 2 == caught.value.exit_code
-    assert b"" == server.received
+    assert b"" == server.carried()
 
 
 def test_nobody_is_asked_for_collateral_of_a_peer_that_fails_anyway(serve, identity, policy, anchor):
@@ -385,7 +415,7 @@ def test_nobody_is_asked_for_collateral_of_a_peer_that_fails_anyway(serve, ident
         with pytest.raises(PeerRefused) as caught:
             by_http_client(server.url, client.context(policy, trusted, collateral_source=source))
         assert 2 == caught.value.exit_code
-        assert b"" == server.received
+        assert b"" == server.carried()
 
     assert [] == calls
 
@@ -426,3 +456,108 @@ def test_a_policy_that_no_handshake_can_meet_is_refused_at_once(policy, anchor, 
     assert key in caught.value.message
     if "owners" in asks:  # an enclave with its owner's certificate is asked for evidence, which holds the envelope
         assert client.context(wanted, anchor, collateral_source=collateral, own_certificate_at=("127.0.0.1", 1))
+
+
+def twice_http_client(url, context, between):
+    with contextlib.closing(http.client.HTTPSConnection(*host_port(url), context=context, timeout=10)) as connection:
+        for step in (between, lambda: None):
+            connection.request("GET", "/", headers={SECRET: "1"})
+            connection.getresponse().read()
+            step()
+
+
+def twice_urllib3(url, context, between):
+    import urllib3
+
+    with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
+        for step in (between, lambda: None):
+            pool.request("GET", url, headers={SECRET: "1"}, timeout=10)
+            step()
+
+
+def twice_requests(url, context, between):
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("https://", client.requests_adapter(context))
+        for step in (between, lambda: None):
+            session.get(url, headers={SECRET: "1"}, timeout=10)
+            step()
+
+
+def twice_httpx(url, context, between):
+    import httpx
+
+    with httpx.Client(verify=context, trust_env=False) as session:
+        for step in (between, lambda: None):
+            session.get(url, headers={SECRET: "1"})
+            step()
+
+
+def twice_httpx_async(url, context, between):
+    import httpx
+
+    async def ask():
+        async with httpx.AsyncClient(verify=context, trust_env=False) as session:
+            for step in (between, lambda: None):
+                await session.get(url, headers={SECRET: "1"})
+                step()
+
+    asyncio.run(ask())
+
+
+def twice_aiohttp(url, context, between):
+    import aiohttp
+
+    async def ask():
+        async with aiohttp.ClientSession() as session:
+            for step in (between, lambda: None):
+                async with session.get(url, ssl=context, headers={SECRET: "1"}) as answer:
+                    await answer.read()
+                step()
+
+    asyncio.run(ask())
+
+
+KEPT = [twice_http_client, twice_urllib3, twice_requests, twice_httpx, twice_httpx_async, twice_aiohttp]
+
+
+@pytest.mark.parametrize("lapses", [True, False])
+@pytest.mark.parametrize("ask", KEPT, ids=lambda f: f.__name__)
+def test_a_kept_connection_carries_nothing_after_its_verification_has_lapsed(  # noqa: PLR0917
+    ask, lapses, serve, identity, context, monkeypatch
+):
+    """A connection that stays open is used again while its session lasts, and after that it gets no byte."""
+    now = int(time.time())
+    server = serve(identity(exp=now + 600))
+
+    def between():
+        received.append(server.received)
+        if lapses:
+            monkeypatch.setattr(ratls_client, "_now", lambda: now + 601)
+
+    received = []
+    if lapses:
+        with pytest.raises(Exception):  # noqa: B017 - each client has its own
+            ask(server.url, context, between)
+        assert received == [server.carried()]
+    else:
+        ask(server.url, context, between)
+        assert server.received == received[0] * 2
+        assert 1 == server.connections
+
+
+def test_a_lapse_has_its_reason(serve, identity, context, monkeypatch):
+    """The error of a lapsed connection says that a new one is needed, and is no verdict about the peer."""
+    now = int(time.time())
+    server = serve(identity(exp=now + 600))
+    with socket.create_connection(host_port(server.url), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
+            wrapped.sendall(b"first")
+            monkeypatch.setattr(ratls_client, "_now", lambda: now + 600)
+            for send in (wrapped.send, wrapped.sendall, wrapped.write):
+                with pytest.raises(PeerRefused) as caught:
+                    send(b"late")
+                assert ("client.verification.lapsed", 3) == (caught.value.reason, caught.value.exit_code)
+    assert b"first" == server.carried()
