@@ -17,7 +17,7 @@ from glasscase.codec.record import take_list, take_map, take_object
 from glasscase.codec.strictjson import parse_canonical, write_canonical
 from glasscase.codec.version import VERSION
 from glasscase.config.enclave import INSECURE, NAME
-from glasscase.errors import FormatError
+from glasscase.errors import FormatError, StorageError
 from glasscase.fs.atomic import read_file
 from glasscase.fs.walk import FILES_MAX, check_distinct, check_path
 from glasscase.lock.model import FILE as LOCK
@@ -177,7 +177,12 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     the index lists.
     """
     directory = os.fspath(path)
-    encoded = read_file(os.path.join(directory, INDEX), max_bytes=MAX_BYTES, what=INDEX)
+    try:
+        encoded = read_file(os.path.join(directory, INDEX), max_bytes=MAX_BYTES, what=INDEX)
+    except StorageError as error:
+        if error.reason == "fs.file.missing":
+            error.hint = "a bundle is the directory that glasscase build or import wrote"
+        raise
     index = BundleIndex.from_bytes(encoded)
     lock = read_file(os.path.join(directory, LOCK), max_bytes=LOCK_MAX, what=LOCK)
     entry = index.find(LOCK)

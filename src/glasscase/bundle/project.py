@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from glasscase.codec import stricttoml
 from glasscase.codec.version import require_version
 from glasscase.config.enclave import ENTRY, NAME, parse_size
-from glasscase.errors import FormatError, UsageError
+from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.fs.walk import check_path
 
@@ -131,7 +131,13 @@ def parse_project(data: bytes) -> Project:
 
 def load_project(directory: str | os.PathLike[str]) -> Project:
     """Return the project of a directory; raises StorageError if it has no readable glasscase.toml."""
-    return parse_project(read_file(os.path.join(directory, FILE), max_bytes=MAX_BYTES, what=FILE))
+    try:
+        data = read_file(os.path.join(directory, FILE), max_bytes=MAX_BYTES, what=FILE)
+    except StorageError as error:
+        if error.reason == "fs.file.missing":
+            error.hint = "go to the project's directory or name it; glasscase init DIR makes one"
+        raise
+    return parse_project(data)
 
 
 def _paths(project: Project) -> list[str]:

@@ -28,9 +28,11 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
         errno.EDQUOT: "fs.file.full",
         errno.EFBIG: "fs.file.full",
     }
-    reason = kinds.get(error.errno or 0, "fs.file.failed")
+    hints = {errno.EISDIR: "name a file", errno.EROFS: "name a place that can be written to"}
+    number = error.errno or 0
+    reason, hint = kinds.get(number, "fs.file.failed"), hints.get(number, "")
     text = (error.strerror or "failed").lower()
-    return StorageError(reason, f"{os.fspath(path)!r}: {text}", path=os.fspath(path), errno=error.errno)
+    return StorageError(reason, f"{os.fspath(path)!r}: {text}", hint=hint, path=os.fspath(path), errno=error.errno)
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:

@@ -21,6 +21,7 @@ from glasscase.lock.requirements import Wanted
 from glasscase.lock.target import Candidate, Target
 
 TIMEOUT = 900  # seconds for one run of a resolver
+UV_FAILED = 2  # exit status of uv that says nothing about the requirements: no network, no disk; 1 is no solution
 KEPT = (
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
@@ -48,8 +49,8 @@ class Resolver:
         """Return one wheel for each project that `wanted` needs, sorted by name.
 
         constraints: requirements that must hold for a project if it is chosen.
-        Raises UsageError("lock.resolver.refused") with the tool's last line if there is no solution, CannotVerify for
-        a tool that cannot be run.
+        Raises UsageError("lock.resolver.refused") with what the tool says if there is no solution, CannotVerify for
+        a tool that cannot be run or does not reach its index.
         """
         with tempfile.TemporaryDirectory(prefix="glasscase-lock-") as work:
             source = os.path.join(work, "requirements.in")
@@ -116,9 +117,15 @@ class Resolver:
         if done.returncode:
             lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
             telling = [line for line in lines if "error" in line.lower() or "because" in line.lower()] or lines
+            said = " ".join(" ".join(telling[:3]).split())[:600]
+            if self.kind == "uv" and done.returncode == UV_FAILED:
+                raise CannotVerify(
+                    "lock.resolver.failed", f"uv could not choose wheels: {said}",
+                    hint="is the index reachable, and is there room on the disk?",
+                )  # fmt: skip
             raise UsageError(
                 "lock.resolver.refused",
-                f"{self.kind} found no set of wheels: {' '.join(' '.join(telling[:3]).split())[:600]}",
+                f"{self.kind} found no set of wheels: {said}",
                 hint="only binary wheels are taken; is the index reachable and every project there as a wheel?",
             )
 

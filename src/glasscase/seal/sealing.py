@@ -279,10 +279,18 @@ def _check_package(contents: Contents, case: _Case) -> None:
     from glasscase.seal.files import open_package
 
     config = case.config
-    open_package(
-        os.path.join(case.bundle.bundle.path, "blobs"), header=config.package, commitment=config.commitment,
-        key=contents.package_key or b"", model_keys=dict(contents.model_keys), lazy_unchecked=config.models == "key",
-    )  # fmt: skip
+    try:
+        open_package(
+            os.path.join(case.bundle.bundle.path, "blobs"), header=config.package, commitment=config.commitment,
+            key=contents.package_key or b"", model_keys=dict(contents.model_keys), lazy_unchecked=config.models == "key",
+        )  # fmt: skip
+    except FormatError as error:
+        if error.reason == "stream.key.wrong":
+            raise FormatError(
+                error.reason, "the application is encrypted with another key than this package key",
+                hint="give the key that [keys] package of the project names",
+            ) from None  # fmt: skip
+        raise
 
 
 def _check_chain(chain: tuple[bytes, ...], case: _Case) -> None:

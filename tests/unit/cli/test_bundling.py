@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from glasscase.bundle import locking
+from glasscase.cli import main
+
 _PATH = Path(__file__).resolve().parents[1] / "bundle" / "conftest.py"
 _SPEC = importlib.util.spec_from_file_location("workshop_for_verbs", _PATH)
 _MODULE = importlib.util.module_from_spec(_SPEC)
@@ -134,3 +137,26 @@ def test_lock_verb(shop):
     assert 1 == len(run(shop, "lock", "project", "--check", "--json", code=6)["stale"])
     run(shop, "lock", "project", "--check", "--update", code=1)
     run(shop, "lock", "nowhere", code=4)
+
+
+def test_a_wrong_directory_is_explained(shop, capsys):
+    """Where no project or no bundle is, the next step stands there, not just that a file is missing."""
+    assert 4 == main.run(["build", str(shop.root)])
+    assert "glasscase init DIR makes one" in capsys.readouterr().err
+    assert 4 == main.run(["export", str(shop.project), "--tar", str(shop.root / "a.tar")])
+    assert "glasscase build or import wrote" in capsys.readouterr().err
+    assert not (shop.root / "a.tar").exists()
+
+
+@pytest.mark.parametrize(("epoch", "last"), [(None, "unchanged {}"), (1, "wrote     {} and pylock.toml")])
+def test_a_lock_that_stays_is_not_said_to_be_written(shop, monkeypatch, capsys, epoch, last):
+    """The last line says whether glasscase.lock has other bytes than before."""
+    made = shop.lock()
+
+    def make(_request, **_):
+        return (made if epoch is None else shop.lock(epoch=epoch)), []
+
+    monkeypatch.setattr(locking, "make_lock", make)
+
+    assert 0 == main.run(["lock", str(shop.project)])
+    assert last.format(shop.project / "glasscase.lock") == capsys.readouterr().out.splitlines()[-1]

@@ -35,6 +35,16 @@ def test_a_file_is_written_with_its_mode_whatever_the_umask(tmp_path):
     assert names(tmp_path) == ["a", "k"]
 
 
+@pytest.mark.parametrize(("number", "hint"), [(errno.EISDIR, "name a file"), (errno.EROFS, "written"), (errno.EIO, "")])
+def test_the_systems_refusal_has_a_next_step(number, hint):
+    """A directory and a read-only place say what to name; for the rest the reason's remedy stands."""
+    error = atomic.storage_error(OSError(number, os.strerror(number)), "/x")
+
+    assert ("fs.file.failed", number) == (error.reason, error.errno)
+    assert hint in error.hint
+    assert bool(hint) == bool(error.hint)
+
+
 def test_a_failure_keeps_the_old_content(tmp_path):
     """An exception in the block leaves the old file and no temporary one."""
     path = tmp_path / "a"

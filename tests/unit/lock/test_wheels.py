@@ -546,6 +546,18 @@ def test_no_solution_leaves_no_lock(project, index, resolver):
     assert not (project.project / "glasscase.lock").exists()
 
 
+@pytest.mark.skipif("uv" not in KINDS, reason="uv is not installed")
+def test_an_index_out_of_reach_is_not_a_missing_wheel(project, index):
+    """Without its index uv knows nothing of the requirements: that is not their fault, and nothing is written."""
+    project.edit(index.url, "http://127.0.0.1:9/simple")
+    with pytest.raises(CannotVerify) as caught:
+        make_lock(request_of(project), now=1000, update=False)
+
+    assert "lock.resolver.failed" == caught.value.reason
+    assert "index" in caught.value.hint
+    assert not (project.project / "glasscase.lock").exists()
+
+
 def test_stale_locks_say_why(project, index):
     """Changed requirements and another tool are named by --check."""
     make_lock(request_of(project), now=1000, update=False)

@@ -201,6 +201,16 @@ def test_keys_that_do_not_open_the_package_are_refused(packaged, keys):
         do(packaged, **keys)
 
 
+def test_another_package_key_is_named(packaged):
+    """The application's key, not some file's, is said to be another one, with where the right one stands."""
+    with pytest.raises(FormatError) as caught:
+        do(packaged, package_key=b"x" * 32)
+
+    assert "stream.key.wrong" == caught.value.reason
+    assert "the application is encrypted with another key" in caught.value.message
+    assert "[keys] package" in caught.value.hint
+
+
 def test_a_key_without_a_package_is_refused(bench):
     """A clear application takes no package key and no model key."""
     assert "seal.package_key.unexpected" == reason_of(UsageError, do, bench(), package_key=b"p" * 32)
