@@ -36,11 +36,12 @@ from glasscase.core.measure import digest_files
 from glasscase.errors import Error, FormatError, StorageError
 from glasscase.fs.atomic import read_file
 from glasscase.fs.walk import Entry, open_beneath, walk
-from glasscase.gramine.lint import lint
+from glasscase.gramine.layout import EnclaveLayout, layout
+from glasscase.gramine.lint import lint_document
 from glasscase.gramine.manifest import MANIFEST_MAX
 from glasscase.gramine.pins import RuntimePin, known_pins
 from glasscase.lock.requirements import OWN
-from glasscase.measure.mrenclave import Measurement, measure
+from glasscase.measure.mrenclave import Measurement, measure_layout
 from glasscase.sgx.sigstruct import Sigstruct, SigstructBody
 
 SMALL_MAX = 64 << 20  # bytes of a file that is read whole
@@ -93,8 +94,8 @@ def check_bundle(
     problems: list[Problem] = []
     _check_files(bundle, problems, full=full)
     config = EnclaveConfig.from_bytes(_read(bundle, CONFIG))
-    manifest = _read(bundle, MANIFEST)
-    measurement = measure(manifest, _read(bundle, "runtime/libpal.so"))
+    plan = layout(_read(bundle, MANIFEST), _read(bundle, "runtime/libpal.so"))
+    measurement = measure_layout(plan)
     pin = _check_runtime(bundle, tuple(known_pins() if runtimes is None else runtimes), problems)
     own = next((wheel.sha256 for wheel in bundle.lock.wheels if wheel.name == OWN), b"")
     simulated = pin is not None and pin.name == SIMULATOR
@@ -103,7 +104,7 @@ def check_bundle(
         problems.append(
             Problem("bundle.insecure.hidden", f"weakenings are {derived}, enclave.cbor says {config.insecure}")
         )
-    _check_derived(bundle, config, measurement, manifest, problems)
+    _check_derived(bundle, config, measurement, plan, problems)
     sigstruct = _check_signature(bundle, measurement, problems)
     return CheckedBundle(bundle, measurement, config, sigstruct, derived, tuple(problems), full)
 
@@ -180,13 +181,13 @@ def _check_libc(pin: RuntimePin, files: dict[str, tuple[int, bytes]], problems: 
 
 
 def _check_derived(
-    bundle: Bundle, config: EnclaveConfig, measurement: Measurement, manifest: bytes, problems: list[Problem]
+    bundle: Bundle, config: EnclaveConfig, measurement: Measurement, plan: EnclaveLayout, problems: list[Problem]
 ) -> None:
     """Write manifest, import table, documents and index again and compare the bytes."""
     index, lock = bundle.index, bundle.lock
     for path in foreign_files(index.files, encrypt=config.encrypt):
         problems.append(Problem("bundle.file.foreign", f"{path!r} has no place in a bundle"))
-    for fault in lint(manifest, insecure=config.insecure):
+    for fault in lint_document(plan.document, insecure=config.insecure):
         problems.append(Problem(fault.id, fault.text))
     bom = _read(bundle, BOM)
     try:
@@ -202,7 +203,7 @@ def _check_derived(
         PROVENANCE: provenance(lock, name=config.name, mrenclave=measurement.mrenclave),
     }
     for path, content in expected.items():
-        found = {MANIFEST: manifest, BOM: bom}.get(path) or _read(bundle, path)
+        found = {MANIFEST: plan.manifest, BOM: bom}.get(path) or _read(bundle, path)
         if found != content:
             problems.append(Problem("bundle.file.underived", f"{path!r} is not what the bundle's other files give"))
     if index.mrenclave != measurement.mrenclave:

@@ -5,7 +5,9 @@ Invariants: `areas` is the order in which pages are added and hashed; areas do n
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from glasscase.errors import FormatError
 from glasscase.gramine.elf import PAGE, PF_R, PF_W, PF_X, PalImage, Segment, page_up, read_pal
@@ -49,11 +51,13 @@ class EnclaveArea:
 class EnclaveLayout:
     """All areas of one enclave, in the order in which they are measured.
 
-    manifest: the measured text, without its NUL. pal_start: where address 0 of libpal.so lies, which is the end of the heap.
+    manifest: the measured text, without its NUL; document: what it says. pal_start: where address 0 of libpal.so lies, which
+    is the end of the heap.
     """
 
     options: EnclaveOptions
     manifest: bytes
+    document: Mapping[str, Any]
     pal: PalImage
     pal_start: int
     areas: tuple[EnclaveArea, ...]
@@ -73,7 +77,8 @@ def layout(manifest_sgx: bytes, libpal: bytes) -> EnclaveLayout:
 
     Raises FormatError: gramine.manifest.*, gramine.pal.*, or gramine.enclave.too_small.
     """
-    options = enclave_options(parse_manifest(manifest_sgx))
+    document = parse_manifest(manifest_sgx)
+    options = enclave_options(document)
     pal = read_pal(libpal)
     threads = options.max_threads
     plan: list[tuple[str, int, int, int | None]] = [
@@ -102,7 +107,14 @@ def layout(manifest_sgx: bytes, libpal: bytes) -> EnclaveLayout:
     if not options.edmm and base > HEAP_MIN:
         flags = _REG_RW | SECINFO_X
         areas.append(EnclaveArea(name="free", start=HEAP_MIN, size=base - HEAP_MIN, flags=flags, measured=False))
-    return EnclaveLayout(options=options, manifest=bytes(manifest_sgx), pal=pal, pal_start=base, areas=tuple(areas))
+    return EnclaveLayout(
+        options=options,
+        manifest=bytes(manifest_sgx),
+        document=document,
+        pal=pal,
+        pal_start=base,
+        areas=tuple(areas),
+    )
 
 
 def manifest_pages(plan: EnclaveLayout) -> bytes:

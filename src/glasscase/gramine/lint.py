@@ -44,7 +44,11 @@ def lint(manifest: bytes, *, insecure: Collection[str] = ()) -> tuple[Problem, .
     insecure: the weakenings that enclave.cbor names; only "debug" concerns the manifest.
     Raises FormatError("gramine.manifest.*") if it is no manifest.
     """
-    document = parse_manifest(manifest)
+    return lint_document(parse_manifest(manifest), insecure=insecure)
+
+
+def lint_document(document: Mapping[str, Any], *, insecure: Collection[str] = ()) -> tuple[Problem, ...]:
+    """Return the same for a manifest that has been parsed already."""
     return tuple(_problems(document, frozenset(insecure)))
 
 

@@ -10,6 +10,7 @@ import pytest
 from glasscase.bundle import derive
 from glasscase.bundle.check import check_bundle
 from glasscase.bundle.index import BundleIndex, FileEntry
+from glasscase.codec import stricttoml
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.errors import Error, FormatError
 
@@ -143,6 +144,16 @@ def test_hidden_weakening(bundle):
 
     assert "bundle.insecure.hidden" in ids(bundle)
     assert ("dev-enclave", "host-python", "simulated") == check_bundle(bundle).insecure
+
+
+def test_the_manifest_is_parsed_once(bundle, monkeypatch):
+    """Measuring and looking for weak options read one and the same document; it is most of the text that a check parses."""
+    text = (Path(bundle) / "app.manifest.sgx").read_text()
+    parsed, loads = [], stricttoml.loads
+    monkeypatch.setattr(stricttoml, "loads", lambda given: parsed.append(given) or loads(given))
+
+    assert [] == ids(bundle)
+    assert 1 == parsed.count(text)
 
 
 def test_unknown_runtime(bundle):
