@@ -43,7 +43,7 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
     from glasscase.cli.progress import Bar
     from glasscase.core import stream
 
-    binding = context.encode("utf-8")
+    binding = context.encode("utf-8", "surrogateescape")
     target = _stdout_as_dash(target)
     _check_places(out, source, target, key)
     secret = read_package_key(key)
@@ -87,7 +87,7 @@ def decrypt(
     from glasscase.core import stream
     from glasscase.errors import UsageError
 
-    binding = context.encode("utf-8")
+    binding = context.encode("utf-8", "surrogateescape")
     target = _stdout_as_dash(target)
     _check_places(out, source, target, key)
     if legacy is not None:

@@ -1,10 +1,12 @@
 """What every verb shares: --json, -q, --color, and where words go.
 
-Invariants: results on stdout, talk on stderr; with --json exactly one JSON object on stdout; text from outside is escaped.
+Invariants: results on stdout, talk on stderr; with --json exactly one JSON object on stdout; nothing that is shown moves the
+cursor or reorders what stands beside it, wherever the text came from.
 """
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +22,8 @@ _PATHS = frozenset({
     "A", "B", "[B]", "E", "O", "file", "bundle", "secrets", "path",
 })  # fmt: skip
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
+# our own color codes, or one character that may not be plain; names of files come from outside too
+_ODD = re.compile(r"(\x1b\[(?:3[123]|[012])m)|[^\n\t\x20-\x7e]")
 
 
 def escape(text: str) -> str:
@@ -42,12 +46,12 @@ class Output:
     def say(self, text: str) -> None:
         """Write one line of talk to stderr, unless quiet."""
         if not self.quiet:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(self._shown(text) + "\n")
             sys.stderr.flush()
 
     def warn(self, text: str) -> None:
         """Write one line to stderr, also when quiet."""
-        sys.stderr.write(f"glasscase: warning: {text}\n")
+        sys.stderr.write(f"glasscase: warning: {self._shown(text)}\n")
         sys.stderr.flush()
 
     def result(self, value: dict[str, Any], text: str) -> None:
@@ -57,8 +61,12 @@ class Output:
 
             sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=2, allow_nan=False) + "\n")
         elif text:
-            sys.stdout.write(text.rstrip("\n") + "\n")
+            sys.stdout.write(self._shown(text.rstrip("\n")) + "\n")
         sys.stdout.flush()
+
+    def _shown(self, text: str) -> str:
+        """Return `text` as a terminal may show it: lines, tabs and our own colors stay, odd characters are spelt."""
+        return _ODD.sub(lambda found: found[1] if found[1] and self.color else escape(found[0]), text)
 
     def paint(self, text: str, color: str) -> str:
         """Return `text` in a color (green, red, yellow, bold, dim) if color is on."""

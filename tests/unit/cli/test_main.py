@@ -9,13 +9,44 @@ import sys
 import pytest
 
 from glasscase.cli.main import VERBS
-from glasscase.cli.output import escape
+from glasscase.cli.output import Output, escape
 
 
 def glasscase(*arguments, **options):
     return subprocess.run(
         [sys.executable, "-m", "glasscase", *arguments], capture_output=True, text=True, check=False, **options
     )
+
+
+@pytest.mark.parametrize(("color", "colored"), [("always", True), ("never", False)])
+def test_names_from_outside_are_spelt_wherever_they_are_shown(capsys, color, colored):
+    """A file may be called anything: no word of ours moves the cursor; colors are ours alone and only where wanted."""
+    out = Output(json=False, quiet=False, color=color)
+    name = "a\x1b[31mred\x1b]0;title\x07\x9b2J\u202e\u2028\r"
+    for write in (out.say, out.warn, lambda text: out.result({}, text)):
+        write(f"wrote\t{name} é\nnext {out.paint('PASS', 'green')}")
+        seen = "".join(capsys.readouterr())
+        shown = seen.replace("\x1b[32m", "").replace("\x1b[0m", "").replace("\x1b[31m", "")
+
+        assert colored == ("\x1b[32mPASS\x1b[0m" in seen)
+        assert seen.endswith("\n") and "é\nnext " in seen and "wrote\ta" in seen
+        assert all(character in "\n\té" or " " <= character <= "~" for character in shown)
+        assert "\\x1b]0;title\\x07\\x9b2J\\u202e\\u2028\\x0d" in shown
+
+
+def test_a_context_may_be_any_bytes(tmp_path):
+    """An argument that is no UTF-8 is bound to the file as the bytes that it is; another one does not open it."""
+    (tmp_path / "plain").write_bytes(b"content")
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    with_key = ["--key", str(key), "--context"]
+    made = glasscase("encrypt", str(tmp_path / "plain"), "-o", str(tmp_path / "x"), *with_key, b"\xff\xfe")
+    other = glasscase("decrypt", str(tmp_path / "x"), "-o", str(tmp_path / "y"), *with_key, b"\xff\xfd")
+    right = glasscase("decrypt", str(tmp_path / "x"), "-o", str(tmp_path / "y"), *with_key, b"\xff\xfe")
+
+    assert [0, 2, 0] == [made.returncode, other.returncode, right.returncode], made.stderr + other.stderr
+    assert b"content" == (tmp_path / "y").read_bytes()
 
 
 def test_usage_errors_exit_1_with_a_hint():
