@@ -1,6 +1,9 @@
 """HTTP/2 with the extra: the same gateway, the same limits, beside HTTP/1.1 on the same port."""
 
+import contextlib
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import h2.config
 import h2.connection
@@ -126,9 +129,18 @@ def test_an_idle_connection_ends(serving):
 
 
 def test_it_stops_cleanly(serving):
-    """SIGTERM with an open HTTP/2 connection is a clean stop."""
+    """SIGTERM lets a request over HTTP/2 end, cuts off what takes longer than the drain, and idle connections at once."""
     if serving.status_file()["state"] != "serving":
         serving.serve(serving.envelope())
-    with Client(serving) as client:
-        assert 200 == client.ask("GET", "/state")[0]
+    with Client(serving) as idle, Client(serving) as quick, Client(serving) as endless, ThreadPoolExecutor(2) as pool:
+        assert 200 == idle.ask("GET", "/state")[0]
+        done = pool.submit(quick.ask, "POST", "/slow", b"1")
+        cut = pool.submit(endless.ask, "POST", "/slow", b"60")
+        time.sleep(0.5)
+        start = time.monotonic()
+
         assert 0 == serving.stop()
+        assert 3 <= time.monotonic() - start < 3 + 5
+        assert (200, b"done") == done.result()
+        with contextlib.suppress(OSError):
+            assert (200, b"done") != cut.result()

@@ -95,6 +95,8 @@ def test_a_request_in_flight_is_finished(enclave):
         assert time.monotonic() - start < 3 + 5
         with contextlib.suppress(OSError, http.client.HTTPException):
             assert 200 != endless.result()[0]
+    assert "app: shut down" in one.text()  # the drain has ended it, not the alarm after the drain
+    assert "did not end in time" not in one.text()
 
 
 @pytest.mark.parametrize(
@@ -154,11 +156,21 @@ def test_the_health_path_is_asked_before_serving(answer, monkeypatch):
 
 
 def test_a_healthy_application_is_served(enclave):
-    """With a health path that the application answers the enclave serves."""
-    one = enclave(config=make_config(health="/any")).start()
-    one.serve()
+    """With a health path the enclave serves once the application has answered it well, and not before."""
+    app = ASGI_APP.replace(
+        '    if path == "/secret":',
+        '    if path == "/health" and (asked := asked + 1) < 9:\n        raise OSError\n    if path == "/secret":',
+    )
+    app = app.replace('"hello from " + path', 'f"asked {asked}"').replace(
+        "    path = scope", "    global asked\n    path = scope", 1
+    )
+    one = enclave(config=make_config(health="/health"), app={"demo.py": "asked = 0\n" + app}).start()
+    assert 200 == one.provision()[0]
+    one.wait_for("provisioning")
+    assert (503, b"not serving\n") == one.ask("GET", "/any")
+    one.wait_for("serving")
 
-    assert (200, b"hello from /any") == one.ask("GET", "/any")
+    assert (200, b"asked 9") == one.ask("GET", "/any")
 
 
 @pytest.mark.parametrize(

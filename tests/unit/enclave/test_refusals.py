@@ -3,6 +3,7 @@
 Each row is posted to one enclave before and after it has accepted the right envelope; docs/provisioning.md shows the table.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -263,6 +264,22 @@ def test_m_of_n():
     receipt = provisioner.accept(owner.make(seeds=(SECOND_SEED, OWNER_SEED))).receipt
     facts = cose.public_key(keys.receipt_seed)
     assert tuple(sorted((OWNER, SECOND))) == read_receipt(receipt, receipt_key=facts).owners
+
+
+def test_half_an_envelope_changes_nothing(enclave):
+    """An envelope whose sender goes away half-way is none: still waiting, and the whole one is accepted."""
+    one = enclave().start()
+    right = one.envelope()
+    head = "POST /.well-known/glasscase/provision HTTP/1.1\r\nHost: x\r\nContent-Type: application/cose\r\n"
+    head += f"Content-Length: {len(right)}\r\n\r\n"
+    for sent in (0, 1, len(right) // 2, len(right) - 1):
+        with contextlib.closing(one.connection()) as connection:
+            connection.connect()
+            connection.sock.sendall(head.encode() + right[:sent])
+    assert "waiting" == one.status_file()["state"]
+    assert one.claims().session_facts().prov is None
+
+    one.serve(right)
 
 
 def test_a_running_enclave_refuses_all_alike(enclave):

@@ -90,6 +90,49 @@ def test_each_renewal_is_new_and_chained(bench):
     assert [] == [path for path in one.folder.iterdir() if path.name.startswith(".tls")]
 
 
+def test_the_certificate_is_put_in_place_between_handshakes(bench):
+    """libssl takes a certificate and its key one after the other, so that happens when no handshake can begin."""
+    one = bench()
+    one.attester.renew()
+    in_turn = []
+
+    def hold(call):
+        assert before == one.attester.live_spki_sha256
+        with Server(one.context) as server, server.connect() as shown:
+            assert before == read_certificate(shown.getpeercert(binary_form=True)).spki_sha256
+        call()
+        in_turn.append(1)
+
+    before = one.attester.live_spki_sha256
+    one.attester._in_turn = hold
+    one.attester.renew()
+    with Server(one.context) as server, server.connect() as shown:
+        now = read_certificate(shown.getpeercert(binary_form=True)).spki_sha256
+
+    assert [1] == in_turn
+    assert before != now == one.attester.live_spki_sha256
+
+
+def test_the_program_puts_it_in_place_in_the_loop_s_thread():
+    """From the worker's thread the call is handed to the loop, and its error comes back; before the loop it is simply made."""
+    one = program.Program.__new__(program.Program)
+    one._loop = None
+    where = []
+    one._in_turn(lambda: where.append(threading.get_ident()))
+
+    async def live():
+        one._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(one._in_turn, lambda: where.append(threading.get_ident()))
+        with pytest.raises(StorageError):
+            await asyncio.to_thread(one._in_turn, fails)
+
+    def fails():
+        raise StorageError("enclave.device.failed", "no")
+
+    asyncio.run(live())
+    assert [threading.get_ident()] * 2 == where
+
+
 def test_a_challenge_continues_the_chain(bench):
     """A challenge takes the next number over the live key, and the renewal after it names its claims."""
     one = bench()

@@ -61,14 +61,16 @@ def collateral_of(platform, at):
 class Identity:
     """Key and certificate of one enclave. Every argument is a fact that a bad server has wrong."""
 
-    def __init__(self, platform, *, mrenclave=MRENCLAVE, flags=5, nbf=None, exp=None, san=None, quote_key=None):
+    def __init__(
+        self, platform, *, mrenclave=MRENCLAVE, flags=5, nbf=None, exp=None, san=None, quote_key=None, prov=None
+    ):
         now = int(time.time())
         self.key = ec.generate_private_key(ec.SECP256R1())
         nbf = now - 60 if nbf is None else nbf
         exp = now + 3600 if exp is None else exp
         san = ("127.0.0.1", "localhost", "::1", "enclave.example") if san is None else san
         instance = Instance(bytes(16), SUITE_HYBRID, bytes(1216), bytes(32))
-        session = Session(1, nbf, exp, san)
+        session = Session(1, nbf, exp, san, prov=prov)
         bound = (quote_key or self.key).public_key()
         claims = Claims(spki_digest(bound), instance.to_bytes(), session.to_bytes()).to_bytes()
         body = report_body(

@@ -158,6 +158,20 @@ def test_a_bad_server_receives_no_byte(ask, fault, serve, identity, platforms, c
 
 
 @pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
+def test_another_instance_of_the_same_measurement_is_told_apart(ask, serve, identity, policy, anchor, collateral):  # noqa: PLR0917
+    """A client that names what was provisioned refuses an instance with other secrets, or none, although all runs alike."""
+    mine = dataclasses.replace(policy, provisioned=(b"p" * 32,))
+    context = client.context(mine, anchor, collateral_source=collateral)
+    assert b"hello" == ask(serve(identity(prov=b"p" * 32)).url, context)
+    for prov, reason in ((b"q" * 32, "instance.envelope.unlisted"), (None, "instance.provision.missing")):
+        server = serve(identity(prov=prov))
+        with pytest.raises(Exception) as caught:
+            ask(server.url, context)
+        assert reason == refusal(caught.value).reason
+        assert b"" == server.carried()
+
+
+@pytest.mark.parametrize("ask", STACKS, ids=lambda f: f.__name__)
 def test_an_ordinary_certificate_is_refused(ask, serve, identity, context):
     """A server without any evidence in its certificate gets nothing."""
     plain = identity()

@@ -14,14 +14,14 @@ import pytest
 
 from glasscase import client
 from glasscase.errors import CannotVerify, StorageError, UsageError
-from glasscase.ratls import sources
+from glasscase.ratls import link, sources
 from glasscase.ratls.client import PeerRefused
 from glasscase.ratls.shown import OwnEvidence
 from glasscase.ratls.sources import CollateralCache, keep_fresh
 from glasscase.sim.pcs import PcsServer
 
-SLOW_S = 0.25  # seconds for each of the service's answers
-LATE_S = 0.8  # seconds that a loop may be late on a busy machine; all answers of the service take longer
+SLOW_S = 0.5  # seconds for each of the service's answers
+LATE_S = 1.6  # seconds that a loop may be late on a busy machine; all answers of the service take longer
 
 
 class SlowPcs(PcsServer):
@@ -121,6 +121,30 @@ def test_only_https_addresses_are_prepared(url, policy, anchor, collateral):
         client.context(policy, anchor, collateral_source=collateral).prepare(url)
 
     assert "client.url.malformed" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://enclave.example/", ("enclave.example", 443)),
+        ("https://enclave.example:8443", ("enclave.example", 8443)),
+        ("https://[::1]/x?y", ("::1", 443)),
+        ("https://[::1]:1/", ("::1", 1)),
+    ],
+)
+def test_the_address_of_a_url(url, address, policy, anchor, collateral, monkeypatch):  # noqa: PLR0917
+    """Without a port it is 443; an IPv6 address comes without its brackets."""
+    called = []
+
+    def shown(host, port, *, timeout_s):
+        called.append((host, port))
+        raise StorageError("client.enclave.unreachable", "nobody")
+
+    monkeypatch.setattr(link, "shown_certificate", shown)
+    with pytest.raises(StorageError):
+        client.context(policy, anchor, collateral_source=collateral).prepare(url)
+
+    assert [address] == called
 
 
 def test_trying_again_costs_nothing(serve, identity, policy, anchor, collateral):
