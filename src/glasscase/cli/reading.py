@@ -33,13 +33,22 @@ def read_argument(path: str, *, max_bytes: int, what: str) -> bytes:
 
 
 def write_argument(out: Output, path: str, data: bytes, *, mode: int = 0o644, overwrite: bool = True) -> None:
-    """Write `data` to the file `path`, whole or not at all, or to standard output for "-"."""
+    """Write `data` to the file `path`, whole or not at all, or to standard output for "-".
+
+    Raises UsageError if that is a terminal and `data` is no plain text: it may hold anything that an enclave has sent.
+    """
     if path != "-":
         write_file(path, data, mode=mode, overwrite=overwrite)
         return
     check_stdout(out, path)
+    if sys.stdout.isatty() and not _is_plain(data):
+        raise UsageError("cli.usage.wrong", "binary output does not go to a terminal", hint="write to a file or a pipe")
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def _is_plain(data: bytes) -> bool:
+    return data.isascii() and data.replace(b"\n", b"").replace(b"\t", b"").decode("ascii").isprintable()
 
 
 def check_stdout(out: Output, path: str | None) -> None:

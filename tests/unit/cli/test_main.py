@@ -10,6 +10,8 @@ import pytest
 
 from glasscase.cli.main import VERBS
 from glasscase.cli.output import Output, escape
+from glasscase.cli.reading import write_argument
+from glasscase.errors import UsageError
 
 
 def glasscase(*arguments, **options):
@@ -32,6 +34,25 @@ def test_names_from_outside_are_spelt_wherever_they_are_shown(capsys, color, col
         assert seen.endswith("\n") and "é\nnext " in seen and "wrote\ta" in seen
         assert all(character in "\n\té" or " " <= character <= "~" for character in shown)
         assert "\\x1b]0;title\\x07\\x9b2J\\u202e\\u2028\\x0d" in shown
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"), [(b'{\n\t"a": 1\n}\n', True), (b"\xd8\x62\x84", False), (b"a\x1b[2J", False)]
+)
+def test_binary_output_does_not_go_to_a_terminal(capsysbinary, monkeypatch, data, shown):
+    """-o - of an envelope or receipt is for a pipe; text goes to a terminal too, and a pipe takes all."""
+    out = Output(json=False, quiet=True, color="never")
+    write_argument(out, "-", data)
+
+    assert data == capsysbinary.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    if shown:
+        write_argument(out, "-", data)
+    else:
+        with pytest.raises(UsageError) as caught:
+            write_argument(out, "-", data)
+        assert "cli.usage.wrong" == caught.value.reason
+    assert (data if shown else b"") == capsysbinary.readouterr().out
 
 
 def test_a_context_may_be_any_bytes(tmp_path):
