@@ -153,3 +153,25 @@ def test_decisions_are_numbered_once():
 
     assert [f"# {number}" for number in range(1, len(found) + 1)] == titles
     assert [f"{number:04d}" for number in range(1, len(found) + 1)] == [path.name[:4] for path in found]
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of one circle of imports, or nothing. graph: module -> what it imports."""
+    left = {module: set(targets) for module, targets in graph.items()}
+    while leaves := {module for module, targets in left.items() if not targets & left.keys()}:
+        for module in leaves:
+            del left[module]
+    used = {target for targets in left.values() for target in targets}
+    return sorted(left.keys() & used)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """There is no circle, neither of imports inside functions nor of those for types alone: each file can be read first."""
+    paths = {".".join(path.relative_to(SRC).with_suffix("").parts): path for path in SRC.rglob("*.py")}
+    graph = {}
+    for module, path in paths.items():
+        named = {target if target in paths else target.rpartition(".")[0] for target in imports_of(path)}
+        graph[module] = named & paths.keys() - {module}
+
+    assert [] == circle(graph)
+    assert ["a", "b"] == circle({"a": {"b"}, "b": {"a", "c"}, "c": set(), "d": {"a"}})

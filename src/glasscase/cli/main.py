@@ -16,7 +16,7 @@ import click
 
 from glasscase import __version__
 from glasscase.cli import exitcodes
-from glasscase.cli.output import escape
+from glasscase.cli.failing import report_error
 from glasscase.errors import Error, Interrupted, UsageError
 
 click.UsageError.exit_code = exitcodes.USAGE
@@ -133,38 +133,6 @@ def cli() -> None:
     Exit codes: 0 done or verified, 1 usage, 2 verification failed or input not authentic, 3 cannot verify, 4 I/O,
     5 interrupted, 6 differs.
     """
-
-
-def report_error(error: Error, *, as_json: bool, source: str = "FILE") -> int:
-    """Write an error for people to stderr, and as one object to stdout with --json; return its exit code.
-
-    source: what was judged, for the hints of a verdict.
-    """
-    code = int(error.exit_code)
-    hint = error.hint or _remedy(error.reason)
-    sys.stderr.write(f"glasscase: error: {escape(error.message)} [{error.reason}]\n")
-    if hint:
-        sys.stderr.write(f"glasscase: hint: {escape(hint)}\n")
-    verdict = getattr(error, "verdict", None)
-    if verdict is not None:
-        from glasscase.cli.verdicts import further_hints
-
-        for more in further_hints(verdict, error.reason, source):
-            sys.stderr.write(f"glasscase: hint: {escape(more)}\n")
-    if as_json:
-        import json
-
-        body = {"error": {"id": error.reason, "message": error.message, "hint": hint}, "exit": code}
-        sys.stdout.write(json.dumps(body, indent=2) + "\n")
-    return code
-
-
-def _remedy(reason: str) -> str:
-    """Return what the table says to do about a reason, for errors that carry no hint of their own."""
-    from glasscase.reasons.table import reasons
-
-    found = reasons().get(reason)
-    return found.remedy if found else ""
 
 
 def _terminate(number: int, _frame: Any) -> None:

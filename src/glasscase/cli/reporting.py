@@ -36,7 +36,8 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     """Write the page; print the verdict and its exit code as verify does."""
     from glasscase.audit.report_html import report_page
     from glasscase.audit.report_json import Inputs, report_document
-    from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
+    from glasscase.cli.failing import say_failure
+    from glasscase.cli.verdicts import exit_code, verdict_text
     from glasscase.cli.verifying import Arguments, is_evidence, verdict_json
     from glasscase.measure.drawing import draw_svg
 

@@ -70,7 +70,8 @@ def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -
 
 def _verified(out: Output, target: str, options: dict[str, Any]) -> "Statement | int":
     from glasscase import __version__
-    from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
+    from glasscase.cli.failing import say_failure
+    from glasscase.cli.verdicts import exit_code, verdict_text
     from glasscase.cli.verifying import Arguments, is_evidence
     from glasscase.evidence.format import parse_evidence
     from glasscase.statements.intoto import VERIFICATION, Statement

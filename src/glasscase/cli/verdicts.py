@@ -56,27 +56,6 @@ def verdict_text(out: Output, verdict: "Verdict", *, every_check: bool = False) 
     return "\n".join(lines)
 
 
-def say_failure(verdict: "Verdict", source: str) -> None:
-    """Write the error line and hints of a verdict that is not verified to stderr. source: the file that was judged."""
-    from glasscase.cli.main import report_error
-    from glasscase.errors import VerificationError
-    from glasscase.verify import catalog
-
-    check = verdict.decisive
-    undetermined = verdict.status.value == "undetermined"
-    if check is None:
-        error = VerificationError(
-            "verdict.status.unmet", "not every check could be reached", verdict=verdict, undetermined=undetermined
-        )
-    else:
-        hint = catalog.remedy_of(check.id).replace("--for FILE", f"--for {source}")
-        text = catalog.message_of(check.id)
-        if check.observed and len(check.observed) <= 200:
-            text += f" ({check.observed})"
-        error = VerificationError(check.id, text, hint=hint, verdict=verdict, undetermined=undetermined)
-    report_error(error, as_json=False, source=source)
-
-
 def further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
     """Return further next steps for the failures that people meet most."""
     if name == "root.certificate.unknown" and verdict.pck is not None and verdict.pck.fmspc == _SIMULATOR_FMSPC:

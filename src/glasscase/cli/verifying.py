@@ -64,7 +64,8 @@ def verify(  # noqa: PLR0917 - one argument for each option
     checks: bool,  # noqa: FBT001
 ) -> int:
     """Print the verdict; the exit code says it too."""
-    from glasscase.cli.verdicts import exit_code, say_failure, verdict_text
+    from glasscase.cli.failing import say_failure
+    from glasscase.cli.verdicts import exit_code, verdict_text
 
     judge = Arguments(
         policy=policy, collateral=collateral, bundle=bundle, at=at, engine=engine, insecure_anchor=insecure_anchor,

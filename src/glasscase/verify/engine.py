@@ -15,7 +15,7 @@ from glasscase.verify.rules import DOES_NOT_APPLY, judge
 if TYPE_CHECKING:
     from glasscase.collateral.model import Collateral
     from glasscase.core.dcap import CoreVerdict
-    from glasscase.verify.quote import Question
+    from glasscase.verify.anchor import TrustAnchor
 
 NATIVE = "native"
 INTEL = "intel"
@@ -34,10 +34,14 @@ def check_engine(engine: Any) -> str:
 
 
 def engine_findings(
-    asked: "Question", quote: bytes, collateral: "Collateral | None", core: "CoreVerdict"
-) -> dict[str, Finding]:
-    """Return the findings engine.*: what Intel's library says of a quote that the core has judged."""
-    if asked.engine == NATIVE:
+    engine: str, quote: bytes, collateral: "Collateral | None", core: "CoreVerdict", *, anchor: "TrustAnchor", at_unix: int,
+    library: str | None,
+) -> dict[str, Finding]:  # fmt: skip
+    """Return the findings engine.*: what Intel's library says of a quote that the core has judged.
+
+    library: a path, where it is not the installed one.
+    """
+    if engine == NATIVE:
         return _NOT_ASKED
     if core.tcb_status is None or collateral is None:
         return {_IDS[0]: DOES_NOT_APPLY, _IDS[1]: DOES_NOT_APPLY, _IDS[2]: (NOT_REACHED, "the core refused first", "")}
@@ -46,9 +50,7 @@ def engine_findings(
     except ModuleNotFoundError:
         return _unavailable("no adapter for Intel's library is in this version")
     try:
-        answer = intel.judge(
-            quote, collateral, core=core, anchor=asked.anchor, at_unix=asked.at_unix, library=asked.intel_library
-        )
+        answer = intel.judge(quote, collateral, core=core, anchor=anchor, at_unix=at_unix, library=library)
     except intel.Unavailable as error:
         return _unavailable(error.message)
     except Error as error:
