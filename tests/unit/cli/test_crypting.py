@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import resource
 import signal
 import stat
 import subprocess
@@ -331,6 +332,11 @@ def test_progress_on_a_terminal(tmp_path, key):
     assert b"" == ok("encrypt", tmp_path / "in", "-o", tmp_path / "f", "--key", key).stderr
 
 
+def with_core_dumps():
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+
+
 def test_canary(tmp_path):
     """A known key is in no output, log, file, argv or environment, and the process leaves no core."""
     secret = hashlib.sha256(b"canary").digest()
@@ -354,7 +360,7 @@ def test_canary(tmp_path):
     os.mkfifo(fifo)
     process = subprocess.Popen(
         [sys.executable, "-m", "glasscase", "encrypt", fifo, "-o", tmp_path / "r", *common], cwd=tmp_path,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE, preexec_fn=with_core_dumps,
     )  # fmt: skip
     with fifo.open("wb") as file:
         file.write(b"x" * 50_000)

@@ -12,6 +12,7 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from glasscase._native import lib
 from glasscase.core import chunks, stream
 from glasscase.core.chunks import CHUNK_SIZE, HEADER_SIZE, Key
 from glasscase.errors import Error, FormatError, Interrupted, StorageError, UsageError
@@ -401,6 +402,20 @@ def test_first_use_by_many_threads():
     """All threads get the one context: another would be freed while keys and streams that were made with it point to it."""
     for _ in range(3):
         assert subprocess.run([sys.executable, "-c", FIRST_USE], check=False, timeout=60).returncode == 0
+
+
+def test_nothing_works_without_the_self_test(monkeypatch):
+    """A core that gives wrong answers to known messages is not used."""
+
+    class Wrong:
+        def __getattr__(self, name):
+            return (lambda _ctx: lib.GLASS_ERR_LIBCRYPTO) if name == "glass_stream_selftest" else getattr(lib, name)
+
+    monkeypatch.setattr(chunks, "lib", Wrong())
+    with pytest.raises(StorageError) as caught:
+        chunks.context.__wrapped__()
+
+    assert "core.libcrypto.failed" == caught.value.reason
 
 
 def test_shared_encryptor():

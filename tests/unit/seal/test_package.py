@@ -272,6 +272,12 @@ class TestHost:
         assert "stream.header.differs" == reason_of(opened, folder, package)
         assert "stream.kind.wrong" == reason_of(open_package, folder, key=entry.key)
 
+    def test_a_manifest_without_end(self, copy):
+        """A manifest longer than the largest one is refused by its length."""
+        folder, package = copy
+        os.truncate(folder / "manifest", chunks.sealed_size(form.MANIFEST_MAX) + 1)
+        assert "package.manifest.oversize" == reason_of(opened, folder, package)
+
     def test_a_manifest_as_blob(self, copy):
         """The manifest in place of a blob, and the header of a blob before the chunks of another, give nothing."""
         folder, package = copy
@@ -293,7 +299,7 @@ class TestHost:
         path.symlink_to(folder.parent / "kept")
         assert FILES["app/main.py"] == opened(folder, package).read("app/main.py")
         path.unlink()
-        path.symlink_to(folder)
+        path.symlink_to("/dev/zero")
         assert "package.blob.missing" == reason_of(opened(folder, package).read, "app/main.py")
 
     def test_parts_are_no_files(self, copy, tmp_path):
@@ -390,6 +396,21 @@ class TestKeyHolder:
         assert "package.content.mismatch" == reason_of(box.unpack, target)
         assert not (target / "app/main.py").exists()
         assert "package.content.mismatch" == reason_of(box.verify)
+
+    def test_other_content_of_a_large_file(self, tmp_path):
+        """The same above 8 MiB, where a file is decrypted in pieces by threads; and another blob in its place."""
+        data, folder, target = bytes(9 << 20), tmp_path / "p", tmp_path / "t"
+        package = build(folder, [Source("big", data), Source("other", data[1:])])
+        entry, other = blob_of(package, "big"), blob_of(package, "other")
+        target.mkdir()
+        (folder / entry.blob.hex()).write_bytes(Holder(entry.key).seal(entry.header, data[:-1] + b"x"))
+        box = opened(folder, package)
+        assert "package.content.mismatch" == reason_of(box.unpack, target, threads=2)
+        assert "package.content.mismatch" == reason_of(box.verify)
+        shutil.copy(folder / other.blob.hex(), folder / entry.blob.hex())
+        assert "package.blob.swapped" == reason_of(opened(folder, package).unpack, target)
+
+        assert [] == list(target.iterdir())
 
     def test_other_content_of_a_lazy_file(self, copy):
         """The same for a lazily read model: the chunk with other content is refused at the read, the others are not."""
