@@ -38,7 +38,8 @@ def prepare(root: Path, pieces: int, files: int) -> dict[str, list[str]]:
     over: the output is there already; named: the file system has no files without a name.
     """
     inputs = root / "in"
-    inputs.mkdir()
+    inputs.mkdir(parents=True)
+    (root / "out").mkdir()
     key = inputs / "key"
     key.write_bytes(bytes(range(32)))
     key.chmod(0o600)
@@ -243,14 +244,14 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)  # the words of some hundred runs
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    (root / "out").mkdir()
-    operations = prepare(root, points // 2 + 3, points // 3 + 8)
+    small, large = root / "small", root / "large"  # for kills: at least as many calls as points
+    operations = prepare(small, 14 if most > 3 else 3, 8)
     results = {}
-    results["faults"] = faults(root, operations, most)
-    results["interrupted"] = interrupted(root, operations, 3)
-    results["tampered"] = tampered(root, operations, most)
-    results["read_once"] = read_once(root, operations)
-    results["kills"] = kills(root, operations, points)
+    results["faults"] = faults(small, operations, most)
+    results["interrupted"] = interrupted(small, operations, 3)
+    results["tampered"] = tampered(small, operations, most)
+    results["read_once"] = read_once(small, operations)
+    results["kills"] = kills(large, prepare(large, points // 2 + 3, points // 3 + 8), points)
     os.write(result, json.dumps(results).encode())
 
 

@@ -312,6 +312,10 @@ class TestHost:
         assert "stream.kind.wrong" == reason_of(stream.decrypt_file, folder / "manifest", tmp_path / "x", key=KEY)
         assert "stream.kind.wrong" == reason_of(stream.decrypt_file, blob, tmp_path / "x", key=entry.key)
         assert "stream.kind.wrong" == reason_of(stream.open_encrypted, blob, key=entry.key)
+        assert "stream.kind.wrong" == reason_of(stream.Decryptor(entry.key).update, blob.read_bytes())
+        with blob.open("rb") as file, (tmp_path / "y").open("wb") as target:
+            assert "stream.kind.wrong" == reason_of(stream.decrypt_pipe, file.fileno(), target.fileno(), key=entry.key)
+        assert 0 == (tmp_path / "y").stat().st_size
         assert not (tmp_path / "x").exists()
 
     def test_a_fifo_is_not_waited_for(self, copy):
@@ -485,7 +489,7 @@ class TestKeyHolder:
     def test_manifest_forms(self, copy):
         """Unsorted, repeated, orphaned, non-canonical, unknown, missing: each is refused for its reason."""
         folder, _ = copy
-        entries = entries_of(folder)
+        entries = entries_of(folder)  # the last is read lazily and has a leaf list
         holder = Holder(KEY)
         plain = {"v": 1, "pkg": bytes(16), "entries": entries}
         canonical = cbor2.dumps(plain, canonical=True)
@@ -497,6 +501,12 @@ class TestKeyHolder:
             (holder.manifest([{**entries[0], "x": 1}, *entries[1:]]), {"package.manifest.malformed"}),
             (holder.manifest([{**entries[0], "m": 0o777}, *entries[1:]]), {"package.manifest.malformed"}),
             (holder.manifest([{**entries[0], "t": "l"}, *entries[1:]]), {"package.manifest.malformed"}),
+            (
+                holder.manifest([{**e, "t": "x"} if e["p"] == "app/main.py" else e for e in entries]),
+                {"package.manifest.malformed"},
+            ),
+            (holder.manifest([*entries[:-1], {**entries[-1], "t": "f"}]), {"package.manifest.malformed"}),
+            (holder.manifest([*entries[:-1], {**entries[-1], "s": 2**44 + 1}]), {"package.manifest.malformed"}),
             (holder.manifest([{**entries[0], "p": "../app"}, *entries[1:]]), {"fs.path.refused"}),
             (holder.manifest([{**entries[0], "p": "/app"}, *entries[1:]]), {"fs.path.refused"}),
             (holder.raw(canonical + b"\0"), {"codec.cbor.malformed"}),
