@@ -41,6 +41,8 @@ REASONS: tuple[Reason, ...] = (
            "do not sign: ask the first signer"),
     Reason("seal.package_key.unexpected", "format", "a package key is there without a package, or is missing", _ENVELOPE,
            "give --package-key exactly if the application is encrypted"),
+    Reason("seal.model_key.unused", "usage", "a model key is given that no model of the bundle has", _ENVELOPE,
+           "give the keys that [[model]] of the project names, and no other"),
     Reason("seal.envelope.second", "format", "the enclave has accepted another envelope already", _ENVELOPE,
            "restart the enclave, collect new evidence and seal again"),
     Reason("seal.chain.wrong", "format", "the certificate chain is missing, unexpected or for another key", _ENVELOPE,

@@ -273,14 +273,14 @@ def _check_contents(contents: Contents, case: _Case) -> None:
 
 
 def _check_package(contents: Contents, case: _Case) -> None:
-    """Open the bundle's package with these keys, as the enclave will."""
+    """Open the bundle's package with these keys, as the enclave will; each must be needed, none is given away by mistake."""
     import os
 
     from glasscase.seal.files import open_package
 
     config = case.config
     try:
-        open_package(
+        opened = open_package(
             os.path.join(case.bundle.bundle.path, "blobs"), header=config.package, commitment=config.commitment,
             key=contents.package_key or b"", model_keys=dict(contents.model_keys), lazy_unchecked=config.models == "key",
         )  # fmt: skip
@@ -291,6 +291,12 @@ def _check_package(contents: Contents, case: _Case) -> None:
                 hint="give the key that [keys] package of the project names",
             ) from None  # fmt: skip
         raise
+    unused = contents.model_keys.keys() - {entry.root for entry in opened.package.entries}
+    if unused:
+        raise UsageError(
+            "seal.model_key.unused", f"no model of this bundle has the key {min(unused).hex()}",
+            hint="give the keys that [[model]] of the project names, and no other",
+        )  # fmt: skip
 
 
 def _check_chain(chain: tuple[bytes, ...], case: _Case) -> None:

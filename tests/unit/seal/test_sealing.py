@@ -193,10 +193,12 @@ def test_keys_of_an_encrypted_application(packaged):
         {"package_key": b"x" * 32},
         {"package_key": b"p" * 32},
         {"package_key": b"p" * 32, "model_keys": (b"x" * 32,)},
+        {"package_key": b"p" * 32, "model_keys": (b"m" * 32, b"x" * 32)},
+        {"package_key": b"p" * 32, "model_keys": (b"m" * 32, b"p" * 32)},
     ],
 )
 def test_keys_that_do_not_open_the_package_are_refused(packaged, keys):
-    """A missing or wrong key is found before anything is sealed."""
+    """A missing or wrong key, or one that nothing in the package needs, is found before anything is sealed."""
     with pytest.raises(Error):
         do(packaged, **keys)
 
