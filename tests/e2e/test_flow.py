@@ -497,6 +497,21 @@ def test_the_test_verb_runs_the_projects_tests(kind, home, tmp_path):
         assert (1, 1) == (done.returncode, json.loads(done.stdout)["exit"])
 
 
+def test_the_test_verb_shows_the_log_of_an_application_that_fails(shell, tmp_path):
+    """Its instance is gone afterwards, so what it wrote is said; without a directory of tests nothing is started."""
+    project = tmp_path / "project"
+    shell.run("init", project, "--kind", "fastapi")
+    (project / "glasscase.lock").write_bytes((shell.directory / "glasscase.lock").read_bytes())
+    (project / "pylock.toml").write_bytes((shell.directory / "pylock.toml").read_bytes())
+    (project / "src" / "app" / "main.py").write_text("import os\n\nraise ValueError(os.name)\n")
+    done = shell.raw("test", project)
+    assert 4 == done.returncode
+    assert "waiting for secrets" in done.stderr and "ValueError" in done.stderr and "app#" in done.stderr
+    done = shell.raw("test", project, "--tests", "none")
+    assert (4, "") == (done.returncode, done.stdout)
+    assert "none'" in done.stderr and "keygen" not in done.stderr
+
+
 def test_a_restart_keeps_what_persist_kept(shell, serving):
     """persist = "mrenclave": after a restart the instance serves again without new secrets; another bundle is refused."""
     project = shell.directory / "glasscase.toml"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glasscase.cli.output import Output
+from glasscase.cli.output import Output, escape
 from glasscase.errors import Error, StorageError
 
 STEP_S = 900  # seconds after which a command counts as hanging
@@ -142,6 +142,12 @@ class Flow:
             self.out.result({}, line)
         else:
             self.out.say(line)
+
+    def show_logs(self) -> None:
+        """Say what the started instances wrote: their logs go with the directory."""
+        for name in self.names:
+            lines = self._json(self._call(("logs", name)).stdout).get("lines", [])
+            self.out.say("\n".join(f"log   {escape(str(line))}" for line in lines))
 
     def stop_all(self) -> None:
         """Stop every instance that was started, whatever became of it."""

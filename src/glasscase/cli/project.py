@@ -13,7 +13,7 @@ import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, verb
-from glasscase.errors import UsageError
+from glasscase.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from glasscase.cli.flow import Flow
@@ -77,14 +77,24 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
 @click.option("--secrets", metavar="FILE", type=click.Path(), help="Secrets to seal, as for seal [default: none].")
 def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int:
     """Run the flow and then the tests; the exit code is that of the tests."""
-    from glasscase.cli.flow import temporary_flow
+    from glasscase.cli.flow import StepFailed, temporary_flow
     from glasscase.fs.atomic import read_file, write_file
 
     project = Path(os.path.abspath(directory))
+    if not (project / tests).is_dir():
+        raise StorageError(
+            "fs.file.missing",
+            f"there is no directory {os.path.join(directory, tests)!r}",
+            hint="--tests DIR, inside the project",
+        )
     wanted = b"{}" if secrets is None else read_file(secrets, max_bytes=1 << 20, what="secrets", streams=True)
     with temporary_flow(out) as flow:
         write_file(flow.directory / "secrets.json", wanted, mode=0o600)
-        url, mrenclave = _serve(flow, project)
+        try:
+            url, mrenclave = _serve(flow, project)
+        except StepFailed:
+            flow.show_logs()
+            raise
         with flow.started("proxy", "proxy", url, *_TRUST, "--listen", "127.0.0.1:0") as proxy:
             code, runner = _run_tests(out, project, tests, proxy["listen"])
         steps = [step.to_json() for step in flow.steps]
