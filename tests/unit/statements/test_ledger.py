@@ -6,7 +6,7 @@ import pytest
 
 from glasscase.codec.labels import label
 from glasscase.errors import FormatError
-from glasscase.statements.ledger import NO_KEY, genesis, next_line, parse_ledger, released
+from glasscase.statements.ledger import LEDGER_MAX, NO_KEY, genesis, next_line, parse_ledger, released
 
 
 def chain(*kinds):
@@ -55,6 +55,13 @@ def test_a_damaged_chain_is_refused(data, reason):
     with pytest.raises(FormatError) as caught:
         parse_ledger(data, public_key=NO_KEY)
     assert reason == caught.value.reason
+
+
+def test_a_ledger_of_too_many_bytes_is_not_read():
+    """The length is refused before any line is looked at."""
+    with pytest.raises(FormatError, match="at most 67108864 are allowed") as caught:
+        parse_ledger(bytes(LEDGER_MAX + 1), public_key=NO_KEY)
+    assert "ledger.line.malformed" == caught.value.reason
 
 
 def test_another_key_begins_another_chain():

@@ -95,12 +95,12 @@ def test_a_changed_payload_or_signature_counts_for_nothing():
 
 
 @pytest.mark.parametrize("change", [
-    {"payloadType": "text/plain"}, {"payload": "!"}, {"payload": "aGk"}, {"payload": 5}, {"signatures": []},
+    {"payloadType": "text/plain"}, {"payload": "!"}, {"payload": "aGk"}, {"payload": 5}, {"payload": "QR=="}, {"signatures": []},
     {"signatures": [{}]}, {"signatures": [{"sig": "AA=="}]}, {"signatures": [{"sig": "A" * 88, "x": 1}]}, {"extra": 1},
-    {"signatures": "x"}, {"signatures": [{"sig": "A" * 86 + "=="}] * 17},
+    {"signatures": "x"}, {"signatures": [{"sig": "A" * 86 + "=="}] * 17}, {"signatures": [{"sig": "A" * 85 + "B=="}]},
 ])  # fmt: skip
 def test_a_malformed_envelope_is_refused(change):
-    """Another payload type, bad base64, no or too many signatures are refused."""
+    """Another payload type, base64 with other spellings of the same bytes, no or too many signatures are refused."""
     with pytest.raises(FormatError) as caught:
         read_dsse(json.dumps({**json.loads(rebuild()), **change}).encode())
 

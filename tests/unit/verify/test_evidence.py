@@ -268,13 +268,16 @@ def test_wrong_use_raises(lab):
     wrong = [
         {"anchor": None}, {"policy": "policy.toml"}, {"at": lab.time_at(lab.at).replace(tzinfo=None)}, {"at": lab.at},
         {"engine": "fast"}, {"nonce": b"short"}, {"nonce": "00" * 32}, {"measurement": 7}, {"collateral": {}},
-        {"statements": 7}, {"statements": ["text"]}, {"statements": b"bytes"},
+        {"statements": 7}, {"statements": ["text"]}, {"statements": b"bytes"}, {"statements": [b""] * 257},
         {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(UsageError) as caught:
             auditor.verify_evidence(evidence, **{**good, **change})
         assert "policy.argument.wrong" == caught.value.reason
+    for other in (b"{}", None, {}):
+        with pytest.raises(UsageError, match="load_evidence"):
+            auditor.verify_evidence(other, **good)
     with pytest.raises(TypeError):
         auditor.verify_evidence(evidence, lab.anchor, lab.named(), lab.time_at(lab.at))
 
