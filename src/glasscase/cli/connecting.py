@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from glasscase.errors import Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     import http.client
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from glasscase.ratls.client import LivePeer, RatlsContext
 
 CHUNK = 64 << 10  # bytes
 JSON_BODY_MAX = 64 << 20  # bytes of a body that is put into one JSON object
 TIMEOUT_S = 60
+TIMEOUT_MAX_S = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ def _trust_options(function: Any) -> Any:
 @click.option("-d", "--data", metavar="TEXT", help="Body to send; @FILE reads it, @- from standard input.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="Header to send; repeatable.")
 @click.option(
-    "--timeout", type=click.IntRange(1), default=TIMEOUT_S, show_default=True, help="Seconds without any byte."
+    "--timeout",
+    type=click.IntRange(1, TIMEOUT_MAX_S),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="Seconds without any byte.",
 )
 def get(out: Output, url: str, *, output: str | None, method: str | None, data: str | None, headers: tuple[str, ...],
         timeout: int, **trust: Any) -> int:  # fmt: skip
@@ -81,13 +87,16 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     where = _split(url)
     fields = dict(_header(text) for text in headers)
     body = _body(data)
+    asked = _method(method, "GET" if body is None else "POST")
     context = _context(trust, where)
     connection = http.client.HTTPSConnection(where.host, where.port, timeout=timeout, context=context)
     try:
         connection.connect()
         peer = live_peer(connection.sock)
         out.say(f"verified  MRENCLAVE {peer.enclave.mrenclave.hex()}{'  SIMULATED' if peer.enclave.simulated else ''}")
-        connection.request(method or ("GET" if body is None else "POST"), where.target, body=body, headers=fields)
+        connection.request(asked, where.target, body=body, headers=fields)
+        transport: Any = connection.sock
+        transport.suppress_ragged_eofs = False  # an end that TLS does not vouch for is somebody else's
         return _answer(out, connection.getresponse(), peer, output)
     except http.client.HTTPException as error:
         raise StorageError("client.enclave.unreachable", f"the answer is not HTTP: {type(error).__name__}") from None
@@ -217,22 +226,51 @@ def _answer(out: Output, response: "http.client.HTTPResponse", peer: "LivePeer",
     }
     if output is not None:
         with atomic_file(output) as file:
-            while chunk := response.read(CHUNK):
+            for chunk in _chunks(response):
                 size += file.write(chunk)
         out.result({**value, "output": output, "bytes": size}, "")
     elif out.json:
-        body = response.read(JSON_BODY_MAX + 1)
-        if len(body) > JSON_BODY_MAX:
-            raise UsageError("client.response.oversize", "the answer is too long for one JSON object", hint="-o FILE")
+        parts: list[bytes] = []
+        for chunk in _chunks(response):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > JSON_BODY_MAX:
+                raise UsageError(
+                    "client.response.oversize", "the answer is too long for one JSON object", hint="-o FILE"
+                )
+        body = b"".join(parts)
         out.result({**value, "bytes": len(body), **_text_or_base64(body)}, "")
     else:
-        while chunk := response.read(CHUNK):
+        for chunk in _chunks(response):
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     if response.status >= 400:
         out.warn(f"the application answered {response.status} {escape(response.reason)} [client.response.refused]")
         return exitcodes.IO
     return exitcodes.OK
+
+
+def _chunks(response: "http.client.HTTPResponse") -> "Iterator[bytes]":
+    """Give the body; raises StorageError("client.response.truncated") unless all of it came.
+
+    http.client takes the end of the connection for the end of a body whose length it knows.
+    """
+    import http.client
+    import ssl
+
+    try:
+        while chunk := response.read(CHUNK):
+            yield chunk
+    except (http.client.IncompleteRead, ssl.SSLEOFError):
+        raise _truncated("before its end") from None
+    if response.length:
+        raise _truncated(f"{response.length} bytes too early")
+
+
+def _truncated(when: str) -> StorageError:
+    return StorageError(
+        "client.response.truncated", f"the connection was cut {when}: the answer is not whole", hint="ask again"
+    )
 
 
 def _text_or_base64(body: bytes) -> dict[str, Any]:
@@ -258,6 +296,12 @@ def _split(url: str) -> Url:
         raise UsageError("client.url.malformed", f"{url!r} is not a URL", hint=hint) from None
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or not url.isprintable() or " " in url:
         raise UsageError("client.url.malformed", f"{url!r} is not an https URL of a host", hint=hint)
+    if not (parts.path + parts.query).isascii():
+        raise UsageError(
+            "client.url.malformed",
+            f"{url!r} holds letters that a request cannot carry",
+            hint="percent-encode them: %C3%A9",
+        )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Url(parts.hostname, port, target)
 
@@ -269,9 +313,17 @@ def _listen(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _method(given: str | None, default: str) -> str:
+    method = default if given is None else given
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", method, re.ASCII):
+        raise UsageError("cli.usage.wrong", f"-X {method!r} is not the name of a method", hint="-X PUT")
+    return method
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
-    if not colon or not name.strip() or not text.isprintable():
+    sendable = all(ord(character) < 0x100 for character in text)
+    if not colon or not name.strip() or not name.isascii() or not text.isprintable() or not sendable:
         raise UsageError(
             "cli.usage.wrong", f"-H {text!r} is not NAME: VALUE", hint='-H "Content-Type: application/json"'
         )
@@ -285,7 +337,7 @@ def _body(data: str | None) -> bytes | None:
         return None
     if data.startswith("@"):
         return read_argument(data[1:], max_bytes=1 << 30, what="body")
-    return data.encode("utf-8")
+    return data.encode("utf-8", "surrogateescape")
 
 
 def _unreachable(where: Url, error: OSError) -> Exception:

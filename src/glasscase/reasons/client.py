@@ -45,6 +45,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("client.listen.failed", "storage", "the local port cannot be listened on", _RULE, "choose another port"),
     Reason("client.proxy.busy", "storage", "the proxy has as many connections as it may", _RULE, "try again"),
     Reason("client.enclave.unreachable", "storage", "the enclave cannot be reached", _RULE, "check host, port and network"),
+    Reason("client.response.truncated", "storage", "the connection was cut before the answer was whole", _RULE,
+           "ask again; what came until then is not kept"),
     Reason("client.response.refused", "storage", "the application answered with an error status", _RULE,
            "look at the answer; the enclave itself was verified"),
 )  # fmt: skip

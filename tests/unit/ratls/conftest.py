@@ -88,7 +88,9 @@ class Server:
     names: what each handshake asked for by SNI, None if it named nothing.
     """
 
-    def __init__(self, identity, directory, *, host="127.0.0.1", port=0, version=ssl.TLSVersion.TLSv1_3, answer=ANSWER):
+    def __init__(
+        self, identity, directory, *, host="127.0.0.1", port=0, version=ssl.TLSVersion.TLSv1_3, answer=ANSWER, hang_up=False
+    ):  # fmt: skip
         self.received = b""
         self.names = []
         self._talks = []
@@ -97,6 +99,7 @@ class Server:
         self.asked = 0
         self.delay = 0.0  # seconds before evidence is answered
         self.answer = answer
+        self.hang_up = hang_up  # after an answer, without a word of TLS
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.maximum_version = version
@@ -156,6 +159,9 @@ class Server:
                     self.received += data
                     if data.endswith(b"\r\n\r\n"):
                         connection.sendall(self.answer)
+                        if self.hang_up:
+                            connection.shutdown(socket.SHUT_RDWR)
+                            return
 
     def close(self):
         """Stop listening and close what is open."""

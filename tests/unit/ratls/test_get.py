@@ -1,0 +1,76 @@
+"""`get` on the command line: what a verified enclave answers comes whole or is said not to be."""
+
+import json
+
+import pytest
+
+from glasscase.cli.main import run
+
+from .conftest import MRENCLAVE
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+WHOLE = {
+    "length": HEAD + b"Content-Length: 5\r\n\r\nhello",
+    "chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+}
+CUT = {
+    "length": HEAD + b"Content-Length: 6\r\n\r\nhello",
+    "chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n6\r\nhello",
+    "no length": HEAD + b"\r\nhello",
+}
+
+
+@pytest.fixture
+def ask(serve, identity, platforms, collateral, tmp_path):
+    """Return a function(answer, *words) -> exit code of a get from a server that answers so and cuts the connection."""
+    (tmp_path / "root.pem").write_text(platforms[0].root_pem)
+    (tmp_path / "collateral.json").write_bytes(collateral.to_bytes())
+    (tmp_path / "policy.toml").write_text(
+        f'version = 1\n[measurement]\nmrenclave = "{MRENCLAVE.hex()}"\n[platform]\nplatforms = ["any-intel"]\n'
+    )
+
+    def get(answer, *words, path=""):
+        server = serve(identity(), answer=answer, hang_up=True)
+        return run(["get", server.url + path, "--policy", str(tmp_path / "policy.toml"), "--insecure-anchor",
+                    str(tmp_path / "root.pem"), "--collateral-source", str(tmp_path / "collateral.json"), *words])  # fmt: skip
+
+    return get
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_a_whole_answer_is_written(ask, tmp_path, capsysbinary, form):
+    """With a length or in chunks the answer has an end, and what comes after it does not matter."""
+    assert 0 == ask(WHOLE[form])
+    assert b"hello" == capsysbinary.readouterr().out
+    assert 0 == ask(WHOLE[form], "-o", str(tmp_path / "out"))
+    assert b"hello" == (tmp_path / "out").read_bytes()
+
+
+@pytest.mark.parametrize("form", CUT)
+def test_a_cut_answer_is_no_answer(ask, tmp_path, capsys, form):
+    """Whoever is on the way can end a connection: that is exit 4, with no file, and an old one stays."""
+    (tmp_path / "out").write_bytes(b"old")
+    assert 4 == ask(CUT[form], "-o", str(tmp_path / "out"))
+    assert b"old" == (tmp_path / "out").read_bytes()
+    assert "[client.response.truncated]" in capsys.readouterr().err
+    assert 4 == ask(CUT[form], "--json")
+    assert "client.response.truncated" == json.loads(capsys.readouterr().out)["error"]["id"]
+    assert 4 == ask(CUT[form])
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [(("-X", "G\r\nX: y"), ""), (("-X", "\udcff"), ""), (("-X", ""), ""), (("-H", "X: \u20ac"), ""), (("-H", "\u00e9: x"), ""),
+     (("--timeout", "9" * 20), ""), ((), "caf\u00e9"), ((), "?q=\u20ac")],
+)  # fmt: skip
+def test_what_a_request_cannot_carry_is_refused(ask, capsys, words, path):
+    """Methods, headers and paths that HTTP has no form for are usage errors before anything is sent."""
+    assert 1 == ask(WHOLE["length"], *words, path=path)
+    assert "[cli.usage.wrong]" in (err := capsys.readouterr().err) or "[client.url.malformed]" in err
+
+
+def test_a_body_may_be_any_bytes(ask, capsysbinary):
+    """-d sends the bytes of the argument, UTF-8 or not."""
+    assert 0 == ask(WHOLE["length"], "-d", "\udcff\r\n\r\n")
+    assert b"hello" == capsysbinary.readouterr().out
