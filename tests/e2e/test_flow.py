@@ -379,6 +379,25 @@ def test_an_interrupted_start_leaves_nothing(shell, serving):
         assert [] == processes_below(below)
 
 
+def test_a_start_that_cannot_be_told_is_ended(shell, serving):
+    """A full disk behind stdout is exit 4 without a traceback, a closed pipe 5; the enclave that nobody heard of does not run on."""
+    argv = [sys.executable, "-I", "-m", "glasscase", "run", "app.bundle", "--backend", "simulator", "--json", "--name"]
+    options = {"cwd": shell.directory, "env": shell.environment, "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    shell.names += ["full", "closed"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*argv, "full"], stdout=full, check=False, timeout=280, **options)
+    assert 4 == done.returncode
+    assert b"Traceback" not in done.stderr and b"fs.file.full" in done.stderr
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run([*argv, "closed"], stdout=write_end, check=False, timeout=280, **options)
+    os.close(write_end)
+    assert 5 == done.returncode
+    for name in ("full", "closed"):
+        assert "stopped" == shell.run("status", name)["state"]
+        assert [] == processes_below(shell.directory.parent / "state" / "instances" / name)
+
+
 def test_foreground_stops_with_its_command(shell, serving):
     """run --foreground says when it is ready, shows the log, and stops the enclave on SIGTERM with exit code 0."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -3,6 +3,7 @@
 Invariants: text from outside is escaped; the exit code is that of the error.
 """
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def report_error(error: Error, *, as_json: bool, source: str = "FILE") -> int:
         import json
 
         body = {"error": {"id": error.reason, "message": error.message, "hint": hint}, "exit": code}
-        sys.stdout.write(json.dumps(body, indent=2) + "\n")
+        with contextlib.suppress(OSError):  # stdout may be what has failed
+            sys.stdout.write(json.dumps(body, indent=2) + "\n")
     return code
 
 

@@ -88,14 +88,16 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     checked = starting.check(path, full=check == "full", runtimes=trusted_pins())
     out.say(f"start     {backend}, as {request.name}")
     started: Started | None = None
+    told = False
     try:
         started = starting.start(state_dir(), data_dir(), request, checked, now=int(time.time()), wait_s=wait)
         if foreground:
             return stay(out, started, lambda: _show_started(out, started))
         _show_started(out, started)
+        told = True
         return exitcodes.OK
     finally:
-        if foreground and started is not None:
+        if started is not None and not told:
             end(started)
 
 

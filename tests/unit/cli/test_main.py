@@ -340,3 +340,15 @@ def test_the_data_directory_is_found_again(monkeypatch, tmp_path):
     assert data_dir_if_any() is None
     assert data_dir() == data_dir_if_any()
     assert 0o700 == (tmp_path / "data").stat().st_mode & 0o777
+
+
+def test_a_full_stdout_without_a_buffer_is_exit_four():
+    """With PYTHONUNBUFFERED the error's own object cannot be written either: exit 4, no traceback."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "glasscase", "version", "--json"], stdout=full, stderr=subprocess.PIPE, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+    assert 4 == done.returncode
+    assert b"Traceback" not in done.stderr and b"fs.file.full" in done.stderr
