@@ -1,7 +1,8 @@
 """Connections that cannot hold up others: deadlines for handshake, headers and unread answers, limits on how many there are.
 
 Invariants: a connection that waits for its client has a timer, and above the limit the one that has waited longest is ended
-for a new one, so idle and slow connections never keep a good one out; handshakes have a limit of their own.
+for a new one; the gateway lets fewer requests run than there may be connections, so there always is one, and no kind of
+connection keeps a good one out; handshakes have a limit of their own.
 Source: docs/provisioning.md, "Limits of the listener".
 """
 
@@ -18,6 +19,7 @@ from glasscase.enclave.gateway import Gateway, Receive, Scope, Send
 
 CONNECTIONS_MAX = 2048  # of the 4096 descriptors that the manifest allows
 HANDSHAKES_MAX = 512  # connections whose TLS handshake is not done, besides
+CLOSE_S = 5  # seconds that a client may take to read what is left and to close
 HEADERS_MAX = 32 * 1024  # bytes of a request's head
 TLS_BUFFER_SIZE = 32 * 1024  # bytes read ahead for each connection; asyncio's 256 KiB would fill an enclave
 
@@ -35,58 +37,121 @@ class Guard:
         self.stall_s = stall_s
         self.mutual = mutual
         self.http2: Any = None  # what takes connections that choose HTTP/2, if anything
-        self.count = 0
-        self.waiting: OrderedDict[GuardedProtocol, None] = OrderedDict()
-        self.handshakes: OrderedDict[asyncio.Protocol, asyncio.BaseTransport] = OrderedDict()
+        self.open: set[asyncio.BaseTransport] = set()
+        self.waiting: OrderedDict[asyncio.BaseTransport, None] = OrderedDict()  # may be ended for a new one
+        self.closing: OrderedDict[asyncio.BaseTransport, None] = OrderedDict()  # before these
+        self.handshakes: OrderedDict[Connection, None] = OrderedDict()
 
     def protocol(self, **arguments: Any) -> "GuardedProtocol":
         """Return the protocol of a new connection, for uvicorn."""
         return GuardedProtocol(self, **arguments)
 
-    def begin(self, context: ssl.SSLContext, protocol: asyncio.Protocol) -> "Handshake":
+    def begin(self, context: ssl.SSLContext, protocol: "GuardedProtocol") -> "Connection":
         """Return the TLS side of a new connection, whose plain side is `protocol` once the handshake is done."""
-        return Handshake(self, context, protocol)
+        protocol.tls = Connection(self, context, protocol)
+        return protocol.tls
 
-    def websocket(self, base: Callable[..., asyncio.Protocol] | None) -> Any:
-        """Return uvicorn's WebSocket protocol `base` as one whose connections are counted, or None without one."""
+    def enter(self, transport: asyncio.BaseTransport) -> None:
+        """Count a connection whose handshake is done, and end another if there are too many.
+
+        That is one that is being closed, because its client may take its time, else the one that has waited longest.
+        """
+        self.open.add(transport)
+        if len(self.open) > CONNECTIONS_MAX:
+            crowd = self.closing or self.waiting or OrderedDict({transport: None})
+            last, _ = crowd.popitem(last=False)
+            self.leave(last)
+            last.abort()  # type: ignore[attr-defined]
+
+    def finish(self, transport: asyncio.BaseTransport) -> None:
+        """Note that nothing is expected of a connection any more but its end."""
+        if transport in self.open:
+            self.closing[transport] = None
+
+    def leave(self, transport: asyncio.BaseTransport) -> None:
+        """Forget a connection that is gone."""
+        self.open.discard(transport)
+        self.waiting.pop(transport, None)
+        self.closing.pop(transport, None)
+
+    def websocket(self, base: Callable[..., Any] | None) -> Any:
+        """Return uvicorn's WebSocket protocol `base` as one that may be ended once the application has left it.
+
+        Its client may take its time to close. None without `base`.
+        """
         guard = self
         if base is None:
             return None
 
-        class Counted(base):  # type: ignore[valid-type, misc]
-            def connection_lost(self, exc: Exception | None) -> None:
-                guard.count -= 1
-                super().connection_lost(exc)
+        class Guarded(base):  # type: ignore[valid-type, misc]
+            def __init__(self, **arguments: Any) -> None:
+                super().__init__(**arguments)
+                self.app = self._answer
 
-        return Counted
+            async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+                try:
+                    await guard.gateway.answer(scope, receive, send, welcome=True)
+                finally:
+                    guard.finish(self.transport)
+
+        return Guarded
 
 
-class Handshake(asyncio.sslproto.SSLProtocol):
-    """asyncio's TLS side of a connection, counted until the handshake is done; one too many ends the oldest."""
+class Connection(asyncio.sslproto.SSLProtocol):
+    """asyncio's TLS side of a connection; one too many whose handshake is not done ends the oldest of these."""
 
     max_size = TLS_BUFFER_SIZE
+    _transport: Any
 
-    def __init__(self, guard: Guard, context: ssl.SSLContext, protocol: asyncio.Protocol) -> None:
+    def __init__(self, guard: Guard, context: ssl.SSLContext, protocol: "GuardedProtocol") -> None:
         super().__init__(
             asyncio.get_running_loop(), protocol, context, None, server_side=True,  # type: ignore[arg-type]
-            ssl_handshake_timeout=guard.header_s, ssl_shutdown_timeout=5,  # type: ignore[arg-type]
+            ssl_handshake_timeout=guard.header_s, ssl_shutdown_timeout=CLOSE_S,  # type: ignore[arg-type]
         )  # fmt: skip
         self._guard = guard
         self._guarded = protocol
+        self._left = 0  # bytes that were not read when this was looked at last
 
     def connection_made(self, transport: Any) -> None:
         """Start the handshake."""
         pending = self._guard.handshakes
-        pending[self._guarded] = transport
+        pending[self] = None
         if len(pending) > HANDSHAKES_MAX:
-            _, oldest = pending.popitem(last=False)
-            oldest.abort()  # type: ignore[attr-defined]
+            oldest, _ = pending.popitem(last=False)
+            oldest._transport.abort()
         super().connection_made(transport)
 
     def connection_lost(self, exc: Any) -> None:
         """Forget the connection."""
-        self._guard.handshakes.pop(self._guarded, None)
+        self._guard.handshakes.pop(self, None)
+        self._guard.leave(self._guarded.transport)
         super().connection_lost(exc)
+        del self._guarded  # the buffers need no garbage collection
+
+    def note_unread(self) -> None:
+        """Remember how much of what was sent is not read yet."""
+        of_tls: int = self._get_write_buffer_size()  # type: ignore[attr-defined]
+        self._left = of_tls + self._transport.get_write_buffer_size()
+
+    def is_being_read(self) -> bool:
+        """Return whether something is left, but less than what was remembered last; remember it."""
+        before = self._left
+        self.note_unread()
+        return 0 < self._left < before
+
+    def _start_shutdown(self) -> None:
+        """Begin to close, which takes until the client has read everything and answered."""
+        self.note_unread()
+        if not self._left:
+            self._guard.finish(self._guarded.transport)
+        super()._start_shutdown()
+
+    def _check_shutdown_timeout(self) -> None:
+        """End a connection whose client did not do that in time, unless it is still reading."""
+        if self.is_being_read():
+            self._shutdown_timeout_handle = self._loop.call_later(CLOSE_S, self._check_shutdown_timeout)
+        else:
+            super()._check_shutdown_timeout()  # type: ignore[misc]
 
 
 class GuardedProtocol(H11Protocol):
@@ -94,6 +159,7 @@ class GuardedProtocol(H11Protocol):
 
     def __init__(self, guard: Guard, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.tls: Connection
         self._guard = guard
         self._timer: asyncio.TimerHandle | None = None  # for the head of a request
         self._stall: asyncio.TimerHandle | None = None  # for an answer that is not read
@@ -101,29 +167,26 @@ class GuardedProtocol(H11Protocol):
         self._upgraded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the deadline, and end the connection that has waited longest if there are too many."""
+        """Start the deadline; there may be one connection too many."""
         super().connection_made(transport)  # type: ignore[arg-type]
         guard = self._guard
-        guard.handshakes.pop(self, None)
-        guard.count += 1
-        if guard.count > CONNECTIONS_MAX:
-            oldest = next(iter(guard.waiting), self)
-            oldest.transport.abort()
+        guard.handshakes.pop(self.tls, None)
+        guard.enter(transport)
         if guard.mutual:
             tls = transport.get_extra_info("ssl_object")
             self._welcome = tls is not None and tls.getpeercert(binary_form=True) is not None
             self.app = self._answer
         if guard.http2 is not None and transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
             self.connections.discard(self)
-            guard.http2.take(transport, self._answer, self._left)
+            guard.http2.take(transport, self._answer, guard.waiting)
             return
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._left()
         self.resume_writing()
         self._stop_waiting()
+        self._unset_keepalive_if_required()  # uvicorn does not, after an error; the timer would keep all buffers
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -140,13 +203,22 @@ class GuardedProtocol(H11Protocol):
         """Count an idle connection among those that may be ended; uvicorn's keep-alive timer runs."""
         super().on_response_complete()
         if not self._upgraded and not self.transport.is_closing() and not self._is_answering():
-            self._guard.waiting[self] = None
+            self._guard.waiting[self.transport] = None
+            self.tls.note_unread()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless its client is still reading."""
+        if self.tls.is_being_read():
+            self.timeout_keep_alive_task = self.loop.call_later(self._guard.stall_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
         """Start the deadline of a client that does not read; meanwhile its connection may be ended for a new one."""
         super().pause_writing()
-        self._guard.waiting[self] = None
-        self._stall = self.loop.call_later(self._guard.stall_s, self._expire)
+        self._guard.waiting[self.transport] = None
+        self.tls.note_unread()
+        self._stall = self.loop.call_later(self._guard.stall_s, self._check_stall)
 
     def resume_writing(self) -> None:
         """End it."""
@@ -155,7 +227,7 @@ class GuardedProtocol(H11Protocol):
             self._stall.cancel()
             self._stall = None
             if self._timer is None and self._is_answering():
-                self._guard.waiting.pop(self, None)
+                self._guard.waiting.pop(self.transport, None)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         """Hand the connection to the WebSocket protocol, which has its own timers and counts its end.
@@ -172,9 +244,6 @@ class GuardedProtocol(H11Protocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _left(self) -> None:
-        self._guard.count -= 1
-
     def _should_upgrade(self) -> bool:
         return self._welcome and super()._should_upgrade()
 
@@ -182,15 +251,21 @@ class GuardedProtocol(H11Protocol):
         await self._guard.gateway.answer(scope, receive, send, welcome=self._welcome)
 
     def _wait(self) -> None:
-        self._guard.waiting[self] = None
+        self._guard.waiting[self.transport] = None
         self._timer = self.loop.call_later(self._guard.header_s, self._expire)
 
     def _stop_waiting(self) -> None:
         if self._stall is None:
-            self._guard.waiting.pop(self, None)
+            self._guard.waiting.pop(self.transport, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _check_stall(self) -> None:
+        if self.tls.is_being_read():
+            self._stall = self.loop.call_later(self._guard.stall_s, self._check_stall)
+        else:
+            self._expire()
 
     def _expire(self) -> None:
         self._timer = None

@@ -1,8 +1,9 @@
 """The ASGI application at the port: glasscase's own endpoints, and the owner's application behind a gate.
 
 Invariants: a path below /.well-known/glasscase is never given to the application, and the application sees nothing before
-the state is `serving`; every body has a limit in bytes and in time; a refused envelope has one answer whatever the cause.
-Source: docs/provisioning.md, "Endpoints".
+the state is `serving`; every body has a limit in bytes and in time; a refused envelope has one answer whatever the cause;
+requests to the application have a limit that leaves connections over for our own endpoints.
+Source: docs/provisioning.md, "Endpoints" and "Limits of the listener".
 """
 
 import asyncio
@@ -23,11 +24,15 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Waits = OrderedDict[object, asyncio.Timeout]
 
 PREFIX = "/.well-known/glasscase"
 ASK_MAX = 64 * 1024  # bytes of a POST evidence
 UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more ends the oldest
+JUDGED_MAX = 64  # envelopes that may wait for their answer; one more is refused
+RUNNING_MAX = 1536  # requests and WebSockets that the application has; leaves 512 of CONNECTIONS_MAX
 UPLOAD_TIMEOUT_S = 30.0
+_BUSY = b"too many requests are running\n"
 _CBOR, _COSE, _TEXT = "application/cbor", "application/cose", "text/plain; charset=utf-8"
 
 
@@ -57,7 +62,11 @@ class Gateway:
         self._application: Application | None = None
         self._state: dict[str, Any] = {}
         self._attesting = False
-        self._uploads: OrderedDict[object, asyncio.Timeout] = OrderedDict()
+        self._judged = 0
+        self._uploads: Waits = OrderedDict()
+        self._running = 0
+        self._bodies: Waits = OrderedDict()  # requests of which the application waits for a part, longest first
+        self._talks: OrderedDict[_Talk, float] = OrderedDict()  # when the last message passed, longest ago first
 
     def open(self, application: Application, state: dict[str, Any]) -> None:
         """Let requests through to the application. state: what its lifespan left for the scope of each request."""
@@ -92,7 +101,7 @@ class Gateway:
             if scope["type"] == "http":
                 await self._pass_on(scope, receive, send, self._application)
             else:
-                await self._application(scope, receive, send)
+                await self._talk(scope, receive, send, self._application)
 
     async def _answer_own(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = (scope["method"], scope["path"].removeprefix(PREFIX + "/"))
@@ -133,9 +142,11 @@ class Gateway:
         body = await self._body(receive, COSE_MAX)
         kinds = [value for name, value in scope["headers"] if name == b"content-type"]
         receipt = None
-        if body is not None and kinds == [_COSE.encode()]:
+        if body is not None and kinds == [_COSE.encode()] and self._judged < JUDGED_MAX:
+            self._judged += 1
             with contextlib.suppress(Exception):  # whatever it was, the answer is the same
                 receipt = await self._enclave.provision(body)
+            self._judged -= 1
         if receipt is None:
             await _reply(send, 403, _TEXT, b"refused")
         else:
@@ -150,8 +161,7 @@ class Gateway:
             async with asyncio.timeout(UPLOAD_TIMEOUT_S) as timeout:
                 self._uploads[ticket] = timeout
                 if len(self._uploads) > UPLOADS_MAX:
-                    _, oldest = self._uploads.popitem(last=False)
-                    oldest.reschedule(asyncio.get_running_loop().time())
+                    _end_oldest(self._uploads)
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
@@ -176,18 +186,53 @@ class Gateway:
                 if name == b"content-length" and int(value) > self._body_max:
                     await _reply(send, 413, _TEXT, b"the body is too long\n")
                     return
+        if self._running >= RUNNING_MAX and not await self._make_room():
+            await _reply(send, 503, _TEXT, _BUSY)
+            return
         if length:
-            limited = _Limited(receive, send, body_max=self._body_max, idle_s=self._idle_s)
+            limited = _Limited(receive, send, self._bodies, body_max=self._body_max, idle_s=self._idle_s)
             receive, send = limited.receive, limited.send
-        await application(scope, receive, send)
+        self._running += 1
+        try:
+            await application(scope, receive, send)
+        finally:
+            self._running -= 1
+
+    async def _talk(self, scope: Scope, receive: Receive, send: Send, application: Application) -> None:
+        """Run the application with one WebSocket."""
+        if self._running >= RUNNING_MAX and not await self._make_room():
+            await _refuse_socket(scope, receive, send, 503)
+            return
+        talk = _Talk(receive, send, self._talks)
+        self._running += 1
+        try:
+            await application(scope, talk.receive, talk.send)
+        finally:
+            self._running -= 1
+            self._talks.pop(talk, None)
+
+    async def _make_room(self) -> bool:
+        """End a request of which the application waits for a part of the body, longest, else a WebSocket that is idle.
+
+        Return whether there was one. What the application is working on is never ended.
+        """
+        if _end_oldest(self._bodies):
+            return True
+        for talk, last in self._talks.items():
+            if last + self._idle_s > asyncio.get_running_loop().time():
+                break
+            await talk.end()
+            return True
+        return False
 
 
 class _Limited:
     """One request's receive and send with limits on its body; what is above them looks like a disconnect to the app."""
 
-    def __init__(self, receive: Receive, send: Send, *, body_max: int, idle_s: float) -> None:
+    def __init__(self, receive: Receive, send: Send, waits: Waits, *, body_max: int, idle_s: float) -> None:
         self._receive = receive
         self._send = send
+        self._waits = waits
         self._left = body_max
         self._idle_s = idle_s
         self._complete = False
@@ -200,10 +245,14 @@ class _Limited:
         if self._complete:
             return await self._receive()
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout(self._idle_s) as timeout:
+                if not self._started:
+                    self._waits[self] = timeout
                 message = await self._receive()
         except TimeoutError:
             return await self._end(408, b"the body did not come in time\n")
+        finally:
+            self._waits.pop(self, None)
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
@@ -221,6 +270,49 @@ class _Limited:
         if not self._started:
             await _reply(self._send, status, _TEXT, text, close=True)
         return {"type": "http.disconnect"}
+
+
+class _Talk:
+    """One WebSocket's receive and send, which note when a message passed; its end looks like the client's to the app."""
+
+    def __init__(self, receive: Receive, send: Send, talks: OrderedDict["_Talk", float]) -> None:
+        self._receive = receive
+        self._send = send
+        self._talks = talks
+        self._ended = False
+        self._note()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._note()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self._ended:
+            await self._send(message)
+            self._note()
+
+    async def end(self) -> None:
+        """Close it with code 1013, try again later."""
+        self._ended = True
+        self._talks.pop(self, None)
+        with contextlib.suppress(Exception):  # it may be gone
+            await self._send({"type": "websocket.close", "code": 1013})
+
+    def _note(self) -> None:
+        if not self._ended:
+            self._talks[self] = asyncio.get_running_loop().time()
+            self._talks.move_to_end(self)
+
+
+def _end_oldest(waits: Waits) -> bool:
+    """Let the wait that began first end now; return whether there was one that had not ended by itself."""
+    while waits:
+        _, oldest = waits.popitem(last=False)
+        if not oldest.expired():
+            oldest.reschedule(asyncio.get_running_loop().time())
+            return True
+    return False
 
 
 def _read_ask(body: bytes) -> tuple[bytes | None, bytes | None]:

@@ -3,12 +3,14 @@
 The listener, its TLS context and its limits are those of HTTP/1.1; only the bytes of a connection that has chosen `h2` go to
 hypercorn's protocol instead of uvicorn's. Whether hypercorn is there is a fact of the measured import table.
 
-Invariants: requests pass the same gateway; an idle connection ends after the same time.
-Source: docs/provisioning.md, "Serving".
+Invariants: requests pass the same gateway; an idle connection and one that does not read are ended as with HTTP/1.1, and may be
+ended for a new one.
+Source: docs/provisioning.md, "Serving" and "Limits of the listener".
 """
 
 import asyncio
 import logging
+from collections.abc import MutableMapping
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -16,35 +18,51 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
+from glasscase.enclave.gateway import Application, Message, Receive, Scope, Send
+
 STREAMS_MAX = 100  # requests of one connection at a time
 BUFFER_SIZE = 64 * 1024  # bytes read ahead
+PART_SIZE = 64 * 1024  # bytes of an answer that a client must read in idle_timeout
 
 
 class Http2:
-    """The HTTP/2 side of one listener. header_s, idle_s: seconds, as for HTTP/1.1; message_max: bytes of a WebSocket message."""
+    """The HTTP/2 side of one listener. header_s, stall_s: seconds, as for HTTP/1.1; message_max: bytes of a WebSocket message."""
 
-    def __init__(self, *, header_s: float, idle_s: float, message_max: int) -> None:
+    def __init__(self, *, header_s: float, stall_s: float, message_max: int) -> None:
+        self._stall_s = stall_s
         self._config = Config()
         self._config.errorlog = logging.getLogger("hypercorn.error")
         self._config.accesslog = None
         self._config.include_server_header = False
         self._config.keep_alive_timeout = header_s
-        self._config.read_timeout = int(idle_s)
         self._config.h2_max_concurrent_streams = STREAMS_MAX
         self._config.websocket_max_message_size = message_max
         self._context = WorkerContext(None)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, transport: asyncio.Transport, application: Any, ended: Any) -> None:
-        """Serve a connection that has chosen HTTP/2. ended: called once when it is over."""
+    def take(
+        self,
+        transport: asyncio.Transport,
+        application: Application,
+        waiting: MutableMapping[asyncio.BaseTransport, None],
+    ) -> None:
+        """Serve a connection that has chosen HTTP/2. waiting: where it stands while it waits for its client."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=BUFFER_SIZE, loop=loop)
+        watched = _Watched(transport, application, waiting, self._stall_s)
+
+        async def serve(streams: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            app: Any = watched.answer
+            try:
+                if not transport.is_closing():  # it may have been ended at once
+                    await _Server(ASGIWrapper(app), loop, self._config, self._context, {}, streams, writer).run()
+            finally:
+                watched.end()
 
         def connected(streams: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            server = TCPServer(ASGIWrapper(application), loop, self._config, self._context, {}, streams, writer)
-            task = loop.create_task(server.run())
+            task = loop.create_task(serve(streams, writer))
             self._tasks.add(task)
-            task.add_done_callback(lambda done: self._finish(done, ended))
+            task.add_done_callback(self._finish)
 
         protocol = asyncio.StreamReaderProtocol(reader, connected, loop=loop)
         transport.set_protocol(protocol)
@@ -58,8 +76,88 @@ class Http2:
             for task in late:
                 task.cancel()
 
-    def _finish(self, task: asyncio.Task[None], ended: Any) -> None:
+    def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        ended()
         if not task.cancelled() and task.exception() is not None:
             logging.getLogger("hypercorn.error").error("a connection failed", exc_info=task.exception())
+
+
+class _Server(TCPServer):
+    """hypercorn's side of a connection; its timer for idle ones would keep one that is gone until it runs out."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
+class _Watched:
+    """The requests of one connection. It waits for its client while none is running, and while an answer is not read.
+
+    hypercorn ends a connection without requests after header_s; the timer here ends one that it has forgotten.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        application: Application,
+        waiting: MutableMapping[asyncio.BaseTransport, None],
+        stall_s: float,
+    ) -> None:
+        self._transport = transport
+        self._application = application
+        self._waiting = waiting
+        self._stall_s = stall_s
+        self._running = 0
+        self._sending = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._note()
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_parts(message: Message) -> None:
+            if message["type"] != "http.response.body":
+                await self._send(send, message)
+                return
+            body = message.get("body", b"")
+            for start in range(0, len(body) or 1, PART_SIZE):
+                end = start + PART_SIZE
+                more = end < len(body) or message.get("more_body", False)
+                await self._send(send, {**message, "body": body[start:end], "more_body": more})
+
+        self._running += 1
+        self._note()
+        try:
+            await self._application(scope, receive, send_parts)
+        finally:
+            self._running -= 1
+            self._note()
+
+    def end(self) -> None:
+        """Forget the connection, which is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _send(self, send: Send, message: Message) -> None:
+        self._sending += 1
+        self._note()
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await send(message)
+        except TimeoutError:
+            self._transport.abort()
+        finally:
+            self._sending -= 1
+            self._note()
+
+    def _note(self) -> None:
+        waits = not self._running or self._sending > 0
+        if not waits:
+            self._waiting.pop(self._transport, None)
+        elif not self._transport.is_closing():
+            self._waiting.setdefault(self._transport, None)
+        if self._timer is not None and self._running:
+            self._timer.cancel()
+            self._timer = None
+        elif self._timer is None and not self._running:
+            self._timer = asyncio.get_running_loop().call_later(self._stall_s, self._transport.abort)

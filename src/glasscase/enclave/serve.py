@@ -91,7 +91,7 @@ def make_server(
     if importlib.util.find_spec("hypercorn") is not None:
         from glasscase.enclave.http2 import Http2
 
-        guard.http2 = Http2(header_s=options.header_timeout, idle_s=options.idle_timeout, message_max=options.body_max)
+        guard.http2 = Http2(header_s=options.header_timeout, stall_s=options.idle_timeout, message_max=options.body_max)
         context.set_alpn_protocols(["h2", "http/1.1"])
     config = uvicorn.Config(
         gateway,

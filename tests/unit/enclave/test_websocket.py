@@ -286,19 +286,27 @@ def test_an_open_websocket_is_cut_when_the_policy_s_window_ends(serving, context
     assert any("lapsed" in line for line in said)
 
 
-def test_websockets_are_counted(enclaves, context, monkeypatch):
-    """They count among the connections and leave the count when they end: many in turn do not use it up."""
+def test_a_websocket_that_the_application_has_left_makes_room():
+    """Its client may take its time to close, so it is the first that is ended for a new connection."""
     from glasscase.enclave import connections
 
-    left = []
+    class Transport:
+        """A transport that is not closed yet."""
 
     class Base:
-        def connection_lost(self, exc):
-            left.append(exc)
+        def __init__(self):
+            self.transport = Transport()
 
-    guard = connections.Guard(None, header_s=1, stall_s=1, mutual=False)
-    guard.count = 2
-    guard.websocket(Base)().connection_lost(None)
+    class Gateway:
+        async def answer(self, scope, receive, send, *, welcome):
+            assert not guard.closing
 
-    assert (1, [None]) == (guard.count, left)
+    guard = connections.Guard(Gateway(), header_s=1, stall_s=1, mutual=False)
+    made = guard.websocket(Base)()
+    guard.enter(made.transport)
+    asyncio.run(made.app({}, None, None))
+
+    assert [made.transport] == list(guard.closing)
+    guard.leave(made.transport)
+    assert ([], set()) == (list(guard.closing), guard.open)
     assert guard.websocket(None) is None

@@ -1,0 +1,546 @@
+"""A flood of connections of any kind keeps nobody from our own endpoints, and cuts off no request of a good client needlessly.
+
+Most tests run the listener with small limits in a thread, with real TLS sockets; the last ones flood a real enclave.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import datetime
+import http.client
+import inspect
+import ssl
+import threading
+import time
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from glasscase.codec import cbor
+from glasscase.config.enclave import ServerOptions
+from glasscase.enclave import connections, gateway
+from glasscase.enclave.keys import server_context
+from glasscase.enclave.serve import make_server
+
+from .conftest import HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
+from .test_http2 import Client
+from .test_listener import Unread, Wire, raw, read_all, resident_bytes, sockets_of, uvicorn_parts, wait_until
+
+PREFIX = "/.well-known/glasscase/"
+LIMITS = {"CONNECTIONS_MAX": 24, "RUNNING_MAX": 12, "UPLOADS_MAX": 4, "JUDGED_MAX": 2}
+HEAD = " HTTP/1.1\r\nhost: x\r\n"
+HOLD = f"GET /hold{HEAD}\r\n".encode()
+BODY = f"POST /length{HEAD}content-length: 10\r\n\r\nabc".encode()
+ENVELOPE = f"POST {PREFIX}provision{HEAD}content-type: application/cose\r\ncontent-length: 10\r\n\r\nabc".encode()
+GONE = f"GET /other{HEAD}connection: close\r\n\r\n".encode()
+UPGRADE = (
+    f"GET /talk{HEAD}connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+).encode()
+
+
+async def app(scope, receive, send):
+    """Hold a request open, read a body, or talk."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        size += len(message["body"])
+        more = message.get("more_body", False)
+    if scope["path"] == "/hold":
+        await receive()
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(2)
+    length = 24 << 20 if scope["path"] == "/large" else 0
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % size + bytes(length)})
+
+
+class Inside:
+    """What the gateway asks of an enclave."""
+
+    def __init__(self):
+        self.judging = 0
+        self.most = 0
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def evidence(self):
+        return b"evidence"
+
+    async def attest(self, *, nonce, beacon):
+        return b"fresh"
+
+    async def provision(self, envelope):
+        self.judging += 1
+        self.most = max(self.most, self.judging)
+        await self.free.wait()
+        self.judging -= 1
+        return b"receipt"
+
+    def status(self):
+        return {}
+
+
+class Listener:
+    """One listener in a thread of its own."""
+
+    def __init__(self, certificate, **options):
+        values = {"header_timeout": 20, "idle_timeout": 20, "drain": 1, "body_max": 100_000, **options}
+        self.options = ServerOptions(**values)
+        self.context = server_context(())
+        self.context.load_cert_chain(certificate)
+        self.ready = threading.Event()
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.run()))
+
+    async def run(self):
+        self.loop = asyncio.get_running_loop()
+        self.inside = Inside()
+        self.gateway = gateway.Gateway(self.inside, body_max=self.options.body_max, idle_s=self.options.idle_timeout)
+        self.server = make_server(
+            self.gateway, self.context, self.options, host="127.0.0.1", port=0, ready=self.listening
+        )
+        self.server.config.timeout_graceful_shutdown = 0.1
+        await self.server.serve()
+
+    def listening(self, port):
+        self.port = port
+        self.ready.set()
+
+    def serve(self):
+        self.loop.call_soon_threadsafe(self.gateway.open, app, {})
+
+    def ask(self, method, path, body=None, headers=None, connection=None):
+        own = connection or http.client.HTTPSConnection("127.0.0.1", self.port, context=client_context(), timeout=5)
+        try:
+            own.request(method, path, body=body, headers=headers or {})
+            answer = own.getresponse()
+            return answer.status, answer.read()
+        finally:
+            if connection is None:
+                own.close()
+
+    def provision(self, body=b"envelope"):
+        return self.ask("POST", PREFIX + "provision", body, {"content-type": "application/cose"})
+
+    def is_reachable(self):
+        """Return whether everything of our own is answered."""
+        return [
+            self.ask("GET", PREFIX + "evidence"), self.ask("POST", PREFIX + "evidence", cbor.encode({})),
+            self.provision(), self.ask("GET", PREFIX + "status")[0],
+        ] == [(200, b"evidence"), (200, b"fresh"), (200, b"receipt"), 200]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Return the path of a key and a certificate for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    path = tmp_path_factory.mktemp("certificate") / "x.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def listener(certificate, monkeypatch):
+    """Return a function that makes a listener with small limits."""
+    for name, value in LIMITS.items():
+        monkeypatch.setattr(connections if name == "CONNECTIONS_MAX" else gateway, name, value, raising=False)
+    made = []
+
+    def make(*, serving=True, **options):
+        one = Listener(certificate, **options)
+        made.append(one)
+        one.thread.start()
+        assert one.ready.wait(10)
+        if serving:
+            one.serve()
+        return one
+
+    yield make
+    for one in made:
+        one.server.should_exit = True
+        one.thread.join(15)
+        assert not one.thread.is_alive()
+
+
+@pytest.fixture
+def crowd():
+    """Return a function that opens connections which say something and stay; all of them are closed after the test."""
+    held = []
+
+    def make(one, count, said=b"", *, http2=False, threads=1):
+        def connect(_=None):
+            context = client_context()
+            if http2:
+                context.set_alpn_protocols(["h2"])
+            with contextlib.suppress(OSError):  # it may be ended at once
+                connection = context.wrap_socket(raw(one, tls=False), server_hostname="x")
+                held.append(connection)
+                connection.sendall(said)
+                time.sleep(0.005)  # or it would be the one that has waited longest when the next one comes
+                return connection
+
+        if threads == 1:
+            return [connect() for _ in range(count)]
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(connect, range(count)))
+
+    yield make
+    for connection in held:
+        connection.close()
+
+
+def frames(method, path, *, streams=1, body=b"", window=65535):
+    """Return the bytes of an HTTP/2 client that asks, sends what there is of the body and does not read."""
+    client = h2.connection.H2Connection(h2.config.H2Configuration())
+    client.initiate_connection()
+    client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
+    for number in range(streams):
+        stream = 2 * number + 1
+        headers = [(":method", method), (":scheme", "https"), (":authority", "x"), (":path", path)]
+        client.send_headers(stream, [*headers, ("content-type", "application/cose")], end_stream=method == "GET")
+        if body:
+            client.send_data(stream, body)
+    return client.data_to_send()
+
+
+KINDS = {
+    "nothing": (b"", False),
+    "half a head": (b"GET / HT", False),
+    "held requests": (HOLD, False),
+    "bodies": (BODY, False),
+    "envelopes": (ENVELOPE, False),
+    "closing": (GONE, False),
+    "websockets": (UPGRADE, False),
+    "http2 nothing": (b"", True),
+    "http2 held requests": (frames("GET", "/hold"), True),
+    "http2 many held requests": (frames("GET", "/hold", streams=20), True),
+    "http2 bodies": (frames("POST", "/length", body=b"abc"), True),
+    "http2 envelopes": (frames("POST", PREFIX + "provision", body=b"abc"), True),
+    "http2 unread evidence": (frames("GET", PREFIX + "evidence", window=0), True),
+    "http2 unread answers": (frames("GET", "/large", window=0), True),
+}
+
+
+@pytest.mark.parametrize("serving", [True, False], ids=["serving", "waiting"])
+@pytest.mark.parametrize(("said", "http2"), KINDS.values(), ids=KINDS)
+def test_our_own_endpoints_are_reached(listener, crowd, said, http2, serving):
+    """Whatever a flood does with its connections, evidence and provisioning are answered at once."""
+    one = listener(serving=serving)
+    crowd(one, 2 * LIMITS["CONNECTIONS_MAX"], said, http2=http2)
+    start = time.monotonic()
+
+    assert one.is_reachable()
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "nothing" not in kind and "envelopes" not in kind])
+def test_a_running_request_is_not_ended_for_others(listener, crowd, kind):
+    """What the application is working on is answered, and a WebSocket with messages stays, whatever comes meanwhile."""
+    said, http2 = KINDS[kind]
+    one = listener(idle_timeout=3)
+    talking = Talk(one)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(one.ask, "GET", "/slow")
+        wait_until(lambda: one.gateway._running == 2)
+        for _ in range(3):
+            crowd(one, LIMITS["CONNECTIONS_MAX"], said, http2=http2)
+            assert b"more" == talking.say(b"more")
+
+        assert (200, b"0") == answer.result()
+    assert b"still" == talking.say(b"still")
+    talking.close()
+
+
+class Talk:
+    """A WebSocket client; messages have less than 126 bytes."""
+
+    def __init__(self, one):
+        self.socket = raw(one)
+        self.socket.sendall(UPGRADE)
+        assert self.socket.recv(65536).startswith(b"HTTP/1.1 101 ")
+
+    def say(self, text):
+        self.socket.sendall(b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text)
+        return self.socket.recv(65536)[2:]
+
+    def close(self):
+        self.socket.close()
+
+
+def test_one_request_too_many_is_told(listener, crowd):
+    """Above the limit the answer is 503 on a connection that stays, until the application has room."""
+    one = listener()
+    held = crowd(one, LIMITS["RUNNING_MAX"], HOLD)
+    wait_until(lambda: one.gateway._running == LIMITS["RUNNING_MAX"])
+    connection = http.client.HTTPSConnection("127.0.0.1", one.port, context=client_context(), timeout=5)
+
+    assert (503, gateway._BUSY) == one.ask("GET", "/other", connection=connection)
+    with Client(one) as client:
+        assert (503, gateway._BUSY) == client.ask("GET", "/other")
+    with raw(one) as upgrade:
+        upgrade.sendall(UPGRADE)
+        assert upgrade.recv(65536).startswith(b"HTTP/1.1 503 ")
+    held[0].close()
+    wait_until(lambda: one.gateway._running < LIMITS["RUNNING_MAX"])
+    assert (200, b"0") == one.ask("GET", "/other", connection=connection)
+    connection.close()
+
+
+def test_the_body_that_does_not_come_makes_room(listener, crowd):
+    """A request whose body has stopped is ended for a new one, longest first; an upload that goes on is not."""
+    one = listener()
+    first, *_ = crowd(one, LIMITS["RUNNING_MAX"] - 1, BODY)
+    with raw(one) as upload:
+        upload.sendall(BODY)
+        wait_until(lambda: one.gateway._running == LIMITS["RUNNING_MAX"])
+        for part in (b"d", b"e", b"f"):
+            upload.sendall(part)
+            time.sleep(0.1)
+            assert (200, b"0") == one.ask("GET", "/other")
+        upload.sendall(b"ghij")
+        assert upload.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert read_all(first).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_websocket_makes_room(listener, crowd):
+    """A WebSocket without messages for idle_timeout is closed with 1013 for a new request, and never without need."""
+    one = listener(idle_timeout=1)
+    idle, talking = Talk(one), Talk(one)
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        assert b"here" == talking.say(b"here")
+        time.sleep(0.2)
+    assert b"idle" == idle.say(b"idle")
+    crowd(one, LIMITS["RUNNING_MAX"] - 2, HOLD)
+    wait_until(lambda: one.gateway._running == LIMITS["RUNNING_MAX"])
+
+    assert (503, gateway._BUSY) == one.ask("GET", "/other")
+    end = time.monotonic() + 1.2
+    while time.monotonic() < end:
+        assert b"here" == talking.say(b"here")
+        time.sleep(0.2)
+    assert (200, b"0") == one.ask("GET", "/other")
+    assert b"\x88\x02\x03\xf5" == idle.socket.recv(4)
+    assert b"here" == talking.say(b"here")
+    for talk in (idle, talking):
+        talk.close()
+
+
+def test_envelopes_that_wait_have_a_limit(listener):
+    """While envelopes wait for their answer one more is refused: their memory is bounded."""
+    one = listener(serving=False)
+    one.loop.call_soon_threadsafe(one.inside.free.clear)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(one.provision) for _ in range(2)]
+        wait_until(lambda: one.inside.judging == LIMITS["JUDGED_MAX"])
+
+        assert (403, b"refused") == one.provision()
+        one.loop.call_soon_threadsafe(one.inside.free.set)
+        assert [(200, b"receipt")] * 2 == [answer.result() for answer in answers]
+    assert (200, b"receipt") == one.provision()
+
+
+def test_a_wait_that_has_just_ended_is_passed_over():
+    """The oldest upload may have run out of time in the same turn of the loop; then the next one is ended."""
+
+    async def go():
+        waits = gateway.OrderedDict()
+        ended = []
+
+        async def wait(name, seconds):
+            try:
+                async with asyncio.timeout(seconds) as waits[name]:
+                    await asyncio.sleep(9)
+            except TimeoutError:
+                ended.append(name)
+
+        tasks = [asyncio.create_task(wait("late", 0.01)), asyncio.create_task(wait("next", 9))]
+        await asyncio.sleep(0)
+        time.sleep(0.02)
+        ready = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.011, lambda: ready.set_result(gateway._end_oldest(waits)))
+        assert await ready
+        await asyncio.gather(*tasks)
+        return ended, gateway._end_oldest(waits)
+
+    assert (["late", "next"], False) == asyncio.run(go())
+
+
+def test_arrivals_of_one_turn_end_as_many(monkeypatch):
+    """Each connection too many ends another one, though an ended one is gone only later."""
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 3)
+    ended = []
+    guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
+    wires = [Wire(ended, number) for number in range(6)]
+    for wire in wires[:3]:
+        guard.enter(wire)
+    guard.waiting.update(dict.fromkeys((wires[1], wires[0])))
+    guard.finish(wires[2])
+    for wire in wires[3:]:
+        guard.enter(wire)
+
+    assert [2, 1, 0] == ended
+    assert set(wires[3:]) == guard.open
+    guard.enter(Wire(ended, 6))
+    assert [2, 1, 0, 6] == ended  # nobody waits
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_a_lost_connection_leaves_no_timer(error):
+    """A timer would keep its buffers for a minute, and a client may reset as many connections as it likes."""
+
+    async def go():
+        guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
+        made = guard.protocol(**uvicorn_parts(app))
+        made.tls = Unread()
+        made.connection_made(Wire([], 0))
+        made.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+        assert made.timeout_keep_alive_task is not None
+        made.connection_lost(error)
+        return made
+
+    made = asyncio.run(go())
+    assert [None] * 3 == [made.timeout_keep_alive_task, made._timer, made._stall]
+
+
+@pytest.mark.parametrize("kind", ["kept", "closed", "http2"])
+def test_a_client_that_reads_slowly_gets_everything(listener, kind, monkeypatch):
+    """The deadline for an unread answer begins anew with every part that is read."""
+    monkeypatch.setattr(connections, "CLOSE_S", 1)
+    one = listener(idle_timeout=1, header_timeout=1)
+    got = slowly(one, kind, seconds=30)
+
+    assert got >= 24 << 20
+
+
+@pytest.mark.parametrize("kind", ["kept", "closed", "http2"])
+def test_a_client_that_stops_reading_is_ended(listener, kind, monkeypatch):
+    """An answer that is not read any more ends its connection after the same time."""
+    monkeypatch.setattr(connections, "CLOSE_S", 1)
+    one = listener(idle_timeout=1, header_timeout=1)
+    got = slowly(one, kind, seconds=0)
+
+    assert got < 24 << 20
+
+
+def slowly(one, kind, *, seconds):
+    """Return the bytes that are had by reading slowly for so many seconds and then, after a pause, what is left."""
+    import socket
+
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    plain.connect(("127.0.0.1", one.port))
+    context = client_context()
+    context.set_alpn_protocols(["h2"] if kind == "http2" else ["http/1.1"])
+    got, last, end = 0, 0, time.monotonic() + seconds
+    with context.wrap_socket(plain) as connection:
+        head = f"GET /large{HEAD}{'connection: close' if kind == 'closed' else 'x: y'}\r\n\r\n".encode()
+        connection.sendall(frames("GET", "/large", window=1 << 30) if kind == "http2" else head)
+        if kind == "http2":
+            connection.sendall(b"\0\0\4\x08\0\0\0\0\0" + (1 << 30).to_bytes(4, "big"))  # the connection's window
+        if not seconds:
+            time.sleep(4)
+        connection.settimeout(5)
+        with contextlib.suppress(OSError):
+            while got < 24 << 20:
+                part = connection.recv(65536)
+                if not part:
+                    break
+                got += len(part)
+                if time.monotonic() < end and got - last > 3 << 20:
+                    last = got
+                    time.sleep(0.6)
+    return got
+
+
+def test_http2_connections_that_are_gone_leave_nothing(listener, crowd):
+    """Their memory is given back at once, not after the time for idle ones."""
+    one = listener()
+    for connection in crowd(one, 10, http2=True):
+        connection.close()
+
+    wait_until(lambda: not one.server._guard.http2._tasks and not one.server._guard.open, seconds=3)
+
+
+def test_a_long_http2_request_is_answered(listener):
+    """The time for idle connections does not run while the application works."""
+    one = listener(idle_timeout=1, header_timeout=1)
+    with Client(one) as client:
+        assert (200, b"0") == client.ask("GET", "/slow")
+
+
+@pytest.mark.parametrize("said", [frames("GET", "/large", window=0), b""], ids=["unread", "reset"])
+def test_http2_without_progress_ends(listener, said):
+    """An answer that is not read, and a connection whose only request was taken back, end though the client pings."""
+    one = listener(idle_timeout=1, header_timeout=1)
+    with Client(one) as client:
+        if said:
+            client.socket.sendall(said[24:])  # without the preface
+        else:
+            stream = client.h2.get_next_available_stream_id()
+            client.h2.send_headers(
+                stream, [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/")]
+            )
+            client.h2.reset_stream(stream)
+            client.flush()
+        start = time.monotonic()
+        client.socket.settimeout(0.2)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while time.monotonic() - start < 6:
+                with contextlib.suppress(TimeoutError):
+                    client.socket.sendall(b"\0\0\x08\6\0\0\0\0\0" + bytes(8))
+                    if not client.socket.recv(65536):
+                        break
+
+        assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "held requests" else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
+)
+def test_a_real_enclave_is_provisioned_in_a_flood(enclave, crowd, kind):
+    """2,100 connections of one kind, while it waits and again while it serves: everything of our own is answered in seconds."""
+    said, http2 = KINDS[kind]
+    one = enclave(
+        app={"demo.py": "import asyncio\n\n" + inspect.getsource(app)},
+        config=make_config(server={"header_timeout": 60, "idle_timeout": 60}),
+        instance={"timeout": 600},
+        site_paths=[f"rootfs/opt/site/{path}" for path in wheel_files((*PACKAGES, *HTTP2_PACKAGES, "wsproto"))],
+    ).start()  # fmt: skip
+    crowd(one, 2100, said, http2=http2, threads=8)
+    start = time.monotonic()
+    envelope = one.envelope()
+    receipt = one.serve(envelope)
+    assert time.monotonic() - start < 10
+
+    crowd(one, 2100, said, http2=http2, threads=8)
+    start = time.monotonic()
+    assert (200, receipt) == one.provision(envelope)
+    assert 200 == one.well_known("POST", "evidence", cbor.encode({"nonce": b"n" * 32}))[0]
+    assert b'"serving"' in one.well_known("GET", "status")[1]
+    assert time.monotonic() - start < 10
+    assert sockets_of(one.process.pid) <= connections.CONNECTIONS_MAX + connections.HANDSHAKES_MAX + 8
+    print(kind, resident_bytes(one.process.pid) >> 20, "MiB")
+    assert resident_bytes(one.process.pid) < 400 << 20
