@@ -46,7 +46,7 @@ def _file(path: str, key: bytes, kind: object) -> bytes:
 def _directory(source: str, target: str, key: bytes, kind: object) -> tuple[int, int, int]:
     from glasscase.errors import UsageError
     from glasscase.fs.atomic import atomic_directory, read_file, sync_file_system
-    from glasscase.fs.walk import walk
+    from glasscase.fs.walk import check_path, walk
     from glasscase.importers.cenclave import FILE_MAX, SUFFIX
 
     size = opened = copied = 0
@@ -58,6 +58,7 @@ def _directory(source: str, target: str, key: bytes, kind: object) -> tuple[int,
             if name in names:
                 raise UsageError("stream.legacy.clash", f"{name!r} is there encrypted and in clear", hint="remove one")
             names.add(name)
+            check_path(name)  # `.enc` and `...enc` would leave names that are none
             if entry.directory:
                 os.mkdir(os.path.join(part, name), 0o755)
                 continue

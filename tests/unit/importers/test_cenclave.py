@@ -124,3 +124,23 @@ def test_command_line(tmp_path):
     done = subprocess.run([*run, "--legacy", "secretbox"], capture_output=True, check=False)
     assert (2, True) == (done.returncode, b"[stream.legacy.unauthentic]" in done.stderr)
     assert ["key", "new", "old"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [".enc", "..enc", "...enc", "a/.enc", "a/...enc"])
+def test_names_that_the_suffix_alone_made_names_are_refused(tmp_path, name):
+    """Without `.enc` these would be the directory itself or the one above: nothing is written anywhere."""
+    (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "key").chmod(0o600)
+    path = tmp_path / "in" / "package" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(secretbox(b"content"))
+    arguments = ["decrypt", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--key", str(tmp_path / "key")]
+    done = subprocess.run(
+        [sys.executable, "-m", "glasscase", *arguments, "--legacy", "secretbox"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 2 == done.returncode and "[fs.path.refused]" in done.stderr
+    assert ["in", "key"] == sorted(entry.name for entry in tmp_path.iterdir())
