@@ -183,11 +183,12 @@ def _describe(data: bytes, digest: bytes, file: str) -> OwnWheel:
             if info.file_size > _METADATA_MAX:
                 raise KeyError(info.filename)
             message = email.parser.Parser().parsestr(archive.read(info).decode("utf-8"))
+        requires = tuple(str(Requirement(line)) for line in message.get_all("Requires-Dist", []))
     except (
         InvalidWheelFilename,
         zipfile.BadZipFile,
         KeyError,
-        ValueError,
+        ValueError,  # and what is no requirement, which is one
         RuntimeError,  # and what zipfile does not support, which is one
         EOFError,
         zlib.error,
@@ -196,7 +197,7 @@ def _describe(data: bytes, digest: bytes, file: str) -> OwnWheel:
     if name != OWN or canonicalize_name(message.get("Name", "")) != OWN or message.get("Version", "") != str(version):
         raise _malformed(file)
     locked = LockedWheel(OWN, str(version), file, len(data), digest)
-    return OwnWheel(locked, tuple(message.get_all("Requires-Dist", [])))
+    return OwnWheel(locked, requires)
 
 
 def _malformed(file: str) -> FormatError:

@@ -16,11 +16,12 @@ FILE = "glasscase-1.0-py3-none-any.whl"
 INFO = "glasscase-1.0.dist-info"
 
 
-def wheel():
+def wheel(requires="cbor2>=6"):
     """Return a small wheel whose members are compressed."""
     files = {
         "glasscase/__init__.py": b"version = 1\n" * 40,
-        f"{INFO}/METADATA": b"Metadata-Version: 2.1\nName: glasscase\nVersion: 1.0\n" + b"Classifier: none\n" * 40,
+        f"{INFO}/METADATA": f"Metadata-Version: 2.1\nName: glasscase\nVersion: 1.0\nRequires-Dist: {requires}\n".encode()
+        + b"Classifier: none\n" * 40,
         f"{INFO}/WHEEL": b"Wheel-Version: 1.0\nGenerator: none\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     rows = [f"{name},sha256={digest(content)},{len(content)}\n" for name, content in files.items()]
@@ -61,6 +62,17 @@ def test_compressed_data_that_is_none_is_refused(tmp_path):
         list(wheel_entries(bytes(damaged), FILE))
 
     assert "bundle.wheel.malformed" == caught.value.reason
+    with pytest.raises(FormatError) as caught:
+        take_own_wheel(path, InputCache(tmp_path / "cache"))
+
+    assert "lock.wheel.malformed" == caught.value.reason
+
+
+@pytest.mark.parametrize("requires", ["???", "a b", "-e git+https://x", ""])
+def test_requirements_that_are_none_are_refused(tmp_path, requires):
+    """What the wheel says it needs goes to a resolver, so each line must be a requirement."""
+    path = tmp_path / FILE
+    path.write_bytes(wheel(requires))
     with pytest.raises(FormatError) as caught:
         take_own_wheel(path, InputCache(tmp_path / "cache"))
 
