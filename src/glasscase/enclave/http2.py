@@ -4,7 +4,7 @@ The listener, its TLS context and its limits are those of HTTP/1.1; only the byt
 hypercorn's protocol instead of uvicorn's. Whether hypercorn is there is a fact of the measured import table.
 
 Invariants: requests pass the same gateway; an idle connection and one that does not read are ended as with HTTP/1.1, and may be
-ended for a new one.
+ended for a new one; a request that exits is an error of that request.
 Source: docs/provisioning.md, "Serving" and "Limits of the listener".
 """
 
@@ -129,6 +129,8 @@ class _Watched:
         self._note()
         try:
             await self._application(scope, receive, send_parts)
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the event loop; uvicorn catches it by itself
+            raise RuntimeError("the application tried to exit").with_traceback(error.__traceback__) from None
         finally:
             self._running -= 1
             self._note()

@@ -295,13 +295,18 @@ class Program:
         return f"the application cannot go on [{error.reason}]" if secret else str(error)
 
     def _in_turn(self, call: Callable[[], None]) -> None:
-        """Run `call` in the thread of all handshakes, from the worker thread, and wait for it."""
+        """Run `call` in the thread of all handshakes, from the worker thread, and wait for it.
+
+        Raises TimeoutError if that thread finds no time; then the call is not made later either.
+        """
         if self._loop is None:
             call()
             return
         done: Future[None] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 call()
                 done.set_result(None)
@@ -309,7 +314,12 @@ class Program:
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
-        done.result(IN_TURN_S)
+        try:
+            done.result(IN_TURN_S)
+        except TimeoutError:
+            if done.cancel():
+                raise
+            done.result()  # it had just begun
 
     async def _work(self, call: Callable[[], _T]) -> _T:
         """Run what blocks in the one worker thread of ours."""

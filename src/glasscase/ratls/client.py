@@ -137,6 +137,13 @@ class _RatlsSocket(ssl.SSLSocket):
         """Close one direction and keep TLS: the standard library would send what is written later in clear."""
         socket.socket.shutdown(self, how)
 
+    def unwrap(self) -> socket.socket:
+        """End TLS and the connection with it, and return the closed socket: what is written later would go out in clear."""
+        try:
+            return super().unwrap()
+        finally:
+            self.close()
+
     def _require_peer(self) -> LivePeer | None:
         """Finish the handshake first: OpenSSL would do it silently, and past us, at the first byte."""
         if self.live_peer is None:

@@ -1,12 +1,13 @@
 """However the application's code ends its import or its start: `failed`, exit code 1, and no word of it in the log."""
 
 import contextlib
+import http.client
 import signal
 import time
 
 import pytest
 
-from .conftest import ASGI_APP
+from .conftest import ASGI_APP, make_config
 
 ENDINGS = {
     "exit with a text": "import sys\nsys.exit('canary')",
@@ -59,6 +60,27 @@ def test_a_request_that_exits_does_not_end_the_enclave(application):
 
     assert 500 == one.ask("GET", "/boom")[0]
     assert 200 == one.ask("GET", "/state")[0]
+    assert "canary" not in one.text().replace(str(one.folder), "")
+
+
+@pytest.mark.parametrize(
+    "how", ["raise SystemExit('canary')", "raise KeyboardInterrupt('canary')", "raise GeneratorExit('canary')"]
+)
+def test_a_wsgi_request_that_exits_does_not_end_the_enclave(enclave, how):
+    """The same in a thread of a WSGI application, before the answer and while its parts are made."""
+    text = (
+        "def parts():\n    yield b'x'\n    HOW\n\n"
+        "def app(environ, start_response):\n    path = environ['PATH_INFO']\n    if path == '/boom':\n        HOW\n"
+        "    start_response('200 OK', [])\n    return parts() if path == '/parts' else [b'fine']\n"
+    ).replace("HOW", how)
+    one = enclave(config=make_config(interface="wsgi"), app={"demo.py": text}).start()
+    one.serve()
+
+    assert 500 == one.ask("GET", "/boom")[0]
+    for _ in range(8):  # more than there are threads
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            one.ask("GET", "/parts")
+    assert (200, b"fine") == one.ask("GET", "/")
     assert "canary" not in one.text().replace(str(one.folder), "")
 
 

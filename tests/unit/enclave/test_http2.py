@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import pytest
 
 from glasscase.evidence.attestation import Attestation
 
-from .conftest import HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
+from .conftest import ASGI_APP, HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
 
 ENDS = (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)
 PREFIX = "/.well-known/glasscase/"
@@ -33,7 +34,9 @@ def enclaves_with_http2(tmp_path_factory, platform):
 
     paths = [f"rootfs/opt/site/{path}" for path in wheel_files((*PACKAGES, *HTTP2_PACKAGES))]
     config = make_config(server={"body_max": 100_000, "idle_timeout": 2, "header_timeout": 2, "drain": 3})
-    one = Enclave(tmp_path_factory.mktemp("http2"), paths, platform, config=config)
+    raising = '    if path == "/raise":\n        raise eval(body.decode())("canary-message")\n'
+    app = ASGI_APP.replace('    if path == "/secret":', raising + '    if path == "/secret":')
+    one = Enclave(tmp_path_factory.mktemp("http2"), paths, platform, config=config, app={"demo.py": app})
     yield one
     one.close()
 
@@ -118,6 +121,19 @@ def test_both_protocols(serving):
 
     with Client(serving) as client:
         assert 413 == client.ask("POST", "/length", bytes(150_000))[0]
+
+
+@pytest.mark.parametrize("what", ["SystemExit", "KeyboardInterrupt", "asyncio.CancelledError", "GeneratorExit"])
+def test_a_request_that_exits_does_not_end_the_enclave(serving, what):
+    """sys.exit() in a request is an error of that request, over HTTP/2 as over HTTP/1.1; its text is in no log."""
+    if serving.status_file()["state"] != "serving":
+        serving.serve(serving.envelope())
+    with Client(serving) as client:
+        with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
+            assert 200 != client.ask("POST", "/raise", what.encode())[0]
+    with Client(serving) as client:
+        assert (200, b"yes") == client.ask("GET", "/state")
+    assert "canary" not in serving.text().replace(str(serving.folder), "")
 
 
 def test_an_idle_connection_ends(serving):

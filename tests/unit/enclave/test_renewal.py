@@ -133,6 +133,24 @@ def test_the_program_puts_it_in_place_in_the_loop_s_thread():
     assert [threading.get_ident()] * 2 == where
 
 
+def test_a_blocked_loop_gets_no_certificate_late(monkeypatch):
+    """If the loop finds no time for it the renewal fails, and what failed is not put in place afterwards."""
+    monkeypatch.setattr(program, "IN_TURN_S", 0.1)
+    one = program.Program.__new__(program.Program)
+    called = []
+
+    async def live():
+        one._loop = asyncio.get_running_loop()
+        waiting = asyncio.get_running_loop().run_in_executor(None, one._in_turn, lambda: called.append(1))
+        time.sleep(0.5)  # as an application does
+        with pytest.raises(TimeoutError):
+            await waiting
+        await asyncio.sleep(0.05)
+
+    asyncio.run(live())
+    assert [] == called
+
+
 def test_a_challenge_continues_the_chain(bench):
     """A challenge takes the next number over the live key, and the renewal after it names its claims."""
     one = bench()

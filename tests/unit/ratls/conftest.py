@@ -97,6 +97,8 @@ class Server:
         self.connections = 0
         self.evidence = b""  # what GET evidence answers; such requests are counted apart
         self.asked = 0
+        self.polite = False  # ends TLS as it should be, and then reads on
+        self.in_clear = b""
         self.delay = 0.0  # seconds before evidence is answered
         self.answer = answer
         self.hang_up = hang_up  # after an answer, without a word of TLS
@@ -162,6 +164,10 @@ class Server:
                         if self.hang_up:
                             connection.shutdown(socket.SHUT_RDWR)
                             return
+                if self.polite:
+                    rest = connection.unwrap()
+                    while data := rest.recv(65536):
+                        self.in_clear += data
 
     def close(self):
         """Stop listening and close what is open."""

@@ -301,6 +301,21 @@ def test_nothing_goes_out_in_clear_after_half_a_shutdown(serve, identity, contex
     assert b"firstlate" == server.received
 
 
+def test_nothing_goes_out_in_clear_after_the_end_of_tls(serve, identity, context):
+    """unwrap() ends the connection with its TLS: the standard library would go on in clear on the same socket."""
+    server = serve(identity())
+    server.polite = True
+    plain = socket.create_connection(host_port(server.url), timeout=10)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
+        wrapped.sendall(b"first")
+        wrapped.unwrap()
+        for send in (wrapped.send, wrapped.sendall, wrapped.write):
+            with pytest.raises((OSError, ValueError)):
+                send(b"late")
+    assert b"first" == server.carried()
+    assert b"" == server.in_clear
+
+
 def test_memory_objects_send_nothing_first(serve, identity, context):
     """The same for ssl.SSLObject, with the bytes moved by hand."""
     server = serve(identity(mrenclave=bytes(32)))
