@@ -129,7 +129,8 @@ class _Watched:
         self._note()
         try:
             await self._application(scope, receive, send_parts)
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the event loop; uvicorn catches it by itself
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio would end the event loop; uvicorn catches it by itself
             raise RuntimeError("the application tried to exit").with_traceback(error.__traceback__) from None
         finally:
             self._running -= 1
