@@ -83,13 +83,18 @@ def peers(root: Path, place: Path) -> dict[str, Peer]:
     return found
 
 
+def installed(program: str) -> bool:
+    """Return whether a program is there; apt-get installs it if need be, when we are root."""
+    if shutil.which(program) is None and os.getuid() == 0:
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", program], capture_output=True, check=False
+        )
+    return shutil.which(program) is not None
+
+
 def age(root: Path) -> tuple[list[str], list[str]] | None:
     """Return the commands of age, installed if need be."""
-    if shutil.which("age") is None and os.getuid() == 0:
-        subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "age"], capture_output=True, check=False
-        )
-    if shutil.which("age") is None:
+    if not installed("age"):
         print("stream: age is not installed: apt-get install age", file=sys.stderr)
         return None
     identity = root / "age-key"
