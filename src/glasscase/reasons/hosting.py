@@ -35,8 +35,6 @@ REASONS: tuple[Reason, ...] = (
            "glasscase sign BUNDLE --key FILE, by the code provider"),
     Reason("hosting.manifest.malformed", "format", "the manifest is not one that glasscase wrote", _LAUNCH,
            "get the bundle again"),
-    Reason("hosting.persist.unavailable", "usage", "the bundle keeps state, which this backend cannot protect", _LAUNCH,
-           "use another backend or build with persist = none"),
     Reason("hosting.persist.foreign", "format", "persisted state of another bundle lies under this name", _LAUNCH,
            "choose another name, or remove it with stop --remove"),
     Reason("hosting.process.refused", "storage", "the system could not start the enclave's process", _LAUNCH,
