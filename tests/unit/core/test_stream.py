@@ -211,6 +211,38 @@ def test_size_lies_of_a_key_holder(stated, tmp_path):
     assert {*reasons, caught.value.reason} <= {"stream.length.trailing", "stream.length.truncated"}
 
 
+def test_nothing_comes_out_behind_the_stated_size(tmp_path):
+    """Of a file that is longer than its header states a push hands out no chunk that goes beyond, and a writer takes none."""
+    plain = content(10 * CHUNK_SIZE)
+    data = stating(5 * CHUNK_SIZE + 1, plain)
+    machine, released = stream.Decryptor(KEY), b""
+    with pytest.raises(FormatError) as caught:
+        for at in range(0, len(data), SEALED_CHUNK):
+            released += machine.update(data[at : at + SEALED_CHUNK])
+
+    assert ("stream.length.trailing", plain[: 5 * CHUNK_SIZE]) == (caught.value.reason, released)
+    with pytest.raises(FormatError) as caught:
+        stream.Encryptor(KEY, size=CHUNK_SIZE).update(plain)
+    assert "stream.size.mismatch" == caught.value.reason
+
+
+def test_a_salt_is_used_once(tmp_path):
+    """A stream that failed on other content does not write again, not even the right content."""
+    source, other = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(content(100_000))
+    other.write_bytes(bytes(100_000))
+    with source.open("rb") as right, other.open("rb") as wrong, (tmp_path / "out").open("w+b") as output:
+        digest = chunks.digest_descriptor(right.fileno(), 100_000)
+        seal = chunks.BlobSeal(Key(KEY), digest.digest, 100_000)
+        with pytest.raises(FormatError) as caught:
+            seal.encrypt_descriptor(wrong.fileno(), output.fileno(), digest)
+        with pytest.raises(Error) as again:
+            seal.encrypt_descriptor(right.fileno(), output.fileno(), digest)
+
+    assert ("stream.content.changed", "core.state.wrong") == (caught.value.reason, again.value.reason)
+    assert 0 == (tmp_path / "out").stat().st_size
+
+
 def test_every_cut(tmp_path):
     """A file cut at any byte near a boundary is refused, and an unknown size does not help the one who cuts."""
     plain = content(2 * CHUNK_SIZE)
