@@ -30,7 +30,9 @@ _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)
 )
 @click.argument("file")
 @click.option(
-    "--policy", metavar="FILE", help="The policy (TOML). Without it the facts are shown and nothing is verified (exit 3, or 2)."
+    "--policy",
+    metavar="FILE",
+    help="The policy (TOML). Without it the facts are shown and nothing is verified (exit 3, or 2).",
 )
 @click.option("--collateral", metavar="FILE", help="Collateral for a raw quote, or instead of the evidence's own.")
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and compare.")
