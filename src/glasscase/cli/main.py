@@ -17,7 +17,7 @@ import click
 from glasscase import __version__
 from glasscase.cli import exitcodes
 from glasscase.cli.failing import report_error
-from glasscase.errors import Error, Interrupted, UsageError
+from glasscase.errors import Error, Interrupted, StorageError, UsageError
 
 click.UsageError.exit_code = exitcodes.USAGE
 COMPLETE = "_GLASSCASE_COMPLETE"  # set by the scripts of `completion`; what it asks for is printed, nothing is run
@@ -180,6 +180,8 @@ def run(arguments: list[str]) -> int:
         return report_error(error, as_json=as_json)
     except KeyboardInterrupt:
         return report_error(Interrupted("cli.signal.received", "interrupted"), as_json=as_json)
+    except MemoryError:
+        return report_error(StorageError("core.memory.exhausted", "memory could not be allocated"), as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exitcodes.INTERRUPTED

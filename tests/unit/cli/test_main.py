@@ -70,6 +70,22 @@ def test_a_context_may_be_any_bytes(tmp_path):
     assert b"content" == (tmp_path / "y").read_bytes()
 
 
+def test_too_little_memory_is_an_error_of_the_machine(tmp_path):
+    """What does not fit into memory exits 4 and says so; it is no traceback and no verdict."""
+    (tmp_path / "big.json").write_bytes(b'{"type":"' + b"x" * 20_000_000 + b'"}')
+    limited = (
+        "import resource; from glasscase.cli.main import main; now = int(open('/proc/self/statm').read().split()[0]) * 4096; "
+        "resource.setrlimit(resource.RLIMIT_AS, (now + (16 << 20),) * 2); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "inspect", str(tmp_path / "big.json"), "--json"], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+    assert (4, "core.memory.exhausted") == (done.returncode, json.loads(done.stdout)["error"]["id"]), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_usage_errors_exit_1_with_a_hint():
     """A wrong verb or option is a usage error, never 2."""
     for arguments in (["no-such-verb"], ["version", "--no-such-option"], ["version", "extra"]):
