@@ -74,17 +74,18 @@ def fetch_collateral(
         )
         identity = client.get(f"{base}/qe/identity?update={update}", limit=DOCUMENT_MAX, chain_headers=_QE_CHAIN)
         root = client.get(root_crl, limit=2 * CRL_MAX)
-    collateral = Collateral(
-        root_ca_crl=_from_server(lambda: crl_der(root.body), root_crl),
-        pck_crl=_from_server(lambda: crl_der(crl.body), "pckcrl"),
-        pck_crl_issuer_chain=crl.chain,
-        tcb_info=_from_server(lambda: _document(info.body, "tcbInfo"), "tcb"),
-        tcb_info_issuer_chain=info.chain,
-        qe_identity=_from_server(lambda: _document(identity.body, "enclaveIdentity"), "qe/identity"),
-        qe_identity_issuer_chain=identity.chain,
-        source=source if source == INTEL else base,
-        fetched_at=at,
-    )
+    fields = {
+        "root_ca_crl": _from_server(lambda: crl_der(root.body), root_crl),
+        "pck_crl": _from_server(lambda: crl_der(crl.body), "pckcrl"),
+        "pck_crl_issuer_chain": crl.chain,
+        "tcb_info": _from_server(lambda: _document(info.body, "tcbInfo"), "tcb"),
+        "tcb_info_issuer_chain": info.chain,
+        "qe_identity": _from_server(lambda: _document(identity.body, "enclaveIdentity"), "qe/identity"),
+        "qe_identity_issuer_chain": identity.chain,
+        "source": source if source == INTEL else base,
+        "fetched_at": at,
+    }
+    collateral: Collateral = _from_server(lambda: Collateral(**fields), base)
     core = require_signed(collateral, quote, anchor=anchor, at=at)
     if store is not None:
         store.keep(collateral, Marks.of(core, fmspc=pck.fmspc, ca=pck.ca, update=update))

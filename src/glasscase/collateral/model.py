@@ -58,6 +58,8 @@ class Collateral:
     def __post_init__(self) -> None:
         for name, limit in LIMITS.items():
             value = getattr(self, name)
+            if not isinstance(value, bytes if name in CRLS else str):
+                raise FormatError(_MALFORMED, f"{name} is of another type than it must be", what="collateral")
             size = len(value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass"))
             if size > limit:
                 raise FormatError(

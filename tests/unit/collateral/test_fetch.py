@@ -154,6 +154,8 @@ BODIES = {
     "no CRL": (ROOT, b"<html>", "collateral.source.malformed"),
     "half a CRL in hex": (ROOT, b"308", "collateral.source.malformed"),
     "a CRL of nothing": (ROOT, b"\x30\x00", "collateral.source.unsigned"),
+    "a CRL that is too long": (ROOT, b"\x30" + bytes(11 << 20), "collateral.source.malformed"),
+    "a CRL of a platform that is too long": (CRL, b"\x30" + bytes(11 << 20), "collateral.source.malformed"),
     "qe identity as tcb info": (QE, None, "collateral.source.malformed"),
     "too long": (TCB, b" " * (1024 * 1024 + 1), "collateral.source.oversize"),
 }
@@ -173,7 +175,11 @@ def test_a_body_that_is_no_collateral(site, name):
 
 def _renamed(headers):
     chain = headers["TCB-Info-Issuer-Chain"]
-    return {"TCB-Info-Issuer-Chain": chain, "SGX-Enclave-Identity-Issuer-Chain": chain}
+    return {
+        "TCB-Info-Issuer-Chain": chain,
+        "SGX-Enclave-Identity-Issuer-Chain": chain,
+        "SGX-PCK-CRL-Issuer-Chain": chain,
+    }
 
 
 HEADERS = {

@@ -1,6 +1,7 @@
 """Collateral is read in three forms, kept verbatim, and refused in any other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -143,3 +144,16 @@ def test_another_document_has_no_signed_part(text):
     """Anything but the two keys once each is refused."""
     with pytest.raises(FormatError):
         signed_tcb_info(text)
+
+
+@pytest.mark.parametrize("value", [None, 1, b"bytes", bytearray(b"x"), "text", []])
+def test_objects_of_another_type_are_refused_at_once(corpus, value):
+    """CRLs are bytes, the other objects text: what is not would fail later, and as another exception."""
+    sound = parse_collateral(json.dumps(corpus).encode())
+    for name in ITEMS:
+        if isinstance(value, bytes if name in ("root_ca_crl", "pck_crl") else str):
+            continue
+        with pytest.raises(FormatError) as caught:
+            replace(sound, **{name: value})
+
+        assert "collateral.file.malformed" == caught.value.reason
