@@ -99,9 +99,7 @@ class Contents:
         """Return the contents of exactly these bytes; raises FormatError("seal.contents.malformed") without quoting any."""
         try:
             return _read_contents(plaintext)
-        except FormatError as error:
-            if error.reason == "format.newer":
-                raise
+        except FormatError:
             raise FormatError(_CONTENTS, "what is in the envelope is not of the one form") from None
 
 

@@ -36,7 +36,8 @@ class Receipt:
 def read_receipt(data: bytes, *, receipt_key: bytes) -> Receipt:
     """Return the receipt if it is by `receipt_key`, which comes from verified claims.
 
-    Raises FormatError: "seal.receipt.unauthentic", "seal.receipt.malformed", "seal.receipt.oversize".
+    Raises FormatError: "seal.receipt.unauthentic", "seal.receipt.malformed", "seal.receipt.oversize"; for a payload that was
+    signed and is none of ours also "format.newer" and those of the codec.
     """
     payload = cose.read_sign1(data, form=FORM, key=receipt_key)
     if payload is None:

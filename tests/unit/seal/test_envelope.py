@@ -9,17 +9,19 @@ import pytest
 
 from glasscase.codec import cbor
 from glasscase.codec.labels import label
-from glasscase.errors import FormatError
+from glasscase.errors import FormatError, UsageError
 from glasscase.seal import cose, hpke
 from glasscase.seal.envelope import (
     FORM,
     Contents,
     Context,
     Envelope,
+    check_contents,
     check_signatures,
     make_payload,
     open_envelope,
     read_envelope,
+    read_signed_envelope,
     sign_payload,
 )
 from glasscase.seal.receipt import FORM as RECEIPT_FORM
@@ -128,6 +130,28 @@ def test_a_signature_over_another_payload_is_refused():
         assert "seal.signature.invalid" == reason_of(check_signatures, moved, owners=tuple(OWNERS), threshold=1)
 
 
+def test_every_signature_is_looked_at_whoever_the_signers_are():
+    """An envelope is only read as signed if each of its signatures holds."""
+    envelope = read_envelope(make(signers=OWNERS[:2]))
+    broken = [*envelope.signatures[:1], dataclasses.replace(envelope.signatures[1], signature=bytes(64))]
+
+    assert envelope == read_signed_envelope(make_again(envelope, envelope.signatures))
+    assert "seal.signature.invalid" == reason_of(read_signed_envelope, make_again(envelope, broken))
+    assert "seal.signature.mismatch" == reason_of(read_signed_envelope, make_again(envelope, envelope.signatures[:1]))
+
+
+def make_again(envelope, signatures):
+    return cose.encode_sign(envelope.payload, tuple(signatures), form=FORM)
+
+
+@pytest.mark.parametrize("seed", [b"s" * 31, b"s" * 64, "s" * 32, None, bytearray(32)])
+def test_an_owner_key_is_32_bytes(seed):
+    """Anything else never signs."""
+    with pytest.raises(UsageError) as caught:
+        cose.public_key(seed)
+    assert "seal.owner.malformed" == caught.value.reason
+
+
 def test_small_order_keys_never_sign():
     """The keys that verify anything under lax rules verify nothing here."""
     small = [
@@ -199,6 +223,16 @@ def test_package_key_exactly_if_there_is_a_package(package, package_key):
     envelope = read_envelope(make(contents=contents, package=package))
 
     assert "seal.package_key.unexpected" == reason_of(open_envelope, envelope, seal_key=KEY)
+
+
+def test_model_keys_never_come_without_a_package():
+    """They belong to blobs of the package, and there is none."""
+    contents = dataclasses.replace(CONTENTS, package_key=None)
+    context = dataclasses.replace(CONTEXT, package=bytes(32), secrets=contents.commitment)
+    without = dataclasses.replace(contents, model_keys={})
+
+    check_contents(without, dataclasses.replace(context, secrets=without.commitment))
+    assert "seal.package_key.unexpected" == reason_of(check_contents, contents, context)
 
 
 def parts():
@@ -349,6 +383,10 @@ GOOD = cbor2.loads(CONTENTS.to_bytes())
         {**GOOD, "model_keys": {"00" * 16: b"k" * 31}},
         {**GOOD, "cert_chain": []},
         {**GOOD, "cert_chain": ["x"]},
+        {**GOOD, "cert_chain": [b"x"] * 9},
+        {**GOOD, "secrets": {f"n{number}": "x" for number in range(257)}},
+        {**GOOD, "secrets": {"n": b"x" * 256 * 1024}},
+        {**GOOD, "model_keys": {f"{number:032x}": b"k" * 32 for number in range(257)}},
         [],
     ],
 )
@@ -391,6 +429,64 @@ def test_a_receipt_of_another_key_is_refused():
 def test_malformed_receipts_are_refused(data):
     """What is not a receipt is refused by its form."""
     assert "seal.receipt.malformed" == reason_of(read_receipt, data, receipt_key=RECEIPT_KEY)
+
+
+def signed_receipt(change):
+    """Return a receipt whose four parts were changed by `change`, which may sign again."""
+    items = list(cbor2.loads(RECEIPT.sign(b"s" * 32)).value)
+    change(items)
+    return cbor2.dumps(cbor2.CBORTag(18, items), canonical=True)
+
+
+def sign_again(protected):
+    def change(items):
+        items[0] = cbor2.dumps(protected, canonical=True)
+        message = cbor2.dumps(["Signature1", items[0], RECEIPT_FORM.aad, items[2]], canonical=True)
+        secret = nacl.bindings.crypto_sign_seed_keypair(b"s" * 32)[1]
+        items[3] = nacl.bindings.crypto_sign(message, secret)[:64]
+
+    return change
+
+
+HEADER = {1: -8, 3: RECEIPT_FORM.content_type, 4: RECEIPT_KEY}
+
+
+def test_the_header_of_a_receipt_is_the_one_form():
+    """Signed again with the right key: the same header is read, any other header is not, whatever the signature says."""
+    assert RECEIPT == read_receipt(signed_receipt(sign_again(HEADER)), receipt_key=RECEIPT_KEY)
+    for header in (
+        {**HEADER, 1: -7}, {**HEADER, 3: FORM.content_type}, {**HEADER, 4: OWNERS[0]}, {**HEADER, 5: b""}, {1: -8},
+    ):  # fmt: skip
+        data = signed_receipt(sign_again(header))
+        assert "seal.receipt.unauthentic" == reason_of(read_receipt, data, receipt_key=RECEIPT_KEY)
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    (lambda items: items.append(b""), "seal.receipt.malformed"),
+    (lambda items: items.pop(), "seal.receipt.malformed"),
+    (lambda items: items.__setitem__(1, {4: b"x"}), "seal.receipt.malformed"),
+    (lambda items: items.__setitem__(0, {}), "seal.receipt.malformed"),
+    (lambda items: items.__setitem__(2, None), "seal.receipt.malformed"),
+    (lambda items: items.__setitem__(3, "s"), "seal.receipt.malformed"),
+    (lambda items: items.__setitem__(3, items[3] + b"\0"), "seal.receipt.unauthentic"),
+    (lambda items: items.__setitem__(3, b""), "seal.receipt.unauthentic"),
+    (lambda items: items.__setitem__(2, b"\0" + items[2]), "seal.receipt.unauthentic"),
+])  # fmt: skip
+def test_a_receipt_has_four_parts_of_the_right_kinds(change, reason):
+    """Another number of parts, an unprotected header, a detached payload or another signature are refused."""
+    assert reason == reason_of(read_receipt, signed_receipt(change), receipt_key=RECEIPT_KEY)
+
+
+@pytest.mark.parametrize(("version", "reason"), [
+    (2, "format.newer"), (0, "codec.version.malformed"), ("1", "codec.version.malformed"), (True, "codec.version.malformed"),
+    (None, "codec.cbor.malformed"),
+])  # fmt: skip
+def test_a_newer_receipt_is_named_so(version, reason):
+    """A receipt of a later version, truly signed, is said to be newer; another version is malformed."""
+    payload = cbor2.dumps({**cbor2.loads(cbor2.loads(RECEIPT.sign(b"s" * 32)).value[2]), "v": version}, canonical=True)
+    data = cose.encode_sign1(payload, form=RECEIPT_FORM, seed=b"s" * 32)
+
+    assert reason == reason_of(read_receipt, data, receipt_key=RECEIPT_KEY)
 
 
 def test_an_envelope_signature_is_not_a_receipt():
