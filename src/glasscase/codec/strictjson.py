@@ -59,15 +59,18 @@ def parse(data: bytes, *, max_bytes: int, what: str, max_items: int = ITEMS_MAX)
 
 
 def write(value: Any) -> bytes:
-    """Return JSON for people: two spaces, keys as given, one newline at the end."""
-    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode("utf-8")
+    """Return JSON for people: two spaces, keys as given, one newline at the end. Raises FormatError as write_canonical."""
+    return _encoded(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def write_canonical(value: Any) -> bytes:
-    """Return cJSON: sorted keys, no spaces, one newline at the end. Raises FormatError("codec.json.malformed") on floats."""
+    """Return cJSON: sorted keys, no spaces, one newline at the end.
+
+    Raises FormatError("codec.json.malformed") on floats and on text that is not Unicode.
+    """
     _check_value(value)
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return (text + "\n").encode("utf-8")
+    return _encoded(text)
 
 
 def parse_canonical(data: bytes, *, max_bytes: int, what: str, max_items: int = ITEMS_MAX) -> Any:
@@ -76,6 +79,13 @@ def parse_canonical(data: bytes, *, max_bytes: int, what: str, max_items: int = 
     if write_canonical(value) != data:
         raise FormatError("codec.json.noncanonical", f"{what} is not in canonical JSON", what=what)
     return value
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return (text + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        raise FormatError(_MALFORMED, "JSON holds no text that is not Unicode") from None
 
 
 class _Refused(ValueError):  # noqa: N818 - never leaves this module

@@ -84,3 +84,13 @@ def test_values_are_counted_before_they_are_made(item):
         strictjson.parse(b"[" + b"1," * (1 << 20) + b"1]", max_bytes=1 << 24, what="test")
 
     assert "codec.json.oversize" == caught.value.reason
+
+
+@pytest.mark.parametrize("write", [strictjson.write, strictjson.write_canonical])
+@pytest.mark.parametrize("value", [{"a": "\udcff"}, {"\ud800": 1}, ["\udfff"]])
+def test_text_that_is_not_unicode_is_not_written(write, value):
+    """An argument or a name of a file may be no UTF-8; what is written is."""
+    with pytest.raises(FormatError) as caught:
+        write(value)
+
+    assert "codec.json.malformed" == caught.value.reason
