@@ -38,7 +38,7 @@ def export(out: Output, bundle: str, *, tar: str | None, oci: str | None, tag: s
     "import", help="Read a bundle from a canonical tar or an OCI image layout; it appears only if all of it is right."
 )
 @click.argument("source", metavar="SOURCE", type=click.Path())
-@click.option("-o", "--output", metavar="BUNDLE", type=click.Path(), help="[default: NAME.bundle]")
+@click.option("-o", "--output", metavar="BUNDLE", type=click.Path(), help="[default: the name of SOURCE, .bundle]")
 @click.option("--reference", metavar="REF", help="Digest (sha256:...) or tag inside an OCI layout.")
 def import_(out: Output, source: str, *, output: str | None, reference: str | None) -> int:
     """Import, and say what it is."""
@@ -46,6 +46,8 @@ def import_(out: Output, source: str, *, output: str | None, reference: str | No
     from glasscase.cli.pinned import trusted_pins
     from glasscase.fs.atomic import storage_error
 
+    if source == "-" and output is None:
+        raise UsageError("cli.usage.wrong", "a bundle from stdin has no name yet", hint="-o NAME.bundle")
     name = os.path.basename(os.path.abspath(source)).removesuffix(".tar").removesuffix(".oci")
     target = output or (name if name.endswith(".bundle") else f"{name}.bundle")
     digest = None

@@ -117,6 +117,7 @@ def test_errors(shop):
     run(shop, "import", "project/glasscase.toml", "-o", "x.bundle", code=2)
     run(shop, "import", "/dev/zero", "-o", "x.bundle", code=2)
     run(shop, "import", "project", "-o", "x.bundle", code=4)
+    run(shop, "import", "-", code=1)
     run(shop, "reproduce", "a.bundle", "--opening", "00" * 32, code=1)
     run(shop, "reproduce", "a.bundle", "--source", "project", "--opening", "project/glasscase.toml", code=2)
     run(shop, "reproduce", "project", code=4)
