@@ -69,10 +69,17 @@ class Package:
         return sum(entry.size for entry in self.entries)
 
     @property
+    def headers(self) -> frozenset[tuple[bytes, bytes]]:
+        """Return id and header of all blobs."""
+        found = {(entry.blob, entry.header) for entry in self.entries if not entry.directory}
+        return frozenset(
+            found | {(part.leaves.blob, part.leaves.header) for part in self.entries if part.leaves is not None}
+        )
+
+    @property
     def blobs(self) -> frozenset[str]:
         """Return the file names of all blobs."""
-        names = {entry.blob.hex() for entry in self.entries if not entry.directory}
-        return frozenset(names | {entry.leaves.blob.hex() for entry in self.entries if entry.leaves is not None})
+        return frozenset(blob.hex() for blob, _ in self.headers)
 
 
 def open_package(
@@ -305,17 +312,33 @@ def _check_listing(directory: str | os.PathLike[str], package: Package) -> None:
     except OSError as error:
         raise storage_error(error, directory) from None
     expected = package.blobs | {MANIFEST_NAME}
+    missing = sorted(expected - found)
     for name in sorted(found - expected):
+        real = _renamed(directory, name, package, missing) if missing else None
+        if real is not None:
+            raise FormatError(
+                "package.blob.renamed", f"{name!r} is the blob {real!r} under another name", hint="rename it"
+            )
         raise FormatError("package.blob.extra", f"{name!r} does not belong to the package", hint="remove it")
-    for name in sorted(expected - found):
+    for name in missing:
         raise FormatError("package.blob.missing", f"{name!r} is missing from the package", hint="get the package again")
+
+
+def _renamed(directory: str | os.PathLike[str], name: str, package: Package, missing: list[str]) -> str | None:
+    """Return the name of the missing blob that has the header of this file, None if there is none."""
+    descriptor = _open_regular(os.path.join(directory, name), "package.blob.extra")
+    try:
+        header = _read_up_to(descriptor, HEADER_SIZE)
+    finally:
+        os.close(descriptor)
+    return next((blob.hex() for blob, own in package.headers if own == header and blob.hex() in missing), None)
 
 
 def _check_header(found: bytes, expected: bytes, path: str) -> None:
     if not handles.constant_time_equal(found, expected):
         raise FormatError(
             "package.blob.swapped", f"the blob of {path!r} is not the one that the manifest names",
-            hint="a blob was replaced, renamed or taken from another release",
+            hint="a blob was replaced or taken from another release",
         )  # fmt: skip
 
 
