@@ -42,7 +42,7 @@ from glasscase.gramine.manifest import MANIFEST_MAX
 from glasscase.gramine.pins import RuntimePin, known_pins
 from glasscase.lock.requirements import OWN
 from glasscase.measure.mrenclave import Measurement, measure_layout
-from glasscase.sgx.sigstruct import Sigstruct, SigstructBody
+from glasscase.sgx.sigstruct import Sigstruct
 
 SMALL_MAX = 64 << 20  # bytes of a file that is read whole
 SIGSTRUCT_SIZE = 1808  # bytes
@@ -249,17 +249,7 @@ def _check_signature(bundle: Bundle, measurement: Measurement, problems: list[Pr
     except FormatError as error:
         problems.append(Problem(error.reason, error.message))
         return None
-    expected = SigstructBody(
-        mrenclave=measurement.mrenclave,
-        attributes_flags=measurement.attributes_flags,
-        xfrm=measurement.xfrm,
-        xfrm_mask=measurement.xfrm_mask,
-        misc_select=measurement.misc_select,
-        isv_prod_id=measurement.isv_prod_id,
-        isv_svn=measurement.isv_svn,
-        date=sigstruct.body.date,
-    )
-    if sigstruct.body != expected:
+    if sigstruct.body != measurement.to_sign(sigstruct.body.date):
         problems.append(Problem("bundle.signature.mismatch", "app.sig signs another enclave than this bundle"))
         return None
     return sigstruct

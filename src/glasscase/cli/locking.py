@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-import sys
 import time
+from dataclasses import replace
 
 import click
 
@@ -34,25 +34,16 @@ def lock(
     python_from: str | None,
 ) -> int:  # fmt: skip
     """Write glasscase.lock, or with --check compare it."""
-    from glasscase.bundle.locking import LockRequest, check_lock, make_lock
-    from glasscase.cli.pinned import input_cache, runtime_named
+    from glasscase.bundle.locking import check_lock, make_lock
+    from glasscase.cli.pinned import lock_request
     from glasscase.errors import UsageError
     from glasscase.lock.model import FILE
     from glasscase.lock.pylock import FILE as PYLOCK
 
     if update and check:
         raise UsageError("cli.usage.wrong", "--update and --check exclude each other", hint="--check changes nothing")
-    request = LockRequest(
-        directory=directory,
-        tool=__version__,
-        cache=input_cache(),
-        environment=dict(os.environ),
-        python=sys.version_info[:3],
-        wheel=wheel,
-        runtime_named=runtime_named,
-        say=out.say,
-        python_from=python_from,
-        pylock=pylock,
+    request = replace(
+        lock_request(directory, tool=__version__, wheel=wheel, say=out.say), python_from=python_from, pylock=pylock
     )
     path = os.path.join(directory, FILE)
     if check:

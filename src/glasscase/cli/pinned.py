@@ -1,5 +1,8 @@
 """Where a command finds Gramine runtimes and build inputs: the only place that joins them to the user's directories."""
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,7 @@ from glasscase.gramine.pins import PIN_MAX, RuntimePin, known_pins, parse_pin
 
 if TYPE_CHECKING:
     from glasscase.bundle.index import Bundle
+    from glasscase.bundle.locking import LockRequest
     from glasscase.bundle.origin import FileOrigin
     from glasscase.bundle.runtime import RuntimeFiles
     from glasscase.lock.cache import InputCache
@@ -20,6 +24,22 @@ def input_cache() -> "InputCache":
     from glasscase.lock.cache import InputCache
 
     return InputCache(cache_dir() / "inputs")
+
+
+def lock_request(directory: str, *, tool: str, wheel: str | None, say: Callable[[str], None]) -> "LockRequest":
+    """Return what locking and fetching need: this user's cache, runtimes, environment and Python."""
+    from glasscase.bundle.locking import LockRequest
+
+    return LockRequest(
+        directory=directory,
+        tool=tool,
+        cache=input_cache(),
+        environment=dict(os.environ),
+        python=sys.version_info[:3],
+        wheel=wheel,
+        runtime_named=runtime_named,
+        say=say,
+    )
 
 
 def trusted_pins() -> tuple[RuntimePin, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from glasscase.cli import judging
 from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import read_argument, result_beside, write_argument
 
@@ -19,19 +20,13 @@ _FILE_MAX = 48 << 20
 @click.argument("file")
 @click.option("-o", "--output", required=True, metavar="REPORT.html", help="Where the page goes; a failed verdict too.")
 @click.option("--policy", metavar="FILE", help="The policy (TOML).")
-@click.option("--collateral", metavar="FILE", help="Collateral for a raw quote, or instead of the evidence's own.")
+@judging.COLLATERAL
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and show what is inside.")
-@click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
-@click.option(
-    "--engine",
-    type=click.Choice(["native", "intel", "both"]),
-    default="native",
-    show_default=True,
-    help="Who judges the quote.",
-)
+@judging.AT
+@judging.ENGINE
 @click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The report says SIMULATED.")
-@click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
-@click.option("--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable).")
+@judging.NONCE
+@judging.STATEMENT
 def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     """Write the page; print the verdict and its exit code as verify does."""
     from glasscase.audit.report_html import report_page

@@ -1,8 +1,6 @@
 """The verb `reproduce`."""
 
-import os
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -57,21 +55,12 @@ def rebuild_bundle(
     from glasscase.audit.reproduce import ReproduceRequest
     from glasscase.audit.reproduce import reproduce as rebuild
     from glasscase.bundle.check import check_bundle
-    from glasscase.bundle.locking import LockRequest, fetch_inputs
-    from glasscase.cli.pinned import input_cache, runtime_named, trusted_pins
+    from glasscase.bundle.locking import fetch_inputs
+    from glasscase.cli.pinned import lock_request, runtime_named, trusted_pins
 
     checked = check_bundle(bundle, full=True, runtimes=trusted_pins()).require_sound()
     lock = checked.bundle.lock
-    request = LockRequest(
-        directory=source or ".",
-        tool=lock.tool,
-        cache=input_cache(),
-        environment=dict(os.environ),
-        python=sys.version_info[:3],
-        wheel=wheel,
-        runtime_named=runtime_named,
-        say=out.say,
-    )
+    request = lock_request(source or ".", tool=lock.tool, wheel=wheel, say=out.say)
     runtime = runtime_named(lock.runtime.name)
     fetch_inputs(request, lock, runtime, has_project=source is not None)
     result = rebuild(

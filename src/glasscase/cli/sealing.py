@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glasscase.cli import judging
 from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
 from glasscase.errors import FormatError, UsageError
@@ -52,15 +53,9 @@ _NEXT_TO_POLICY = ""  # --pin-platform without a file name
     "--not-after", metavar="TIME", help="When the envelope expires: RFC 3339 or unix seconds. Default: in 7 days."
 )
 @click.option("--collateral", metavar="FILE", help="Collateral instead of the evidence's own.")
-@click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
-@click.option("--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable).")
-@click.option(
-    "--engine",
-    type=click.Choice(["native", "intel", "both"]),
-    default="native",
-    show_default=True,
-    help="Who judges the quote.",
-)
+@judging.NONCE
+@judging.STATEMENT
+@judging.ENGINE
 @click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. Everything says SIMULATED.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any) -> int:

@@ -123,7 +123,7 @@ def _finish(out: Output, measurement: Measurement, request: Request) -> "Sigstru
 
     if measurement.attributes_flags & _DEBUG:
         out.warn("sgx.debug is true: anybody on the machine can read the memory of this enclave")
-    body = sigstruct_body(measurement, request.date)
+    body = measurement.to_sign(request.date)
     if request.request:
         write_file(request.request, body.signed_message(), mode=0o644)
         value = {"mrenclave": measurement.mrenclave.hex(), "mrsigner": None} | _fields(body)
@@ -162,20 +162,6 @@ def _passphrase(path: str | None) -> bytes | None:
     if not text or b"\n" in text:
         raise UsageError("cli.usage.wrong", "the passphrase file must hold one line", hint="--passphrase-file FILE")
     return text
-
-
-def sigstruct_body(measurement: Measurement, date: str) -> SigstructBody:
-    """Return what is signed for a measurement."""
-    return SigstructBody(
-        mrenclave=measurement.mrenclave,
-        attributes_flags=measurement.attributes_flags,
-        xfrm=measurement.xfrm,
-        xfrm_mask=measurement.xfrm_mask,
-        misc_select=measurement.misc_select,
-        isv_prod_id=measurement.isv_prod_id,
-        isv_svn=measurement.isv_svn,
-        date=date,
-    )
 
 
 def _sig_path(output: str) -> str:

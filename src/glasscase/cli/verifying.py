@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glasscase.cli import judging
 from glasscase.cli.clock import clock_time, refuse_behind
 from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import read_argument
@@ -34,22 +35,16 @@ _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)
     metavar="FILE",
     help="The policy (TOML). Without it the facts are shown and nothing is verified (exit 3, or 2).",
 )
-@click.option("--collateral", metavar="FILE", help="Collateral for a raw quote, or instead of the evidence's own.")
+@judging.COLLATERAL
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and compare.")
-@click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
-@click.option(
-    "--engine",
-    type=click.Choice(["native", "intel", "both"]),
-    default="native",
-    show_default=True,
-    help="Who judges the quote.",
-)
+@judging.AT
+@judging.ENGINE
 @click.option("--intel-library", metavar="PATH", help="Intel's library, if it is not the installed one.")
 @click.option(
     "--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The verdict says SIMULATED."
 )
-@click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
-@click.option("--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable).")
+@judging.NONCE
+@judging.STATEMENT
 @click.option("--checks", is_flag=True, help="List every check.")
 def verify(  # noqa: PLR0917 - one argument for each option
     out: Output,

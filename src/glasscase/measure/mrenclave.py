@@ -21,6 +21,7 @@ from glasscase.gramine.layout import (
     tcs_pages,
     tls_pages,
 )
+from glasscase.sgx.sigstruct import SigstructBody
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,19 @@ class Measurement:
     pages_measured: int
     pages_added: int
     areas: tuple[Area, ...]
+
+    def to_sign(self, date: str) -> SigstructBody:
+        """Return what a SIGSTRUCT of this enclave signs. date: "YYYY-MM-DD", or "0000-00-00" for none."""
+        return SigstructBody(
+            mrenclave=self.mrenclave,
+            attributes_flags=self.attributes_flags,
+            xfrm=self.xfrm,
+            xfrm_mask=self.xfrm_mask,
+            misc_select=self.misc_select,
+            isv_prod_id=self.isv_prod_id,
+            isv_svn=self.isv_svn,
+            date=date,
+        )
 
 
 def measure(manifest_sgx: bytes, libpal: bytes) -> Measurement:

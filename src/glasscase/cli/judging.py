@@ -1,0 +1,19 @@
+"""The options that say the same in every verb that judges evidence."""
+
+import click
+
+AT = click.option("--at", metavar="TIME", help="Judge as of this time: RFC 3339 or unix seconds. Default: now.")
+COLLATERAL = click.option(
+    "--collateral", metavar="FILE", help="Collateral for a raw quote, or instead of the evidence's own."
+)
+ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["native", "intel", "both"]),
+    default="native",
+    show_default=True,
+    help="Who judges the quote.",
+)
+NONCE = click.option("--nonce", metavar="HEX", help="The 32 bytes that the evidence must answer.")
+STATEMENT = click.option(
+    "--statement", "statements", multiple=True, metavar="FILE", help="An auditor's statement (repeatable)."
+)
