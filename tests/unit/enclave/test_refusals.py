@@ -266,6 +266,33 @@ def test_m_of_n():
     assert tuple(sorted((OWNER, SECOND))) == read_receipt(receipt, receipt_key=facts).owners
 
 
+def test_what_was_kept_is_judged_again():
+    """An envelope that an earlier instance kept is held against every rule that does not name that instance."""
+    _, owner, _, _ = make_provisioner()
+    data = owner.make()
+    kept, _, _, clock = make_provisioner()
+    other = dataclasses.replace(CONTENTS, secrets={"token": "another"})
+    chained = dataclasses.replace(CONTENTS, chain=(b"der",))
+    stranger = owner.make(seeds=(bytes(32),))
+
+    for envelope, contents, reason in (
+        (stranger, CONTENTS, "seal.signature.stranger"),
+        (owner.make(mrenclave=b"x" * 32), CONTENTS, "seal.context.mrenclave"),
+        (owner.make(package=b"x" * 32), CONTENTS, "seal.context.package"),
+        (owner.make(issued_at=NOW - 100, not_after=NOW - 50), CONTENTS, "seal.time.expired"),
+        (data, other, "seal.secrets.mismatch"),
+        (owner.make(chained), chained, "seal.chain.wrong"),
+    ):
+        with pytest.raises(FormatError) as caught:
+            kept.restore(envelope, contents)
+        assert reason == caught.value.reason
+    clock[0] += 1
+    assert CONTENTS == kept.restore(data, CONTENTS).contents
+    with pytest.raises(FormatError) as caught:
+        kept.restore(data, CONTENTS)
+    assert "seal.envelope.second" == caught.value.reason
+
+
 def test_half_an_envelope_changes_nothing(enclave):
     """An envelope whose sender goes away half-way is none: still waiting, and the whole one is accepted."""
     one = enclave().start()
