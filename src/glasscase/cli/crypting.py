@@ -57,7 +57,7 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
             )
         else:
             message = _through(
-                stream.encrypt_pipe, source, target, key=secret, size=_size_of(source), context=binding,
+                bar, stream.encrypt_pipe, source, target, key=secret, size=_size_of(source), context=binding,
                 threads=threads or _cores(), progress=bar.update,
             )  # fmt: skip
     out.result(
@@ -111,7 +111,7 @@ def decrypt(
             )
         else:
             message = _through(
-                stream.decrypt_pipe, source, target, key=secret, context=binding, threads=threads or _cores(),
+                bar, stream.decrypt_pipe, source, target, key=secret, context=binding, threads=threads or _cores(),
                 progress=bar.update, expect=bar.expect,
             )  # fmt: skip
     out.result(
@@ -215,9 +215,10 @@ def _open_directory(path: str, key: Any, models: Sequence[Any], context: bytes) 
     )  # fmt: skip
 
 
-def _through(crypt: Callable[..., Any], source: str, target: str, **options: Any) -> Any:
-    """Send stdin or a file in order to stdout or a file."""
+def _through(bar: Any, crypt: Callable[..., Any], source: str, target: str, **options: Any) -> Any:
+    """Send stdin or a file in order to stdout or a file. Says so when stdout has got a part and does not get the rest."""
     from glasscase.core.stream import open_source
+    from glasscase.errors import Error
     from glasscase.fs.part import PartFile
 
     stdin: BinaryIO = sys.stdin.buffer
@@ -227,6 +228,10 @@ def _through(crypt: Callable[..., Any], source: str, target: str, **options: Any
                 return crypt(file.fileno(), sys.stdout.fileno(), **options)
             except BrokenPipeError:  # whoever read it has enough
                 raise SystemExit(exitcodes.INTERRUPTED) from None
+            except Error:
+                if bar.done:
+                    bar.warn(f"stdout has got {bar.done} bytes of the content, which are authentic but not all of it")
+                raise
         with PartFile(target) as output:
             return crypt(file.fileno(), output, **options)
 

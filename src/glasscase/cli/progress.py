@@ -15,6 +15,8 @@ class Bar:
     """Shows how far a job is. total: bytes of the whole, None if it is not known."""
 
     def __init__(self, out: Output, what: str, total: int | None) -> None:
+        self.done = 0
+        self._out = out
         self._on = out.progress
         self._what = what
         self._total = total
@@ -27,6 +29,14 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._clear()
+
+    def warn(self, text: str) -> None:
+        """Write a line of warning in the place of the bar."""
+        self._clear()
+        self._out.warn(text)
+
+    def _clear(self) -> None:
         if self._on and self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -37,6 +47,7 @@ class Bar:
 
     def update(self, done: int) -> None:
         """Draw anew, at most ten times a second."""
+        self.done = done
         now = time.monotonic()
         if self._on and now - self._shown >= _EVERY_S:
             self._shown = now

@@ -332,7 +332,7 @@ def run(call: Callable[[], int], stat: Any, *, size: int, what: str, progress: P
     """Make one long call of the core; raise what its status says.
 
     In the main thread, calls on much data run beside it: an exception that a signal handler raises meanwhile cancels the
-    call and goes on when it has ended. progress: called with the bytes done, about ten times a second.
+    call and goes on when it has ended. progress: called with the bytes done, about ten times a second and at the end.
     """
     main = threading.current_thread() is threading.main_thread()
     if progress is None and (size < _HELPER_FROM or not main):
@@ -349,6 +349,8 @@ def run(call: Callable[[], int], stat: Any, *, size: int, what: str, progress: P
     finally:
         stat.cancel = 1  # of no effect when the call has ended
         _join(helper)
+    if progress is not None:
+        progress(stat.progress)
     check(status[0] if status else lib.GLASS_ERR_STATE, stat, what)
 
 

@@ -160,6 +160,18 @@ class TestFiles:
         refused(2, "stream.chunk.unauthentic", "decrypt", "-", "-o", tmp_path / "x", "--key", key, input=bytes(sealed))
         assert ["key"] == names(tmp_path)
 
+    @pytest.mark.parametrize("chunk", [3, 40])
+    def test_a_part_on_stdout_is_called_so(self, chunk, key):
+        """When a part has left before a bad chunk, stderr says how much that was and that it is not all; else there is no such line."""
+        plain = os.urandom(1_000_000)
+        sealed = bytearray(ok("encrypt", "-", "-o", "-", "--key", key, input=plain).stdout)
+        sealed[128 + chunk * 16400] ^= 1
+        done = glasscase("decrypt", "-", "-o", "-", "--key", key, input=bytes(sealed))
+        said = b"stdout has got 524288 bytes of the content, which are authentic but not all of it" in done.stderr
+
+        assert (2, chunk == 40) == (done.returncode, said)
+        assert plain[: 32 * 16384 if chunk == 40 else 0] == done.stdout
+
     @pytest.mark.parametrize("what", ["empty", "random", "directory", "missing", "zero", "cut", "tail"])
     def test_bad_input(self, what, tmp_path, key):
         """Anything that is not a whole file of ours exits with the code of the contract and leaves no output."""
