@@ -117,6 +117,7 @@ class _RatlsSocket(ssl.SSLSocket):
     live_peer: LivePeer | None = None
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the standard library's signature
+        self.suppress_ragged_eofs = False  # an end that TLS does not vouch for is somebody else's
         super().do_handshake(block)
         if self.live_peer is None:
             self.live_peer = _context_of(self).examine(self)
@@ -152,9 +153,10 @@ class _RatlsSocket(ssl.SSLSocket):
 
 
 class _RatlsObject(ssl.SSLObject):
-    """The same for clients that move the bytes themselves, such as asyncio."""
+    """The same for clients that move the bytes themselves, such as asyncio. ended: whether the peer has ended TLS itself."""
 
     live_peer: LivePeer | None = None
+    ended = False
 
     def do_handshake(self) -> None:
         super().do_handshake()
@@ -167,7 +169,12 @@ class _RatlsObject(ssl.SSLObject):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         self._require_peer()
-        return super().read(len, buffer)
+        try:
+            got = super().read(len, buffer)
+        except ssl.SSLEOFError:  # which clients take for the end of an answer
+            raise ssl.SSLError("the connection was cut before the peer had ended it") from None
+        self.ended = self.ended or (len > 0 and not got)
+        return got
 
     def _require_peer(self) -> LivePeer | None:
         if self.live_peer is None:

@@ -1,14 +1,17 @@
 """A local port that carries bytes to one verified enclave, for clients in any language.
 
 Invariants: a local connection is joined to the enclave only after the enclave was verified in that connection's own
-handshake; a connection is cut when its verification lapses; a refused one is told so and no byte of it is passed on.
+handshake; a connection is cut when its verification lapses; a refused one is told so and no byte of it is passed on; what was cut
+does not look like what has ended.
 Bytes are not looked at, so streaming and WebSocket pass.
 """
 
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -77,22 +80,27 @@ class Proxy:
             await _refuse(reader, writer, "too many connections [client.proxy.busy]")
             return
         self._tasks.add(task)
+        whole = False
         try:
-            await self._join(reader, writer)
+            whole = await self._join(reader, writer)
         except (OSError, asyncio.CancelledError):
             pass  # one side went away: both are closed below
         finally:
             self._tasks.discard(task)
+            if not whole:
+                _reset(writer)
             await _close(writer)
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Carry one connection; return whether it ended as the enclave or this proxy has ended it."""
         try:
             upstream_reader, upstream_writer = await self._connect()
         except Error as error:
             self.report(f"refused: {error}")
             await _refuse(reader, writer, str(error))
-            return
-        lapse = live_peer(upstream_writer.get_extra_info("ssl_object")).valid_until
+            return True
+        enclave = upstream_writer.get_extra_info("ssl_object")
+        lapse = live_peer(enclave).valid_until
         up = asyncio.create_task(_pump(reader, upstream_writer))
         down = asyncio.create_task(_pump(upstream_reader, writer))
         watch = asyncio.create_task(self._lapsed(lapse))
@@ -102,6 +110,7 @@ class Proxy:
                 await asyncio.wait({down, watch}, timeout=AFTER_EOF_S, return_when=asyncio.FIRST_COMPLETED)
             if self.clock() >= lapse:  # seen by the watch, or by the next write, which the context refuses
                 self.report("cut: the verification of a connection has lapsed")
+            return down.done() and down.exception() is None and bool(enclave.ended)
         finally:
             for task in (up, down, watch):
                 task.cancel()
@@ -172,6 +181,14 @@ async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wh
             while await reader.read(CHUNK):
                 pass
     await _close(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End the local connection so that it is seen to be cut: its plain end would look like the end of an answer."""
+    with contextlib.suppress(OSError):
+        linger = struct.pack("ii", 1, 0)  # on, for 0 seconds
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

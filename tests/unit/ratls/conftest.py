@@ -101,7 +101,7 @@ class Server:
         self.in_clear = b""
         self.delay = 0.0  # seconds before evidence is answered
         self.answer = answer
-        self.hang_up = hang_up  # after an answer, without a word of TLS
+        self.hang_up = hang_up  # after an answer, without a word of TLS; "politely": with TLS's own end
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.maximum_version = version
@@ -161,6 +161,9 @@ class Server:
                     self.received += data
                     if data.endswith(b"\r\n\r\n"):
                         connection.sendall(self.answer)
+                        if self.hang_up == "politely":
+                            connection.unwrap()
+                            return
                         if self.hang_up:
                             connection.shutdown(socket.SHUT_RDWR)
                             return

@@ -316,6 +316,18 @@ def test_nothing_goes_out_in_clear_after_the_end_of_tls(serve, identity, context
     assert b"" == server.in_clear
 
 
+@pytest.mark.parametrize("how", ["politely", True])
+@pytest.mark.parametrize("ask", STACKS[:6], ids=lambda f: f.__name__)
+def test_an_answer_that_was_cut_on_the_way_does_not_look_whole(ask, how, serve, identity, context):
+    """Whoever is on the way can end a connection; without TLS's own end that is an error, also where no length is told."""
+    server = serve(identity(), answer=b"HTTP/1.1 200 OK\r\n\r\nhello", hang_up=how)
+    if how == "politely":
+        assert b"hello" == ask(server.url, context)
+    else:
+        with pytest.raises(Exception):  # noqa: B017 - each client has its own
+            ask(server.url, context)
+
+
 def test_memory_objects_send_nothing_first(serve, identity, context):
     """The same for ssl.SSLObject, with the bytes moved by hand."""
     server = serve(identity(mrenclave=bytes(32)))
@@ -531,7 +543,7 @@ def twice_httpx_async(url, context, between):
         async with httpx.AsyncClient(verify=context, trust_env=False) as session:
             for step in (between, lambda: None):
                 await session.get(url, headers={SECRET: "1"})
-                step()
+                await asyncio.to_thread(step)
 
     asyncio.run(ask())
 
@@ -544,7 +556,7 @@ def twice_aiohttp(url, context, between):
             for step in (between, lambda: None):
                 async with session.get(url, ssl=context, headers={SECRET: "1"}) as answer:
                     await answer.read()
-                step()
+                await asyncio.to_thread(step)
 
     asyncio.run(ask())
 
@@ -590,3 +602,15 @@ def test_a_lapse_has_its_reason(serve, identity, context, monkeypatch):
                     send(b"late")
                 assert ("client.verification.lapsed", 3) == (caught.value.reason, caught.value.exit_code)
     assert b"first" == server.carried()
+
+
+@pytest.mark.parametrize("ask", [twice_urllib3, twice_requests, twice_httpx, twice_aiohttp], ids=lambda f: f.__name__)
+def test_a_pool_gets_over_a_connection_that_was_ended(ask, serve, identity, context):
+    """A kept connection that the server has ended in any way is replaced by a new one, verified like the first.
+
+    httpx's asynchronous client does not do that with the standard library's context either.
+    """
+    for how in ("politely", True):
+        server = serve(identity(), hang_up=how)
+        ask(server.url, context, lambda: time.sleep(0.2))
+        assert 2 == server.connections

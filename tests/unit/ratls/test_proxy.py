@@ -129,10 +129,31 @@ def test_a_connection_is_cut_when_its_verification_lapses(serve, identity, conte
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
             shift[0] = 7200.0
-            assert b"" == await asyncio.wait_for(reader.read(), 10)
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), 10)
             writer.close()
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("how", ["politely", True])
+def test_an_answer_that_was_cut_on_the_way_does_not_look_whole(how, serve, identity, context):
+    """An end that TLS does not vouch for is somebody else's: the local side sees a reset, not the end of an answer."""
+    answer = b"HTTP/1.1 200 OK\r\n\r\nhello" + b"x" * 200_000
+    server = serve(identity(), answer=answer, hang_up=how)
+
+    async def go():
+        async with running(server, context) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            try:
+                return await asyncio.wait_for(reader.read(), 10)
+            except ConnectionResetError:
+                return None
+            finally:
+                writer.close()
+
+    assert (answer if how == "politely" else None) == asyncio.run(go())
 
 
 def test_only_this_machine_may_connect():
