@@ -88,6 +88,12 @@ def read_stream(file: BinaryIO | os.PathLike[str] | object, *, max_bytes: int, w
     return b"".join(chunks)
 
 
+def require_file_name(path: str | os.PathLike[str]) -> None:
+    """Return if a path can be that of a file; raises StorageError("fs.file.failed") for `name/`, `.` and `..`."""
+    if os.fspath(path).rpartition("/")[2] in ("", ".", ".."):
+        raise storage_error(IsADirectoryError(errno.EISDIR, "is a directory"), path)
+
+
 def check_output(path: str | os.PathLike[str]) -> None:
     """Return if a new file may take the name `path`; what is there must not be a device, FIFO, socket or a name in /dev.
 
@@ -122,10 +128,11 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     mode: set on the open file, whatever the umask. overwrite=False raises UsageError("fs.output.exists") if the name is
     taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays then.
     """
+    check_output(path)
+    require_file_name(path)
     final = os.path.abspath(path)
     folder = os.path.dirname(final)
     part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
-    check_output(path)
     if not overwrite and os.path.lexists(final):
         raise _exists(final)
     try:
@@ -316,7 +323,7 @@ def _irregular(path: str | os.PathLike[str]) -> UsageError:
 def _unwritable(error: OSError, final: str) -> StorageError:
     """Return the StorageError for an output whose place cannot be made; a missing directory is named."""
     folder = os.path.dirname(final)
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not os.access(folder, os.F_OK):
         return StorageError(
             "fs.file.missing", f"{final!r}: there is no directory {folder!r}", hint=f"mkdir -p {folder}", path=final,
             errno=error.errno,

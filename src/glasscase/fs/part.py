@@ -9,7 +9,7 @@ import contextlib
 import os
 from types import TracebackType
 
-from glasscase.fs.atomic import PART, check_output, settle, storage_error, take_place
+from glasscase.fs.atomic import PART, check_output, require_file_name, settle, storage_error, take_place
 
 
 class PartFile:
@@ -21,9 +21,8 @@ class PartFile:
 
     def __init__(self, path: str | os.PathLike[str], *, mode: int = 0o600, durable: bool = True) -> None:
         self._path = os.fspath(path)
-        folder, slash, name = self._path.rpartition("/")
-        if name in ("", ".", ".."):
-            raise storage_error(IsADirectoryError(21, "is a directory"), self._path)
+        require_file_name(self._path)
+        folder, slash, _ = self._path.rpartition("/")
         self._part = f"{folder}{slash}{PART}{os.urandom(8).hex()}"
         self._mode = mode
         self._durable = durable

@@ -45,6 +45,30 @@ def test_the_systems_refusal_has_a_next_step(number, hint):
     assert bool(hint) == bool(error.hint)
 
 
+@pytest.mark.parametrize("name", ["new/", "new/.", "new/.."])
+@pytest.mark.parametrize("writing", [atomic.atomic_file, PartFile])
+def test_the_name_of_a_directory_is_not_taken_for_a_file(tmp_path, name, writing):
+    """A slash at the end, or a dot, means a directory: no file of the name before it is made."""
+    with pytest.raises(StorageError) as caught:
+        with writing(f"{tmp_path}/{name}"):
+            pass
+
+    assert ("fs.file.failed", "name a file") == (caught.value.reason, caught.value.hint)
+    assert names(tmp_path) == []
+
+
+def test_only_a_missing_directory_is_said_to_be_missing(tmp_path):
+    """A directory that takes no files, like /proc, is there: making it is no advice."""
+    with pytest.raises(StorageError) as missing:
+        atomic.write_file(tmp_path / "none" / "a", b"")
+    with pytest.raises(StorageError) as there:
+        atomic.write_file("/proc/no-such-file", b"")
+
+    assert f"mkdir -p {tmp_path}/none" == missing.value.hint
+    assert "mkdir" not in there.value.hint
+    assert "there is no directory" not in there.value.message
+
+
 def test_a_failure_keeps_the_old_content(tmp_path):
     """An exception in the block leaves the old file and no temporary one."""
     path = tmp_path / "a"
