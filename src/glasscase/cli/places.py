@@ -1,6 +1,7 @@
 """The user's directories: state, cache and data. They hold files only; none of them changes a verdict.
 
-Invariants: each is an absolute path to a directory of mode 0700, made on first use.
+Invariants: each is an absolute path to a directory of mode 0700, made on first use; one that was there and holds other things
+keeps its mode and is refused.
 Source: docs/operating.md, "Directories" (GLASSCASE_STATE, GLASSCASE_CACHE, GLASSCASE_DATA, else XDG).
 """
 
@@ -9,8 +10,9 @@ import pwd
 from pathlib import Path
 
 from glasscase.errors import StorageError
-from glasscase.fs.atomic import storage_error
+from glasscase.fs.atomic import PART, storage_error
 
+_OURS = frozenset({"collateral", "inputs", "instances", "measurements.jsonl", "runtimes", "simulator", "uv"})
 _DATA = ("GLASSCASE_DATA", "XDG_DATA_HOME", ".local/share")
 
 
@@ -51,10 +53,23 @@ def _made(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
-            path.chmod(0o700)
+            _close_to_others(path)
     except OSError as error:
         raise storage_error(error, path) from None
     return path
+
+
+def _close_to_others(path: Path) -> None:
+    """Set mode 0700; not of /tmp or a home, which a variable may name by mistake. Raises StorageError("fs.directory.shared")."""
+    foreign = next((name for name in os.listdir(path) if name not in _OURS and not name.startswith(PART)), None)
+    if foreign is not None:
+        raise StorageError(
+            "fs.directory.shared",
+            f"{os.fspath(path)!r} is open to others and holds {foreign!r}, so it is not closed to them here",
+            hint="name a directory of glasscase's own in GLASSCASE_DATA, _STATE, _CACHE, or chmod 700 this one",
+            path=os.fspath(path),
+        )
+    path.chmod(0o700)
 
 
 def _home() -> Path:

@@ -31,6 +31,8 @@ REASONS: tuple[Reason, ...] = (
            "only what export writes is taken; get it again"),
     Reason("fs.archive.oversize", "format", "the archive holds more than is allowed", "docs/bundle-format.md",
            "check where it comes from"),
+    Reason("fs.directory.shared", "storage", "a directory for glasscase's own files is open to others and holds other things", _RULE,
+           "name another directory, or chmod 700 this one"),
     Reason("fs.key.exposed", "usage", "a key file can be read by others than its owner", _RULE, "chmod 600 FILE"),
     Reason("fs.deb.malformed", "format", "the file is not a Debian package that can be read", "deb(5)",
            "download it again"),

@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from glasscase.cli import places
+from glasscase.errors import StorageError
 
 FUNCTIONS = {
     "GLASSCASE_STATE": (places.state_dir, "XDG_STATE_HOME", ".local/state"),
@@ -35,3 +36,34 @@ def test_an_empty_home_falls_back_to_the_account(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "")
 
     assert places._home().is_absolute()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_directory_with_other_things_in_it_keeps_its_mode(name, tmp_path, monkeypatch):
+    """GLASSCASE_STATE=/tmp must not close /tmp to everybody else: an error says what to do, nothing is changed."""
+    shared = tmp_path / "shared"
+    (shared / "somebody's").mkdir(parents=True)
+    shared.chmod(0o1777)
+    monkeypatch.setenv(name, str(shared))
+    with pytest.raises(StorageError) as caught:
+        FUNCTIONS[name][0]()
+
+    assert "fs.directory.shared" == caught.value.reason
+    assert 0o1777 == stat.S_IMODE(shared.stat().st_mode)
+    assert ["somebody's"] == os.listdir(shared)
+    shared.chmod(0o700)
+    assert shared == FUNCTIONS[name][0]()
+
+
+@pytest.mark.parametrize("held", [[], ["inputs", "uv"], ["runtimes", "simulator", "measurements.jsonl"], [".part-x"]])
+def test_a_directory_of_ours_that_is_open_is_closed(held, tmp_path, monkeypatch):
+    """An empty one, and one with nothing but our files, gets mode 0700."""
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in held:
+        (own / name).touch()
+    own.chmod(0o755)
+    monkeypatch.setenv("GLASSCASE_DATA", str(own))
+
+    assert own == places.data_dir()
+    assert 0o700 == stat.S_IMODE(own.stat().st_mode)
