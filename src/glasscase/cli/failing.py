@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from glasscase.cli.output import escape
 from glasscase.errors import Error
+from glasscase.fs.atomic import shell_word
 
 if TYPE_CHECKING:
     from glasscase.verify.verdict import Verdict
@@ -59,7 +60,7 @@ def say_failure(verdict: "Verdict", source: str) -> None:
             "verdict.status.unmet", "not every check could be reached", verdict=verdict, undetermined=undetermined
         )
     else:
-        hint = catalog.remedy_of(check.id).replace("--for FILE", f"--for {source}")
+        hint = catalog.remedy_of(check.id).replace("--for FILE", f"--for {shell_word(source)}")
         text = catalog.message_of(check.id)
         if check.observed and len(check.observed) <= 200:
             text += f" ({check.observed})"

@@ -60,7 +60,7 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
     out.say(
         "notice    glasscase's own wheel is not a published one, so insecure_dev_enclave is true; the verdict says so"
     )
-    text = f"wrote     {directory} ({kind}, {len(files)} files)\nnext      cd {directory}; see README.md"
+    text = f"wrote     {directory} ({kind}, {len(files)} files)\nnext      cd {atomic.shell_word(directory)}; see README.md"
     out.result({"project": path, "name": chosen, "kind": kind, "files": sorted(files)}, text)
     return exitcodes.OK
 

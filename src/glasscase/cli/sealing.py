@@ -346,6 +346,8 @@ def _json(sealed: "SealedSecrets", extra: dict[str, bytes], output: str) -> dict
 
 
 def _text(sealed: "SealedSecrets", extra: dict[str, bytes], output: str, note: str) -> str:
+    from glasscase.fs.atomic import shell_word
+
     lines = [note] if note else []
     lines += [
         f"sealed    {output} for MRENCLAVE {sealed.mrenclave.hex()}",
@@ -353,7 +355,9 @@ def _text(sealed: "SealedSecrets", extra: dict[str, bytes], output: str, note: s
     ]
     lines += [f"wrote     {path}" for path in sorted(extra)]
     if sealed.complete:
-        lines.append(f"next      glasscase provision NAME {output}")
+        lines.append(f"next      glasscase provision NAME {shell_word(output)}")
     else:
-        lines.append(f"next      the other owners sign; then: glasscase seal {output} --cosign THEIRS -o COMPLETE")
+        lines.append(
+            f"next      the other owners sign; then: glasscase seal {shell_word(output)} --cosign THEIRS -o COMPLETE"
+        )
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glasscase.cli.output import Output
 from glasscase.cli.reading import bundle_files, read_argument
 from glasscase.errors import FormatError, UsageError
-from glasscase.fs.atomic import atomic_file
+from glasscase.fs.atomic import atomic_file, shell_word
 from glasscase.gramine.elf import PAL_MAX
 from glasscase.gramine.expand import sgx_manifest
 from glasscase.gramine.manifest import MANIFEST_MAX
@@ -128,7 +128,7 @@ def _finish(out: Output, measurement: Measurement, request: Request) -> "Sigstru
         write_file(request.request, body.signed_message(), mode=0o644)
         value = {"mrenclave": measurement.mrenclave.hex(), "mrsigner": None} | _fields(body)
         out.result(value, f"MRENCLAVE {measurement.mrenclave.hex()}\nwrote     {request.request}")
-        out.say(f"next      openssl dgst -sha256 -sign KEY -out SIGNATURE {request.request}")
+        out.say(f"next      openssl dgst -sha256 -sign KEY -out SIGNATURE {shell_word(request.request)}")
         out.say("          then the same sign with --attach SIGNATURE --key KEY.pub instead of --request")
         return None
     key = read_argument(str(request.key), max_bytes=_KEY_MAX, what="key")

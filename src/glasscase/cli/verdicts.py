@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape
+from glasscase.fs.atomic import shell_word
 
 if TYPE_CHECKING:
     from glasscase.verify.check import Check
@@ -61,7 +62,7 @@ def further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
     if name == "root.certificate.unknown" and verdict.pck is not None and verdict.pck.fmspc == _SIMULATOR_FMSPC:
         return ["this quote is by the simulator: --insecure-anchor ROOT.pem judges it, and says SIMULATED"]
     if name in _NO_QUOTE:
-        return [f"is it evidence or a quote at all? glasscase inspect {source} says what it is"]
+        return [f"is it evidence or a quote at all? glasscase inspect {shell_word(source)} says what it is"]
     if name == "policy.mrenclave.mismatch":
         return ["have the other bundle? run: glasscase why BUNDLE OTHER"]
     if name.endswith(".not_yet_valid"):
@@ -72,7 +73,9 @@ def further_hints(verdict: "Verdict", name: str, source: str) -> list[str]:
     if name.endswith(_LATE) and verdict.core.latest_issue:
         from glasscase.verify.rules import when
 
-        return [f"to judge the day it was made: glasscase verify {source} --at {when(verdict.core.latest_issue)} ..."]
+        return [
+            f"to judge the day it was made: glasscase verify {shell_word(source)} --at {when(verdict.core.latest_issue)} ..."
+        ]
     return []
 
 

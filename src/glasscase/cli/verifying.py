@@ -221,6 +221,7 @@ def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  #
     from glasscase.bundle.check import check_bundle
     from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.reading import result_beside, write_argument
+    from glasscase.fs.atomic import shell_word
     from glasscase.verify.policyfile import policy_text
 
     checked = check_bundle(bundle, runtimes=trusted_pins()).require_sound()
@@ -239,6 +240,6 @@ def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  #
         out,
         output,
         value,
-        f"wrote     {output}\nnext      glasscase verify EVIDENCE --bundle {bundle} --policy {output}",
+        f"wrote     {output}\nnext      glasscase verify EVIDENCE --bundle {shell_word(bundle)} --policy {shell_word(output)}",
     )
     return 0

@@ -35,6 +35,14 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     return StorageError(reason, f"{os.fspath(path)!r}: {text}", hint=hint, path=os.fspath(path), errno=error.errno)
 
 
+def shell_word(path: str | os.PathLike[str]) -> str:
+    """Return a path as one word of a shell that is no option, for commands that people copy from a hint."""
+    import shlex  # here, because only errors need it
+
+    name = os.fspath(path)
+    return shlex.quote(f"./{name}" if name.startswith("-") and name != "-" else name)
+
+
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
     """Return a descriptor for reading a regular file, without waiting for anybody. follow: a last symbolic link.
 
@@ -309,7 +317,7 @@ def _check_private(path: str | os.PathLike[str], mode: int) -> None:
         raise UsageError(
             "fs.key.exposed",
             f"{os.fspath(path)!r} has mode {mode & 0o777:04o}, a key must be readable by its owner only",
-            hint=f"chmod 600 {os.fspath(path)}",
+            hint=f"chmod 600 {shell_word(path)}",
         )
     if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
         raise _irregular(path)
@@ -325,7 +333,7 @@ def _unwritable(error: OSError, final: str) -> StorageError:
     folder = os.path.dirname(final)
     if error.errno == errno.ENOENT and not os.access(folder, os.F_OK):
         return StorageError(
-            "fs.file.missing", f"{final!r}: there is no directory {folder!r}", hint=f"mkdir -p {folder}", path=final,
+            "fs.file.missing", f"{final!r}: there is no directory {folder!r}", hint=f"mkdir -p {shell_word(folder)}", path=final,
             errno=error.errno,
         )  # fmt: skip
     return storage_error(error, final)

@@ -15,6 +15,7 @@ from typing import Any
 
 from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError
+from glasscase.fs.atomic import shell_word
 from glasscase.gramine.pins import RuntimePin
 from glasscase.hosting import address, collect, launch, state
 from glasscase.hosting.launch import LaunchRequest
@@ -45,7 +46,7 @@ def check(bundle: Path, *, full: bool, runtimes: Sequence[RuntimePin]) -> Checke
     if checked.sigstruct is None:
         raise FormatError(
             "hosting.bundle.unsigned", f"{str(bundle)!r} is not signed, so no enclave can be made of it",
-            hint=f"the code provider: glasscase sign {bundle} --key FILE", what="bundle",
+            hint=f"the code provider: glasscase sign {shell_word(bundle)} --key FILE", what="bundle",
         )  # fmt: skip
     return checked
 

@@ -187,7 +187,7 @@ class Place:
                 raise
             raise FormatError(
                 "hosting.state.malformed", f"{str(path)!r} is damaged: {error.message}",
-                hint=f"end its process if it still runs, then: rm -r {self.path}", what="state.json",
+                hint=f"end its process if it still runs, then: rm -r {atomic.shell_word(self.path)}", what="state.json",
             ) from None  # fmt: skip
 
     def write_record(self, record: InstanceRecord) -> None:

@@ -364,3 +364,26 @@ def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path):
     assert "fs.output.exists" == caught.value.reason
     assert ["out"] == os.listdir(tmp_path)
     assert ["theirs"] == os.listdir(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [("a.key", "a.key"), ("-", "-"), ("-rf", "./-rf"), ("my files/x", "'my files/x'"), ("$(id)", "'$(id)'"),
+     ("it's", "'it'\"'\"'s'"), ("a\nb", "'a\nb'")],
+)  # fmt: skip
+def test_paths_in_hints_are_one_word_of_a_shell(path, word):
+    """A hint is a command that people copy: a name with a blank must not become two, nor one with $( run."""
+    assert word == atomic.shell_word(path)
+
+
+def test_the_hint_about_an_open_key_can_be_copied(tmp_path):
+    """chmod gets the file, whatever it is called."""
+    path = tmp_path / "a b; touch c"
+    path.write_bytes(b"k" * 32)
+    path.chmod(0o644)
+    with pytest.raises(UsageError) as caught:
+        atomic.read_private(path, max_bytes=64, what="key")
+    subprocess.run(caught.value.hint, shell=True, check=True, cwd=tmp_path)
+
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+    assert [path.name] == names(tmp_path)
