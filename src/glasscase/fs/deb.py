@@ -9,17 +9,21 @@ import io
 import lzma
 import subprocess
 import tarfile
+import tempfile
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from glasscase.errors import FormatError
+from glasscase.fs.atomic import read_stream
 
 DEB_MAX = 1 << 30  # bytes of a package
 UNPACKED_MAX = 4 << 30  # bytes of its data archive
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
+_DPKG_S = 600  # seconds of one run of dpkg-deb
 _GZIP = 31  # of zlib: a gzip header, the largest window
 
 
@@ -119,25 +123,47 @@ def _whole(decompressor: Any, body: bytes) -> bytes:
 
 
 def _with_dpkg(deb: bytes, part: str, name: str) -> bytes:
-    try:
-        done = subprocess.run(
-            ["dpkg-deb", part, "/dev/stdin"], input=deb, capture_output=True, check=False, env={}, timeout=600
-        )
-    except FileNotFoundError:
-        raise FormatError(
-            "fs.deb.compression",
-            f"{name} is compressed in a way that Python does not read, and dpkg-deb is not installed",
-            hint="install dpkg (1.21.18 or newer for zstd)",
-        ) from None
-    if done.returncode:
+    with tempfile.TemporaryFile() as file:
+        file.write(deb)
+        file.seek(0)
+        try:
+            process = subprocess.Popen(
+                ["dpkg-deb", part, "/dev/stdin"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
+            )
+        except FileNotFoundError:
+            raise FormatError(
+                "fs.deb.compression",
+                f"{name} is compressed in a way that Python does not read, and dpkg-deb is not installed",
+                hint="install dpkg (1.21.18 or newer for zstd)",
+            ) from None
+        timer = threading.Timer(_DPKG_S, process.kill)
+        timer.start()
+        try:
+            data = read_stream(process.stdout, max_bytes=UNPACKED_MAX, what=name)
+            failed = process.wait() != 0
+        except FormatError:
+            failed, data = False, None
+        finally:
+            timer.cancel()
+            process.kill()
+            if process.stdout is not None:
+                process.stdout.close()  # what dpkg-deb has started to unpack ends by it
+            process.wait()
+    if failed:
         raise _malformed("dpkg-deb cannot read it")
-    return _limited(done.stdout)
+    if data is None:
+        raise _too_large()
+    return data
 
 
 def _limited(data: bytes) -> bytes:
     if len(data) > UNPACKED_MAX:
-        raise _malformed("it is too large when unpacked")
+        raise _too_large()
     return data
+
+
+def _too_large() -> FormatError:
+    return _malformed("it is too large when unpacked")
 
 
 def _entries(archive: bytes, choose: Callable[[str], bool], file_max: int) -> list[tuple[str, bytes | str | None]]:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -72,6 +73,42 @@ def test_a_stream_that_is_cut_or_goes_on_is_refused(suffix, fault):
         read(deb(suffix, faulty))
 
     assert "fs.deb.malformed" == caught.value.reason
+
+
+DPKG = shutil.which("dpkg-deb")
+
+
+@pytest.mark.skipif(not DPKG, reason="no dpkg-deb here")
+@pytest.mark.parametrize(("size", "answer"), [(1 << 20, b"read"), (400 << 20, b"fs.deb.malformed")])
+def test_what_dpkg_unpacks_is_limited_as_it_comes(tmp_path, size, answer):
+    """A package of a few kilobytes in zstd may be gigabytes: no more than the limit is ever held."""
+    (tmp_path / "tree" / "DEBIAN").mkdir(parents=True)
+    (tmp_path / "tree" / "DEBIAN" / "control").write_text(
+        "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
+    )
+    with open(tmp_path / "tree" / "zeros", "wb") as file:
+        file.truncate(size)
+    made = subprocess.run(
+        [DPKG, "-Zzstd", "-b", tmp_path / "tree", tmp_path / "x.deb"], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("this dpkg-deb writes no zstd")
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))\n"
+        "from glasscase.errors import FormatError\n"
+        "from glasscase.fs import deb\n"
+        "deb.UNPACKED_MAX = 8 << 20\n"
+        "try:\n"
+        "    deb.read_deb(sys.stdin.buffer.read(), choose=lambda path: False, file_max=1)\n"
+        "    sys.stdout.write('read')\n"
+        "except FormatError as error:\n"
+        "    sys.stdout.write(error.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=(tmp_path / "x.deb").read_bytes(), capture_output=True, check=False
+    )
+
+    assert (0, answer) == (done.returncode, done.stdout), done.stderr
 
 
 def test_a_small_package_needs_little_memory():
