@@ -144,9 +144,11 @@ class Gateway:
         receipt = None
         if body is not None and kinds == [_COSE.encode()] and self._judged < JUDGED_MAX:
             self._judged += 1
-            with contextlib.suppress(Exception):  # whatever it was, the answer is the same
-                receipt = await self._enclave.provision(body)
-            self._judged -= 1
+            try:
+                with contextlib.suppress(Exception):  # whatever it was, the answer is the same
+                    receipt = await self._enclave.provision(body)
+            finally:
+                self._judged -= 1
         if receipt is None:
             await _reply(send, 403, _TEXT, b"refused")
         else:

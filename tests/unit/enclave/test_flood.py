@@ -361,6 +361,36 @@ def test_envelopes_that_wait_have_a_limit(listener):
     assert (200, b"receipt") == one.provision()
 
 
+def test_a_request_that_is_cancelled_counts_no_longer():
+    """Whatever ends the wait for an answer, the next envelope is judged."""
+    scope = {
+        "type": "http", "method": "POST", "path": PREFIX + "provision", "headers": [(b"content-type", b"application/cose")],
+    }  # fmt: skip
+
+    async def receive():
+        return {"type": "http.request", "body": b"envelope"}
+
+    async def go():
+        inside, answers = Inside(), []
+        one = gateway.Gateway(inside, body_max=1000, idle_s=5)
+
+        async def send(message):
+            answers.append(message.get("status"))
+
+        inside.free.clear()
+        for _ in range(gateway.JUDGED_MAX):
+            task = asyncio.create_task(one(scope, receive, send))
+            await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        inside.free.set()
+        await one(scope, receive, send)
+        return answers
+
+    assert [200, None] == asyncio.run(go())
+
+
 def test_a_wait_that_has_just_ended_is_passed_over():
     """The oldest upload may have run out of time in the same turn of the loop; then the next one is ended."""
 
