@@ -200,7 +200,7 @@ def test_zstd_without_dpkg_is_refused_by_name(tmp_path, monkeypatch):
     def absent(*_arguments, **_keywords):
         raise FileNotFoundError
 
-    monkeypatch.setattr("glasscase.fs.deb.subprocess.run", absent)
+    monkeypatch.setattr("glasscase.fs.deb.subprocess.Popen", absent)
     deb = make_deb(gramine_files(), suffix="zst")
     with pytest.raises(FormatError) as caught:
         read_deb(deb, choose=lambda _path: True, file_max=1 << 20)
