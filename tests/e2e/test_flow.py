@@ -278,6 +278,45 @@ def test_the_proxy_serves_any_client(shell, serving):
     assert 1 == shell.raw("proxy", serving["url"], *shell.trust, "--listen", "0.0.0.0:0").returncode
 
 
+def test_ipv6_from_run_to_proxy(shell, serving):
+    """An enclave that listens on ::1 is reached by get, proxy and Python under its URL, and by its name."""
+    started = shell.run(
+        "run", "app.bundle", "--backend", "simulator", "--name", "six", "--host", "::1", "--san", "six.example"
+    )
+    assert started["url"].startswith("https://[::1]:")
+    shell.seal("six")
+    assert "serving" == shell.run("provision", "six", "six.sealed")["state"]
+    assert {"status": "ok"} == shell.run("get", started["url"] + "health", *shell.trust)["body_json"]
+    context = client.context(
+        auditor.load_policy(shell.directory / "policy.toml"),
+        auditor.TrustAnchor.insecure_root(serving["insecure_anchor"].encode()),
+        measurement=checked(shell), collateral_source=collateral_file(shell),
+    )  # fmt: skip
+    port = int(started["url"].rstrip("/").rpartition(":")[2])
+    for name in ("::1", "six.example", "localhost"):
+        with (
+            socket.create_connection(("::1", port)) as plain,
+            context.wrap_socket(plain, server_hostname=name) as reached,
+        ):
+            assert started["mrenclave"] == client.live_peer(reached).enclave.mrenclave.hex()
+    with socket.create_connection(("::1", port)) as plain, pytest.raises(client.PeerRefused) as caught:
+        context.wrap_socket(plain, server_hostname="seven.example")
+    assert "client.name.mismatch" == caught.value.reason
+    proxy = shell.start("proxy", started["url"], *shell.trust, "--listen", "[::1]:0", "--json")
+    try:
+        text = ""
+        while not text.endswith("}\n"):
+            line = proxy.stdout.readline()
+            assert line, proxy.stderr.read()
+            text += line
+        with urllib.request.urlopen(json.loads(text)["listen"] + "/health", timeout=20) as answer:
+            assert {"status": "ok"} == json.load(answer)
+    finally:
+        proxy.send_signal(signal.SIGTERM)
+        proxy.communicate(timeout=20)
+    shell.run("stop", "six")
+
+
 def test_control_paths_are_not_the_applications(shell, serving):
     """GET status over an unverified connection answers; other own paths are 404, not the application's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
