@@ -248,6 +248,10 @@ def _check_places(out: Output, source: str, target: str, key: str) -> None:
     for name, what in ((source, "input"), (key, "key")):
         if target != "-" and name != "-" and _same(name, target):
             raise UsageError("cli.usage.wrong", f"the output is the {what}", hint="choose another name for the output")
+    if source != "-" and target != "-" and os.path.isdir(source) and _is_inside(target, source):
+        raise UsageError(
+            "cli.usage.wrong", f"the output would be inside the input {source!r}", hint="choose a place beside it"
+        )
 
 
 def _stdout_as_dash(target: str) -> str:
@@ -266,6 +270,11 @@ def _same(first: str, second: str) -> bool:
         return os.path.samefile(first, second)
     except OSError:
         return False
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    place = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    return f"{place}/".startswith(f"{os.path.realpath(folder).rstrip('/')}/")
 
 
 def _size_of(source: str) -> int | None:

@@ -415,3 +415,18 @@ def test_inspect_shows_whose_key_a_package_has(tmp_path, key):
     package = json.loads(ok("inspect", tmp_path / "out", "--json").stdout)
 
     assert ("encrypted-file", Key(key.read_bytes()).id.hex()) == (package["kind"], package["key_id"])
+
+
+@pytest.mark.parametrize("place", ["out", "sub/out", "../in/out", "../link/out"])
+def test_no_output_goes_into_the_input(tmp_path, key, place):
+    """A package with a file more does not open, and sources with a package in them are other sources: both are refused."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "x").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("in")
+    refused(1, "cli.usage.wrong", "encrypt", tmp_path / "in", "-o", tmp_path / "in" / place, "--key", key)
+    assert ["sub", "x"] == names(tmp_path / "in")
+    ok("encrypt", tmp_path / "in", "-o", tmp_path / "inside", "--key", key)
+    before = names(tmp_path / "inside")
+    refused(1, "cli.usage.wrong", "decrypt", tmp_path / "inside", "-o", tmp_path / "inside" / "out", "--key", key)
+
+    assert before == names(tmp_path / "inside")
