@@ -278,8 +278,8 @@ def locked(place: Place, *, wait_s: float = LOCK_WAIT_S, make: bool = False) -> 
     descriptor = _lock(place, deadline, make=make)
     try:
         while not _is_lock_of(descriptor, place):  # `stop --remove` took it away while this waited
-            os.close(descriptor)
-            descriptor = _lock(place, deadline, make=make)
+            gone, descriptor = descriptor, _lock(place, deadline, make=make)
+            os.close(gone)
         yield
     finally:
         os.close(descriptor)

@@ -87,15 +87,8 @@ def test_the_end_of_foreground_after_a_removal(workplace, checked):
     assert not place.path.exists()
 
 
-def test_a_lock_that_was_removed_is_no_lock(workplace):
-    """Who waited for a lock that `stop --remove` took away takes the one that is there then, so that two never hold one each."""
-    place = state.place_of(workplace / "state", "one")
-    seen = []
-
-    def wait():
-        with state.locked(place, make=True):
-            seen.append(os.stat(place.path / "lock").st_ino)
-
+def take_away_while_waiting(place, wait):
+    """Call `wait` in a thread while another process holds the lock of an instance, and remove the directory meanwhile."""
     with state.locked(place, make=True):
         pass
     # POSIX locks do not exclude threads of one process: a child holds it
@@ -113,16 +106,37 @@ def test_a_lock_that_was_removed_is_no_lock(workplace):
     holder.communicate(b"")
     waiting.join(10)
 
+
+def test_a_lock_that_was_removed_is_no_lock(workplace):
+    """Who waited for a lock that `stop --remove` took away takes the one that is there then, so that two never hold one each."""
+    place = state.place_of(workplace / "state", "one")
+    seen = []
+
+    def wait():
+        with state.locked(place, make=True):
+            seen.append(os.stat(place.path / "lock").st_ino)
+
+    take_away_while_waiting(place, wait)
+
     assert [os.stat(place.path / "lock").st_ino] == seen
 
 
 def test_a_name_that_went_away_while_waiting_is_unknown(workplace):
     """Without make nothing is made: the name is said to be unknown."""
     place = state.place_of(workplace / "state", "one")
-    with pytest.raises(UsageError) as caught, state.locked(place):
-        pass
+    caught = []
 
-    assert "hosting.name.unknown" == caught.value.reason
+    def wait():
+        try:
+            with state.locked(place):
+                caught.append(None)
+        except Exception as error:
+            caught.append(error)
+
+    take_away_while_waiting(place, wait)
+    wait()
+
+    assert ["hosting.name.unknown"] * 2 == [getattr(error, "reason", error) for error in caught]
     assert not place.path.exists()
 
 
@@ -170,7 +184,7 @@ def test_a_broken_record_is_no_dead_end(running, workplace, checked):
             place.record()
         assert "hosting.state.malformed" == caught.value.reason
         assert str(place.path / "state.json") in caught.value.message
-        assert f"rm -r {place.path}" in caught.value.hint
+        assert f"rm -r '{place.path}'" in caught.value.hint
         other = state.place_of(workplace / "state", "two")
         address.require_free(workplace / "state", other, host="127.0.0.1", port=4321)
     (place.path / "state.json").write_bytes(good)
