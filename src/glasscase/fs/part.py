@@ -11,6 +11,8 @@ from types import TracebackType
 
 from glasscase.fs.atomic import PART, check_output, require_file_name, settle, storage_error, take_place
 
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
 
 class PartFile:
     """The descriptor of a new file that takes the place of `path` at the end of the block.
@@ -33,9 +35,8 @@ class PartFile:
         check_output(self._path)
         if self._durable and self._open_nameless():
             return self._descriptor
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._descriptor = os.open(self._part, flags, 0o600)
+            self._descriptor = os.open(self._part, _NEW, 0o600)
         except OSError as error:
             raise storage_error(error, self._path) from None
         return self._descriptor
@@ -84,12 +85,28 @@ class PartFile:
     def _give_name(self) -> bool:
         """Give the file its final name, or its `.part-` name if the final one is taken; return whether it was the final one."""
         own = f"/proc/self/fd/{self._descriptor}"  # with src_dir_fd Python has this link followed to the file
+        for name in (self._path, self._part):
+            try:
+                os.link(own, name, src_dir_fd=self._descriptor)
+            except FileExistsError:
+                continue
+            except OSError:  # a process that is confined may write here and not link
+                break
+            return name == self._path
+        self._copy()
+        return False
+
+    def _copy(self) -> None:
+        """Write the content again, to a file with the `.part-` name."""
+        copy = os.open(self._part, _NEW, 0o600)
         try:
-            os.link(own, self._path, src_dir_fd=self._descriptor)
-        except FileExistsError:
-            os.link(own, self._part, src_dir_fd=self._descriptor)
-            return False
-        return True
+            size, done = os.fstat(self._descriptor).st_size, 0
+            while done < size:
+                done += os.sendfile(copy, self._descriptor, done, size - done)
+            os.fchmod(copy, self._mode)
+            os.fsync(copy)
+        finally:
+            os.close(copy)
 
     def _finish(self) -> None:
         if self._mode != 0o600:

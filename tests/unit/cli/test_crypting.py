@@ -206,7 +206,8 @@ class TestFiles:
             ("owner", 1, "stream.key.malformed"), ("newline", 1, "stream.key.malformed"), ("open", 1, "fs.key.exposed"),
             ("none", 4, "fs.file.missing"), ("other", 2, "stream.key.wrong"),
         ):  # fmt: skip
-            refused(code, reason, "decrypt", tmp_path / "f", "-o", tmp_path / "out", "--key", tmp_path / name)
+            done = refused(code, reason, "decrypt", tmp_path / "f", "-o", tmp_path / "out", "--key", tmp_path / name)
+            assert (name == "owner") == (b"is a PEM key" in done.stderr)
         assert not (tmp_path / "out").exists()
 
     def test_places(self, tmp_path, key):

@@ -387,3 +387,40 @@ def test_the_hint_about_an_open_key_can_be_copied(tmp_path):
 
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     assert [path.name] == names(tmp_path)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_has_no_name_before_it_is_complete(taken, tmp_path):
+    """While a file is written nothing of it is in the directory; what has its name already stays until then."""
+    if taken:
+        (tmp_path / "f").write_bytes(b"old")
+    with PartFile(tmp_path / "f", mode=0o644) as descriptor:
+        os.write(descriptor, b"new")
+        assert 0o600 == stat.S_IMODE(os.fstat(descriptor).st_mode)
+        assert (["f"] if taken else []) == names(tmp_path)
+        assert not taken or b"old" == (tmp_path / "f").read_bytes()
+
+    assert (["f"], b"new") == (names(tmp_path), (tmp_path / "f").read_bytes())
+    assert 0o644 == stat.S_IMODE((tmp_path / "f").stat().st_mode)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_process_that_may_not_link(taken, tmp_path, monkeypatch):
+    """Where a file without a name cannot be named it is copied; if that fails nothing is left."""
+    content = os.urandom(100_000)
+    if taken:
+        (tmp_path / "f").write_bytes(b"old")
+
+    def refuse(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with PartFile(tmp_path / "f", mode=0o644) as descriptor:
+        os.write(descriptor, content)
+    assert (["f"], content) == (names(tmp_path), (tmp_path / "f").read_bytes())
+    assert 0o644 == stat.S_IMODE((tmp_path / "f").stat().st_mode)
+    monkeypatch.setattr(os, "sendfile", refuse)
+    with pytest.raises(StorageError), PartFile(tmp_path / "f") as descriptor:
+        os.write(descriptor, b"new")
+
+    assert (["f"], content) == (names(tmp_path), (tmp_path / "f").read_bytes())
