@@ -224,10 +224,10 @@ class Place:
 
     def status(self) -> EnclaveStatus | None:
         """Return what the enclave wrote last, None if it wrote nothing or something that cannot be read."""
-        raw = read_hostile(self.instance / "status.json", max_bytes=RECORD_MAX)
-        if raw is None:
-            return None
         try:
+            raw = read_hostile(self.instance / "status.json", max_bytes=RECORD_MAX)
+            if raw is None:
+                return None
             fields = _object(
                 raw,
                 what="status.json",
@@ -383,9 +383,10 @@ def read_hostile(path: Path, *, max_bytes: int) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         return atomic.read_stream(file, max_bytes=max_bytes, what=path.name)
 
 

@@ -37,6 +37,8 @@ mode = open("mode").read() if os.path.exists("mode") else ""
 if mode == "die":
     print("cannot open /dev/sgx_enclave", file=sys.stderr)
     os._exit(254)
+if mode == "deaf" and os.fork() == 0:
+    time.sleep(60)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else stop)
 if os.path.isdir("sim"):
     data = bytes(range(64))

@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -100,8 +103,21 @@ def test_stop_returns_when_the_process_is_gone(running):
     assert ["started", "stopping"] == list(logs.lines(place))
 
 
+def in_session(session):
+    """Return the processes of a session that are no zombies."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (process := state.identify(int(entry.name))) is not None:
+            try:
+                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            found += [process] if int(fields[3]) == session else []
+    return found
+
+
 def test_a_deaf_process_is_killed_after_the_deadline(workplace, checked):
-    """An enclave that ignores SIGTERM gets SIGKILL."""
+    """An enclave that ignores SIGTERM gets SIGKILL, and so does whatever else is in its session."""
     root = workplace / "state" / "instances" / "one"
     root.mkdir(parents=True)
     (root / "mode").write_text("deaf")
@@ -110,6 +126,10 @@ def test_a_deaf_process_is_killed_after_the_deadline(workplace, checked):
 
     assert "killed" == how
     assert not state.is_alive(record.process)
+    deadline = time.monotonic() + 10
+    while (left := in_session(record.process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [] == left
 
 
 def test_an_enclave_that_dies_is_reported_with_its_last_words(workplace, checked):
@@ -117,8 +137,12 @@ def test_an_enclave_that_dies_is_reported_with_its_last_words(workplace, checked
     root = workplace / "state" / "instances" / "one"
     root.mkdir(parents=True)
     (root / "mode").write_text("die")
+    stale = root / "instance" / "status.json"
+    stale.parent.mkdir(mode=0o700)
+    stale.write_text(json.dumps({"v": 1, "state": "waiting", "port": 4321, "since": 5, "seq": 1, "exp": 9}))
     with pytest.raises(StorageError) as caught:
         start(workplace, checked)
+    assert not stale.exists()
 
     place = state.place_of(workplace / "state", "one")
 
@@ -211,6 +235,30 @@ def test_a_port_is_had_again_while_it_is_free(running, workplace):
     assert port == again()
     place.keep_port(4321)  # of the instance that runs
     assert 0 == again()
+
+
+def test_an_end_that_the_enclave_has_said_is_no_crash(running):
+    """Who sends SIGTERM from outside of glasscase stops it as well: the enclave said `stopped` before it went."""
+    place, record = running
+    os.kill(record.process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while state.is_alive(record.process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert ("running", "stopped") == (place.record().state, state.state_of(place, place.record()))
+
+
+def test_a_link_in_the_place_of_instance_is_refused(workplace, checked):
+    """As root the directory is given to the enclave's account: a link there could give away any other."""
+    root = workplace / "state" / "instances" / "one"
+    root.mkdir(parents=True)
+    (workplace / "other").mkdir()
+    (root / "instance").symlink_to(workplace / "other")
+    with pytest.raises(StorageError):
+        start(workplace, checked)
+
+    assert os.geteuid() == (workplace / "other").stat().st_uid
+    assert [] == list((workplace / "other").iterdir())
 
 
 def test_a_dead_process_is_seen_as_dead(running):

@@ -92,7 +92,7 @@ def test_a_port_that_the_system_chose_is_kept(place):
 
 
 def test_a_status_file_of_an_enclave_is_hostile(place, tmp_path):
-    """A link, a pipe, garbage, an unknown state or a strange port counts as no status; nothing is followed or waited for."""
+    """A link, a pipe, a directory, garbage, too much, a strange state or port is no status; nothing is followed or waited for."""
     path = place.instance / "status.json"
     good = {"v": 1, "state": "serving", "port": 1, "since": 2, "seq": 3, "exp": 4}
     path.write_text(json.dumps(good))
@@ -107,6 +107,12 @@ def test_a_status_file_of_an_enclave_is_hostile(place, tmp_path):
     os.mkfifo(path)
     assert place.status() is None
     path.unlink()
+    path.write_bytes(b" " * (state.RECORD_MAX + 1) + json.dumps(good).encode())
+    assert place.status() is None
+    path.unlink()
+    path.mkdir()
+    assert place.status() is None
+    path.rmdir()
     (tmp_path / "secret").write_text(json.dumps(good))
     path.symlink_to(tmp_path / "secret")
     assert place.status() is None
