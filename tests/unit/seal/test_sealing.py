@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from glasscase.core.chunks import Key
 from glasscase.errors import CannotVerify, Error, FormatError, UsageError
 from glasscase.seal import cose
-from glasscase.seal.envelope import FORM, sign_payload
+from glasscase.seal.envelope import FORM, NO_PACKAGE, Contents, Context, make_payload, sign_payload
 from glasscase.seal.package import build_package, sources_of
-from glasscase.seal.sealing import Offer, cosign, is_request, join, propose, seal
+from glasscase.seal.sealing import Offer, _request, cosign, is_request, join, propose, seal
 
 from .conftest import AT, MRENCLAVE, MRSIGNER, SEEDS, aware
 
@@ -288,6 +288,41 @@ def test_a_cosigner_signs_only_what_he_verified(bench):
         owner=OWNER,
         at=aware(AT),
     )
+
+
+def test_a_cosigner_does_not_rest_on_what_the_proposer_checked(bench):
+    """A request that propose() would never make is not signed: strangers, too few owners, keys for nothing, a bad name."""
+    one = bench(threshold=2)
+    to, second, stranger = one.verified(), cose.public_key(SEEDS[1]), cose.public_key(b"\x55" * 32)
+    both = tuple(sorted((cose.public_key(OWNER), second)))
+
+    def sign(contents=Contents(b"r" * 32, None, {}, SECRETS), owners=both):  # noqa: B008 - it never changes
+        context = Context(
+            b"e" * 16,
+            to.mrenclave,
+            to.instance_digest,
+            NO_PACKAGE,
+            contents.commitment,
+            owners,
+            to.isv_svn,
+            AT,
+            AT + 99,
+        )
+        payload = make_payload(contents, context, seal_key=to.seal_key)
+        return cosign(_request(payload, contents, second), to=to, owner=SEEDS[1], at=aware(AT))
+
+    assert not sign().complete
+    for owners, reason in (
+        (tuple(sorted((*both, stranger))), "seal.owner.unmeasured"), ((second,), "seal.owner.few"),
+        ((cose.public_key(OWNER),), "seal.owner.unmeasured"),
+    ):  # fmt: skip
+        assert reason == reason_of(UsageError, sign, owners=owners)
+    for contents in (
+        Contents(b"r" * 32, b"p" * 32, {}, SECRETS),
+        Contents(b"r" * 32, None, {b"i" * 16: b"k" * 32}, SECRETS),
+    ):
+        assert "seal.package_key.unexpected" == reason_of(UsageError, sign, contents)
+    assert "seal.chain.wrong" == reason_of(UsageError, sign, Contents(b"r" * 32, None, {}, SECRETS, (b"der",)))
 
 
 def test_join_takes_one_payload_and_named_signers(bench):
