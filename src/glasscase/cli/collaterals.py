@@ -51,6 +51,9 @@ def collateral(  # noqa: PLR0917 - one argument for each option
     if action == "show":
         if file is None:
             raise UsageError("cli.usage.wrong", "collateral show needs a FILE", hint="glasscase collateral show FILE")
+        for option, given in (("--for", for_file), ("-o", output), ("--insecure-anchor", insecure_anchor)):
+            if given is not None:
+                raise UsageError("cli.usage.wrong", f"{option} belongs to collateral fetch", hint="show judges nothing")
         return _show(out, file)
     if file is not None or for_file is None or output is None:
         raise UsageError(

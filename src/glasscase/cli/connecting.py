@@ -245,7 +245,7 @@ def _answer(out: Output, response: "http.client.HTTPResponse", peer: "LivePeer",
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     if response.status >= 400:
-        out.warn(f"the application answered {response.status} {escape(response.reason)} [client.response.refused]")
+        out.warn(f"the answer is {response.status} {escape(response.reason)} [client.response.refused]")
         return exitcodes.IO
     return exitcodes.OK
 

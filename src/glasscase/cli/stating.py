@@ -144,6 +144,14 @@ def _refuse(options: dict[str, Any], *names: str, what: str) -> None:
             )
 
 
+_TAKES = {
+    "show": (),
+    "verify": ("--head", "--statement", "--signer"),
+    "retire": ("MRENCLAVE",),
+    "head": ("--key", "-o"),
+}
+
+
 @verb("ledger", help="Show, check, sign or extend the ledger of releases.")
 @click.argument("action", type=click.Choice(["show", "verify", "retire", "head"]))
 @click.argument("mrenclave", required=False)
@@ -168,38 +176,61 @@ def ledger(  # noqa: PLR0917 - one argument for each option
     from glasscase.cli.places import data_dir
     from glasscase.statements.ledger import LEDGER_MAX, NAME, NO_KEY, parse_ledger
 
+    given = {
+        "MRENCLAVE": mrenclave,
+        "--head": head,
+        "--statement": statement,
+        "--signer": signer,
+        "--key": key,
+        "-o": output,
+    }
+    for name, value in given.items():
+        if value is not None and name not in _TAKES[action]:
+            raise UsageError(
+                "cli.usage.wrong",
+                f"ledger {action} does not take {name}",
+                hint="glasscase ledger --help says what does",
+            )
     file = path or os.fspath(data_dir() / NAME)
     lines = parse_ledger(read_argument(file, max_bytes=LEDGER_MAX, what="ledger"), public_key=NO_KEY)
+    done = []
     if action == "verify":
-        _verify_head(lines, head=head, statement=statement, signer=signer)
+        done = _verify_head(lines, head=head, statement=statement, signer=signer)
     elif action == "retire":
         lines = _retire(file, lines, mrenclave)
     elif action == "head":
         _sign_head(lines, key, output)
-    _say(out, file, lines)
+        done = [f"wrote {output}"]
+    _say(out, file, lines, done)
     return 0
 
 
-def _verify_head(lines: "tuple[Line, ...]", *, head: str | None, statement: str | None, signer: str | None) -> None:
+def _verify_head(
+    lines: "tuple[Line, ...]", *, head: str | None, statement: str | None, signer: str | None
+) -> list[str]:
+    """Return a line for each head that the ledger was found to continue."""
     from glasscase.cli.sealing import read_public_key
     from glasscase.statements.dsse import STATEMENT_MAX, read_dsse
     from glasscase.statements.intoto import LEDGER_HEAD, Statement
     from glasscase.statements.ledger import require_head
 
+    done: list[str] = []
     if head is not None:
         match = re.fullmatch(r"([0-9]{1,9}):([0-9a-f]{64})", head, re.ASCII)
         if match is None:
             raise UsageError("cli.usage.wrong", "--head is a line number, a colon and 64 hex digits")
         require_head(lines, n=int(match[1]), head=bytes.fromhex(match[2]))
+        done.append(f"continues {head}")
     if (statement is None) != (signer is None):
         raise UsageError("cli.usage.wrong", "--statement and --signer belong together", hint="glasscase ledger --help")
     if statement is None or signer is None:
-        return
+        return done or ["checked its own chain only: give the --head or --statement that you remember"]
     signed = read_dsse(read_argument(statement, max_bytes=STATEMENT_MAX, what="statement"))
     said = Statement.from_bytes(signed.payload)
     if said.predicate_type != LEDGER_HEAD or not signed.signers((read_public_key(signer),)):
         raise FormatError("statements.statement.malformed", "this is no head of a ledger signed by that key")
     require_head(lines, n=said.predicate["n"], head=bytes.fromhex(said.predicate["head"]))
+    return [*done, f"continues {said.predicate['n']}:{said.predicate['head']}, signed by {signer}"]
 
 
 def _retire(file: str, lines: "tuple[Line, ...]", mrenclave: str | None) -> "tuple[Line, ...]":
@@ -249,7 +280,7 @@ def _sign_head(lines: "tuple[Line, ...]", key: str | None, output: str | None) -
     write_file(output, sign_dsse(Statement(None, None, LEDGER_HEAD, predicate).to_bytes(), seed=read_owner_key(key)))
 
 
-def _say(out: Output, file: str, lines: "tuple[Line, ...]") -> None:
+def _say(out: Output, file: str, lines: "tuple[Line, ...]", done: list[str]) -> None:
     from glasscase.statements.ledger import released
     from glasscase.verify.rules import when
 
@@ -266,4 +297,4 @@ def _say(out: Output, file: str, lines: "tuple[Line, ...]") -> None:
     text = [
         f"{line.n:<5} {line.kind:<8} {line.mrenclave.hex()}  svn {line.isv_svn}  {when(line.time)}" for line in lines
     ]
-    out.result(value, "\n".join([*text, f"head  {value['head'] or 'none: the ledger is empty'}"]))
+    out.result(value, "\n".join([*text, f"head  {value['head'] or 'none: the ledger is empty'}", *done]))

@@ -190,7 +190,29 @@ def test_what_a_ledger_refuses(desk):
         (["verify", "--statement", desk.folder / "head.json"], 1),
         (["verify", "--statement", desk.folder / "head.json", "--signer", desk.folder / "other.pub"], 2),
         (["verify", "--head", "0:" + "00" * 32], 2), (["verify", "--head", "9:" + "00" * 32], 2),
+        (["show", "--head", "9:" + "00" * 32], 1), (["show", "11" * 32], 1), (["verify", "--key", desk.folder / "signer"], 1),
+        (["head", "--statement", desk.folder / "head.json"], 1), (["retire", MRENCLAVE.hex(), "--head", "0:" + "00" * 32], 1),
     )  # fmt: skip
     for arguments, expected in cases:
         assert expected == desk.run("ledger", *arguments)[0], arguments
     assert before == (desk.folder / "data" / "measurements.jsonl").read_bytes()
+
+
+def test_a_ledger_says_what_was_compared(desk):
+    """verify names the head that the ledger continues, or that it was given none; head names the file that it wrote."""
+    project = desk.folder / "project"
+    project.mkdir()
+    record_release(str(project), bundle_id=b"b" * 32, mrenclave=MRENCLAVE, isv_svn=1)
+    head = json.loads(desk.run("ledger", "show", "--json")[1])["head"]
+    signed, public = desk.folder / "head.json", desk.folder / "signer.pub"
+
+    assert (
+        f"wrote {signed}"
+        == desk.run("ledger", "head", "--key", desk.folder / "signer", "-o", signed)[1].splitlines()[-1]
+    )
+    for more, said in (
+        ([], "checked its own chain only: give the --head or --statement that you remember"),
+        (["--head", head], f"continues {head}"),
+        (["--statement", signed, "--signer", public], f"continues {head}, signed by {public}"),
+    ):
+        assert said == desk.run("ledger", "verify", *more)[1].splitlines()[-1]

@@ -263,6 +263,8 @@ def test_collateral_show_names_every_item(desk):
         assert windows[name] == [items[name]["issued"], items[name]["next_update"]]
     assert 2 == desk.run("collateral", "show", desk.write("bad", b"{}"))[0]
     assert 1 == desk.run("collateral", "show")[0]
+    for option in ("--for", "-o", "--insecure-anchor"):  # nothing is fetched, written or checked by show
+        assert 1 == desk.run("collateral", "show", desk.collateral, option, "x")[0]
     assert 1 == desk.run("collateral", "fetch", "--for", desk.quote)[0]
 
 
