@@ -157,12 +157,18 @@ class Enclave:
             "--instance", str(self.instance), "--blobs", str(self.blobs), "--run", str(self.run),
         ]  # fmt: skip
 
-    def start(self, *, wait="waiting"):
+    def start(self, *, wait="waiting", stdout=None):
+        """Start the program and wait for a state. stdout: where it writes, the log unless given."""
         environment = {"PATH": "/nonexistent", "HOME": "/tmp", "LC_ALL": "C", "TZ": "UTC"}
         environment |= {name: os.environ[name] for name in ("LD_PRELOAD", "LATE_CLOCK_S") if name in os.environ}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                self.argv(),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout or log,
+                stderr=stdout or log,
+                env=environment,
+                start_new_session=True,
             )
         if wait:
             self.wait_for(wait)

@@ -1,13 +1,14 @@
 """Applications that do what they should not to the process around them: the end stays ours, and so does the log."""
 
 import contextlib
+import os
 import signal
 import threading
 import time
 
 import pytest
 
-from .conftest import ASGI_APP
+from .conftest import ASGI_APP, make_config
 
 DRAIN_S = 3
 GRACE_S = 3
@@ -179,6 +180,22 @@ def test_threads_of_the_application_do_not_hold_up_the_end(application):
     )
     one = served(application(at("import", text), encrypt=False))
     code, took = timed_stop(one)
+
+    assert (0, "stopped") == (code, one.status_file()["state"])
+    assert took < IN_TIME_S
+
+
+def test_a_flood_that_nobody_reads_does_not_outlast_the_drain(enclave):
+    """An application that writes without end, to a pipe that is full, is cut off like any other."""
+    app = at("request", 'while True:\n    print("x" * 4096)')
+    read_end, write_end = os.pipe()
+    one = enclave(config=make_config(entry="main:app"), app={"main.py": app}).start(stdout=write_end)
+    os.close(write_end)
+    one.serve()
+    threading.Thread(target=provoke, args=(one,), daemon=True).start()
+    time.sleep(1)
+    code, took = timed_stop(one)
+    os.close(read_end)
 
     assert (0, "stopped") == (code, one.status_file()["state"])
     assert took < IN_TIME_S
