@@ -95,8 +95,6 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
         peer = live_peer(connection.sock)
         out.say(f"verified  MRENCLAVE {peer.enclave.mrenclave.hex()}{'  SIMULATED' if peer.enclave.simulated else ''}")
         connection.request(asked, where.target, body=body, headers=fields)
-        transport: Any = connection.sock
-        transport.suppress_ragged_eofs = False  # an end that TLS does not vouch for is somebody else's
         return _answer(out, connection.getresponse(), peer, output)
     except http.client.HTTPException as error:
         raise StorageError("client.enclave.unreachable", f"the answer is not HTTP: {type(error).__name__}") from None

@@ -32,6 +32,7 @@ UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more e
 JUDGED_MAX = 64  # envelopes that may wait for their answer; one more is refused
 RUNNING_MAX = 1536  # requests and WebSockets that the application has; leaves 512 of CONNECTIONS_MAX
 UPLOAD_TIMEOUT_S = 30.0
+END_S = 1.0  # seconds in which the client of an idle WebSocket must have room for the close frame
 _BUSY = b"too many requests are running\n"
 _CBOR, _COSE, _TEXT = "application/cbor", "application/cose", "text/plain; charset=utf-8"
 
@@ -223,8 +224,7 @@ class Gateway:
         for talk, last in self._talks.items():
             if last + self._idle_s > asyncio.get_running_loop().time():
                 break
-            await talk.end()
-            return True
+            return await talk.end()
         return False
 
 
@@ -294,12 +294,18 @@ class _Talk:
             await self._send(message)
             self._note()
 
-    async def end(self) -> None:
-        """Close it with code 1013, try again later."""
+    async def end(self) -> bool:
+        """Close it with code 1013, try again later; return whether that could be said, or it was gone."""
         self._ended = True
         self._talks.pop(self, None)
-        with contextlib.suppress(Exception):  # it may be gone
-            await self._send({"type": "websocket.close", "code": 1013})
+        try:
+            async with asyncio.timeout(END_S):
+                with contextlib.suppress(Exception):  # it may be gone
+                    await self._send({"type": "websocket.close", "code": 1013})
+        except TimeoutError:  # a client that does not read; the listener's pings end it
+            self._ended = False
+            return False
+        return True
 
     def _note(self) -> None:
         if not self._ended:

@@ -574,3 +574,41 @@ def test_a_real_enclave_is_provisioned_in_a_flood(enclave, crowd, kind):
     assert sockets_of(one.process.pid) <= connections.CONNECTIONS_MAX + connections.HANDSHAKES_MAX + 8
     print(kind, resident_bytes(one.process.pid) >> 20, "MiB")
     assert resident_bytes(one.process.pid) < 400 << 20
+
+
+def test_a_websocket_that_is_not_read_holds_up_nobody(monkeypatch):
+    """A client that leaves no room for the close frame: the new request gets its answer, and the application stays within its limit."""
+    monkeypatch.setattr(gateway, "RUNNING_MAX", 1)
+    monkeypatch.setattr(gateway, "END_S", 0.05)
+    statuses, sent, readable = [], [], asyncio.Event()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send_socket(message):
+        if sent:  # the first message fills all buffers
+            await readable.wait()
+        sent.append(message["type"])
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    async def talk(scope, receive, send):
+        if scope["type"] != "websocket":
+            raise AssertionError("one too many")
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def run():
+        gate = gateway.Gateway(Inside(), body_max=1000, idle_s=0)
+        gate.open(talk, {})
+        scope = {"path": "/", "headers": [], "http_version": "1.1", "method": "GET"}
+        socket = asyncio.create_task(gate.answer({**scope, "type": "websocket"}, receive, send_socket, welcome=True))
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(2):
+            await gate.answer({**scope, "type": "http"}, receive, send, welcome=True)
+        socket.cancel()
+
+    asyncio.run(run())
+
+    assert (["websocket.accept"], [503, None]) == (sent, statuses)
