@@ -2,6 +2,7 @@
 
 Invariants: the bundle is checked from its bytes first; what could not be compared is named; "same" is said only of what was
 rebuilt. The auditor's way needs no key: header and blobs are taken as they are, the content is compared through the commitment.
+No program of the bundle runs here unless the caller asks for it: its lock, and the sources of its packages, come with it.
 Source: docs/bundle-format.md, "Reproducing"; protocol rule 2.
 """
 
@@ -25,6 +26,7 @@ from glasscase.seal.manifest import commitment
 from glasscase.seal.package import digest_sources
 
 APPLICATION = f"{ROOTFS}app/"
+COMPILED = ".pyc"
 KEY_SIZE = 32  # bytes
 
 
@@ -54,7 +56,10 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class ReproduceRequest:
-    """What to rebuild from. source: the project's directory, or None. opening: 32 bytes; key: path; at most one of them."""
+    """What to rebuild from. source: the project's directory, or None. opening: 32 bytes; key: path; at most one of them.
+
+    compile_again: run the bundle's own interpreter to make its compiled Python again, else that is taken as it is and named.
+    """
 
     checked: CheckedBundle
     runtime: RuntimeFiles
@@ -63,6 +68,7 @@ class ReproduceRequest:
     opening: bytes | None
     key: str | None
     say: Callable[[str], None]
+    compile_again: bool = False
 
 
 def reproduce(request: ReproduceRequest) -> Reproduction:
@@ -77,8 +83,15 @@ def reproduce(request: ReproduceRequest) -> Reproduction:
     not_checked: list[str] = []
     with tempfile.TemporaryDirectory(prefix="glasscase-reproduce-") as work:
         tree = TreeWriter(work)
-        pyc = any(entry.path.startswith(ROOTFS) and entry.path.endswith(".pyc") for entry in checked.bundle.index.files)
-        debian = add_inputs(tree, lock, request.runtime, request.cache, say=request.say, pyc=pyc)
+        compiled = [entry for entry in checked.bundle.index.files if _is_compiled(entry)]
+        again = bool(compiled) and request.compile_again
+        debian = add_inputs(tree, lock, request.runtime, request.cache, say=request.say, pyc=again)
+        if compiled and not again:
+            for entry in compiled:
+                tree.include(entry)
+            not_checked.append(
+                f"{len(compiled)} files of compiled Python, which run instead of their sources (--compile)"
+            )
         if request.source is None:
             _take_application(tree, checked)
             not_checked += ["the application's code", "the configuration (rootfs/opt/glasscase/enclave.cbor)"]
@@ -143,6 +156,10 @@ def _compare_commitment(
     request.say(f"commit    package digest {digest.hex()} of {source}")
     if found != expected:
         differences.append(Difference("code commitment", expected.hex(), found.hex()))
+
+
+def _is_compiled(entry: FileEntry) -> bool:
+    return entry.path.startswith(ROOTFS) and not entry.path.startswith(APPLICATION) and entry.path.endswith(COMPILED)
 
 
 def _take_application(tree: TreeWriter, checked: CheckedBundle) -> None:

@@ -1,7 +1,7 @@
 """The verb `reproduce`."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from glasscase.bundle.check import CheckedBundle
 
 SHOWN = 20  # differences on the terminal
+COMPILE = "Run the bundle's own Python here, to make its compiled files again: only for a provider whose programs you would run."
 
 
 @verb("reproduce", help="Build a bundle again from its lock (and source) and compare everything; exit 6 if it differs.")
@@ -23,11 +24,10 @@ SHOWN = 20  # differences on the terminal
 @click.option(
     "--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel, if it is not the installed one."
 )
-def reproduce(
-    out: Output, bundle: str, *, source: str | None, opening: str | None, key: str | None, wheel: str | None
-) -> int:
+@click.option("--compile", "compile_again", is_flag=True, help=COMPILE)
+def reproduce(out: Output, bundle: str, **options: Any) -> int:
     """Rebuild and say what is the same."""
-    checked, result = rebuild_bundle(out, bundle, source=source, opening=opening, key=key, wheel=wheel)
+    checked, result = rebuild_bundle(out, bundle, **options)
     value = {
         "same": result.same,
         "differences": [{"what": d.what, "bundle": d.bundle, "rebuilt": d.rebuilt} for d in result.differences],
@@ -49,8 +49,9 @@ def reproduce(
 
 
 def rebuild_bundle(
-    out: Output, bundle: str, *, source: str | None, opening: str | None, key: str | None, wheel: str | None
-) -> "tuple[CheckedBundle, Reproduction]":
+    out: Output, bundle: str, *, source: str | None, opening: str | None, key: str | None, wheel: str | None,
+    compile_again: bool,
+) -> "tuple[CheckedBundle, Reproduction]":  # fmt: skip
     """Return the checked bundle and what a rebuild of it gives; the options are those of `reproduce`."""
     from glasscase.audit.reproduce import ReproduceRequest
     from glasscase.audit.reproduce import reproduce as rebuild
@@ -72,6 +73,7 @@ def rebuild_bundle(
             opening=_opening(opening),
             key=key,
             say=out.say,
+            compile_again=compile_again,
         )
     )
     return checked, result

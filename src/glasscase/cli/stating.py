@@ -13,6 +13,7 @@ import click
 
 from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
+from glasscase.cli.reproducing import COMPILE
 from glasscase.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--opening", metavar="O", help="Bundle: the opening of the code commitment (hex or file).")
 @click.option("--package-key", metavar="FILE", help="Bundle: the package key, the provider's own way.")
 @click.option("--wheel", metavar="FILE", help="Bundle: glasscase's own wheel, if it is not the installed one.")
+@click.option("--compile", "compile_again", is_flag=True, help=f"Bundle: {COMPILE}")
 @click.option("--uri", metavar="URI", help="Bundle: where the source comes from; with --commit.")
 @click.option("--commit", metavar="ID", help="Bundle: which commit of it.")
 @click.option("--expires", metavar="TIME", help="Bundle: until when the statement counts.")
@@ -77,6 +79,8 @@ def _verified(out: Output, target: str, options: dict[str, Any]) -> "Statement |
     from glasscase.statements.intoto import VERIFICATION, Statement
 
     _refuse(options, "source", "opening", "package_key", "wheel", "uri", "commit", "expires", what="a bundle")
+    if options["compile_again"]:
+        raise UsageError("cli.usage.wrong", "--compile belongs to a bundle", hint="glasscase attest --help")
     content = read_argument(target, max_bytes=48 * 1024 * 1024, what="evidence")
     if not is_evidence(content):
         raise FormatError("evidence.file.malformed", "attest needs evidence or a bundle", what="evidence")
@@ -115,6 +119,7 @@ def _rebuilt(out: Output, target: str, options: dict[str, Any]) -> "Statement":
         opening=options["opening"],
         key=options["package_key"],
         wheel=options["wheel"],
+        compile_again=options["compile_again"],
     )
     if not result.same or result.not_checked:
         left = [difference.what for difference in result.differences] or list(result.not_checked)

@@ -1,13 +1,16 @@
 """A bundle for a runtime with Gramine's C library and a Python of Debian packages: placed, closed and pinned."""
 
+import dataclasses
 import hashlib
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from glasscase.audit.reproduce import ReproduceRequest, reproduce
 from glasscase.bundle.check import check_bundle
 from glasscase.bundle.index import BundleIndex, FileEntry
 from glasscase.bundle.locking import wants_debian
@@ -189,3 +192,61 @@ def test_runtime_files_must_be_those_of_the_pin(workshop):
         with pytest.raises(FormatError) as caught:
             RuntimeFiles(pin, wrong)
         assert "bundle.runtime.mismatch" == caught.value.reason
+
+
+INTERPRETER = """#!/bin/sh
+: > "{mark}"
+exec "{python}" "$@"
+"""
+
+
+@pytest.fixture
+def compiled(gramine, tmp_path):
+    """Give a bundle with compiled Python, whose interpreter leaves a mark when it runs, and the mark."""
+    mark = tmp_path / "it has run"
+    program = INTERPRETER.format(mark=mark, python=sys.executable).encode()
+    files = {"./usr/bin/python3.11": program, "./usr/lib/python3.11/os.py": b"sep = '/'\n"}
+    package = debs.stored(gramine.cache, "python3.11-minimal", debs.make_deb("Package: python3.11-minimal\n", files))
+    gramine.lock(debian=debs.locked(package))
+    gramine.edit("encrypt = false", "encrypt = false\npyc = true")
+    bundle = gramine.build().path
+    mark.unlink()
+    return bundle, mark
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_rebuild_runs_no_program_of_the_bundle_unasked(gramine, compiled, again):
+    """An auditor who rebuilds a stranger's bundle does not run the stranger's Python; what it made is named as not checked."""
+    bundle, mark = compiled
+    checked = check_bundle(bundle, full=True, runtimes=[gramine.runtime.pin])
+    result = reproduce(
+        ReproduceRequest(
+            checked, gramine.runtime, gramine.cache, str(gramine.project), None, None, lambda _: None, again
+        )
+    )
+
+    assert again == mark.exists()
+    assert (True, checked.measurement.mrenclave) == (result.same, result.mrenclave)
+    assert again == (() == result.not_checked)
+    assert again or "compiled Python" in result.not_checked[0]
+
+
+def test_compiled_python_that_is_another_is_seen_when_it_is_made_again(gramine, compiled):
+    """A .pyc that its source does not give runs inside instead of it: named as not checked, and as different with --compile."""
+    bundle, _ = compiled
+    path = next(Path(bundle).rglob("*.pyc"))
+    name = path.relative_to(bundle).as_posix()
+    checked = check_bundle(bundle, full=True, runtimes=[gramine.runtime.pin])
+    entries = tuple(
+        dataclasses.replace(entry, sha256=bytes(32)) if entry.path == name else entry
+        for entry in checked.bundle.index.files
+    )
+    index = dataclasses.replace(checked.bundle.index, files=entries)
+    changed = dataclasses.replace(checked, bundle=dataclasses.replace(checked.bundle, index=index))
+    request = ReproduceRequest(
+        changed, gramine.runtime, gramine.cache, str(gramine.project), None, None, lambda _: None
+    )
+
+    assert "compiled Python" in reproduce(request).not_checked[0]
+    again = reproduce(dataclasses.replace(request, compile_again=True))
+    assert name in [difference.what for difference in again.differences]
