@@ -63,10 +63,10 @@ class Guard:
             self.leave(last)
             last.abort()  # type: ignore[attr-defined]
 
-    def finish(self, transport: asyncio.BaseTransport) -> None:
-        """Note that nothing is expected of a connection any more but its end."""
+    def finish(self, transport: asyncio.BaseTransport, *, unread: bool = False) -> None:
+        """Note that nothing is expected of a connection any more but its end, and first that its client reads what is left."""
         if transport in self.open:
-            self.closing[transport] = None
+            (self.waiting if unread else self.closing)[transport] = None
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
         """Forget a connection that is gone."""
@@ -142,8 +142,7 @@ class Connection(asyncio.sslproto.SSLProtocol):
     def _start_shutdown(self) -> None:
         """Begin to close, which takes until the client has read everything and answered."""
         self.note_unread()
-        if not self._left:
-            self._guard.finish(self._guarded.transport)
+        self._guard.finish(self._guarded.transport, unread=self._left > 0)
         super()._start_shutdown()
 
     def _check_shutdown_timeout(self) -> None:
@@ -226,7 +225,7 @@ class GuardedProtocol(H11Protocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-            if self._timer is None and self._is_answering():
+            if self._timer is None and self._is_answering() and not self.transport.is_closing():
                 self._guard.waiting.pop(self.transport, None)
 
     def handle_websocket_upgrade(self, event: Any) -> None:

@@ -10,7 +10,7 @@ Source: docs/provisioning.md, "Serving" and "Limits of the listener".
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -53,11 +53,17 @@ class Http2:
 
         async def serve(streams: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             app: Any = watched.answer
+            server = _Server(ASGIWrapper(app), loop, self._config, self._context, {}, streams, writer)
+            server.gone = watched.gone
             try:
                 if not transport.is_closing():  # it may have been ended at once
-                    await _Server(ASGIWrapper(app), loop, self._config, self._context, {}, streams, writer).run()
+                    await server.run()
             finally:
                 watched.end()
+                # what refers to itself would wait for the garbage collection, and after gc.freeze for ever
+                vars(server).clear()
+                if (error := streams.exception()) is not None:
+                    error.with_traceback(None)
 
         def connected(streams: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = loop.create_task(serve(streams, writer))
@@ -83,10 +89,13 @@ class Http2:
 
 
 class _Server(TCPServer):
-    """hypercorn's side of a connection; its timer for idle ones would keep one that is gone until it runs out."""
+    """hypercorn's side of a connection, which ends with it: not when its timer for idle ones or an unread answer does."""
+
+    gone: Callable[[], None]
 
     async def _read_data(self) -> None:
         await super()._read_data()
+        self.gone()
         await self.idle_task.stop()
 
 
@@ -108,7 +117,8 @@ class _Watched:
         self._waiting = waiting
         self._stall_s = stall_s
         self._running = 0
-        self._sending = 0
+        self._sending: set[asyncio.Timeout] = set()
+        self._gone = False
         self._timer: asyncio.TimerHandle | None = None
         self._note()
 
@@ -141,20 +151,30 @@ class _Watched:
         if self._timer is not None:
             self._timer.cancel()
 
+    def gone(self) -> None:
+        """Let what is being sent end now, because nobody will read it."""
+        self._gone = True
+        for timeout in self._sending:
+            if not timeout.expired():
+                timeout.reschedule(asyncio.get_running_loop().time())
+
     async def _send(self, send: Send, message: Message) -> None:
-        self._sending += 1
-        self._note()
+        if self._gone:
+            return
+        timeout = asyncio.timeout(self._stall_s)
         try:
-            async with asyncio.timeout(self._stall_s):
+            async with timeout:
+                self._sending.add(timeout)
+                self._note()
                 await send(message)
         except TimeoutError:
             self._transport.abort()
         finally:
-            self._sending -= 1
+            self._sending.discard(timeout)
             self._note()
 
     def _note(self) -> None:
-        waits = not self._running or self._sending > 0
+        waits = not self._running or bool(self._sending)
         if not waits:
             self._waiting.pop(self._transport, None)
         elif not self._transport.is_closing():
