@@ -10,5 +10,6 @@ REASONS: tuple[Reason, ...] = (
     Reason("statements.statement.malformed", "format", "the signed statement is not of a known type and form", _RULE,
            "get the statement again from who signed it, or use a newer glasscase"),
     Reason("statements.rebuild.incomplete", "format", "the rebuild differs or left something out, so it vouches for nothing",
-           _RULE, "give --source, --opening or --package-key for an encrypted application, --compile for compiled Python; see glasscase reproduce"),
+           _RULE,
+           "give --source, --opening or --package-key for an encrypted application, --compile for compiled Python; see glasscase reproduce"),
 )  # fmt: skip
