@@ -314,10 +314,13 @@ def _check_private(path: str | os.PathLike[str], mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a directory")
     if stat.S_ISREG(mode) and mode & 0o077:
+        name = os.fspath(path)
         raise UsageError(
             "fs.key.exposed",
-            f"{os.fspath(path)!r} has mode {mode & 0o777:04o}, a key must be readable by its owner only",
-            hint=f"chmod 600 {shell_word(path)}",
+            f"{name!r} has mode {mode & 0o777:04o}, a key must be readable by its owner only",
+            hint="that is the public key: name the private one"
+            if name.endswith(".pub")
+            else f"chmod 600 {shell_word(path)}",
         )
     if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
         raise _irregular(path)

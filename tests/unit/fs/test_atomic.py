@@ -57,6 +57,19 @@ def test_the_name_of_a_directory_is_not_taken_for_a_file(tmp_path, name, writing
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(("name", "hint"), [("owner", "chmod 600 "), ("owner.pub", "that is the public key")])
+def test_a_public_key_is_not_to_be_hidden(tmp_path, name, hint):
+    """A key that others can read is refused; for FILE.pub in its place another mode is no advice."""
+    path = tmp_path / name
+    path.write_bytes(b"key")
+    path.chmod(0o644)
+    with pytest.raises(UsageError) as caught:
+        atomic.read_private(path, max_bytes=9, what="key")
+
+    assert "fs.key.exposed" == caught.value.reason
+    assert caught.value.hint.startswith(hint)
+
+
 def test_only_a_missing_directory_is_said_to_be_missing(tmp_path):
     """A directory that takes no files, like /proc, is there: making it is no advice."""
     with pytest.raises(StorageError) as missing:
