@@ -11,5 +11,5 @@ REASONS: tuple[Reason, ...] = (
            "get the statement again from who signed it, or use a newer glasscase"),
     Reason("statements.rebuild.incomplete", "format", "the rebuild differs or left something out, so it vouches for nothing",
            _RULE,
-           "give --source, --opening or --package-key for an encrypted application, --compile for compiled Python; see glasscase reproduce"),
+           "give --source, --opening or --package-key for an encrypted application, --compile for compiled Python; see reproduce"),
 )  # fmt: skip
