@@ -142,7 +142,7 @@ def _with_dpkg(deb: bytes, part: str, name: str) -> bytes:
             data = read_stream(process.stdout, max_bytes=UNPACKED_MAX, what=name)
             failed = process.wait() != 0
         except FormatError:
-            failed, data = False, None
+            raise _too_large() from None
         finally:
             timer.cancel()
             process.kill()
@@ -151,8 +151,6 @@ def _with_dpkg(deb: bytes, part: str, name: str) -> bytes:
             process.wait()
     if failed:
         raise _malformed("dpkg-deb cannot read it")
-    if data is None:
-        raise _too_large()
     return data
 
 
