@@ -94,17 +94,13 @@ def _is_legacy(der: bytes) -> bool:
 
 def _extensions(der: bytes) -> dict[Any, Any]:
     """Return the extensions of a certificate of any form by OID, none of them trusted."""
-    import warnings
-
     from cryptography import x509
 
     if len(der) > CERTIFICATE_MAX:
         raise _fault(f"the certificate has {len(der)} bytes, at most {CERTIFICATE_MAX} are allowed")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return {extension.oid: extension for extension in x509.load_der_x509_certificate(der).extensions}
-    except Exception:  # noqa: BLE001 - the library's own exception types for hostile bytes
+        return {extension.oid: extension for extension in x509.load_der_x509_certificate(der).extensions}
+    except Exception:  # noqa: BLE001 - the library's own exception types for hostile bytes, and warnings that are errors
         raise _fault("the bytes are not an X.509 certificate whose extensions can be read") from None
 
 

@@ -1,6 +1,7 @@
 """RA-TLS certificates: what make_certificate writes is read, and nothing else."""
 
 import datetime
+import warnings
 
 import cbor2
 import pytest
@@ -182,6 +183,17 @@ def test_a_legacy_certificate_is_named():
     assert "evidence.certificate.legacy" == caught.value.reason
     assert QUOTE == legacy_quote(der)
     assert legacy_quote(make()) is None
+
+
+def test_reading_leaves_the_warnings_of_the_process_alone(monkeypatch):
+    """Handshakes of many threads come here: warnings.catch_warnings is for one, and would leave all of them switched off."""
+    seen = []
+    load = x509.load_der_x509_certificate
+    monkeypatch.setattr(x509, "load_der_x509_certificate", lambda der: seen.append(list(warnings.filters)) or load(der))
+
+    legacy_quote(make())
+
+    assert [list(warnings.filters)] == seen
 
 
 @pytest.mark.parametrize(
