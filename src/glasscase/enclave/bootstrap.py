@@ -208,7 +208,7 @@ def run() -> None:
 
     code = main(sys.argv[1:], finder)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the application may have closed it, or put anything in its place
+        with contextlib.suppress(BaseException):  # the application may have closed it, or put anything in its place
             stream.flush()
     posix._exit(code)
 

@@ -136,6 +136,7 @@ def test_more_signals_give_no_more_time(application):
     [
         "import sys; sys.stdout.close()", "import sys; sys.stderr.close()", "import os; os.close(1); os.close(2)",
         "import sys; sys.stdout = sys.stderr = None", "import sys; sys.stdout = object()",
+        "import sys; sys.stdout = type('Out', (), {'flush': lambda self: sys.exit(7)})()",
     ],
 )  # fmt: skip
 def test_closed_streams_change_no_exit_code(application, text):
