@@ -59,7 +59,10 @@ def parse(data: bytes, *, max_bytes: int, what: str, max_items: int = ITEMS_MAX)
 
 
 def write(value: Any) -> bytes:
-    """Return JSON for people: two spaces, keys as given, one newline at the end. Raises FormatError as write_canonical."""
+    """Return JSON for people: two spaces, keys as given, one newline at the end.
+
+    Raises FormatError("codec.json.malformed") on text that is not Unicode, ValueError on a float that is no number.
+    """
     return _encoded(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 

@@ -25,7 +25,8 @@ class PartFile:
         self._path = os.fspath(path)
         require_file_name(self._path)
         folder, slash, _ = self._path.rpartition("/")
-        self._part = f"{folder}{slash}{PART}{os.urandom(8).hex()}"
+        self._folder = folder + slash
+        self._part = f"{self._folder}{PART}{os.urandom(8).hex()}"
         self._mode = mode
         self._durable = durable
         self._descriptor = -1
@@ -74,9 +75,8 @@ class PartFile:
         """Open a file that has no name yet; return whether the system can do that, and can name it later."""
         if not os.access("/proc/self/fd", os.F_OK):
             return False
-        folder, slash, _ = self._path.rpartition("/")
         try:
-            self._descriptor = os.open(folder + slash or ".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self._folder or ".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         except OSError:
             return False
         self._nameless = True
