@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from glasscase.hosting.state import Place
 
 READY_S = 60
-STOP_S = 45
 SERVING_S = 60
 STATUS_S = 3  # status of an instance that hangs still comes
 ENVELOPE_MAX = 1 << 20  # bytes
 SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by the simulator and protect nothing"
+
+_stop_timeout = click.option(
+    "--timeout",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    help="Seconds before SIGKILL.  [default: 15 more than the enclave's drain]",
+)
 
 
 @verb("run", help="Start the enclave of a bundle and return when it answers. Its files are checked first.")
@@ -113,8 +119,8 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
     show_default=True,
     help="Seconds to wait for an answer; on SGX the time to fill the enclave comes on top.",
 )
-@click.option("--timeout", type=click.IntRange(0), default=STOP_S, show_default=True, help="Seconds before SIGKILL.")
-def restart(out: Output, name: str, *, check: str, wait: int, timeout: int) -> int:
+@_stop_timeout
+def restart(out: Output, name: str, *, check: str, wait: int, timeout: int | None) -> int:
     """Stop, check, launch, wait."""
     from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.places import data_dir, state_dir
@@ -257,9 +263,9 @@ def logs(out: Output, name: str, *, follow: bool) -> int:
 
 @verb("stop", help="Stop an instance: SIGTERM, then SIGKILL after a deadline. Returns when the process is gone.")
 @click.argument("name")
-@click.option("--timeout", type=click.IntRange(0), default=STOP_S, show_default=True, help="Seconds before SIGKILL.")
+@_stop_timeout
 @click.option("--remove", is_flag=True, help="Remove its directory too: log, evidence notes, persisted state.")
-def stop(out: Output, name: str, *, timeout: int, remove: bool) -> int:
+def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
     """End the process."""
     import shutil
 

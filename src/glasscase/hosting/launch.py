@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.bundle.index import CONFIG
+from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
+from glasscase.errors import Error, FormatError, StorageError, UsageError
 from glasscase.fs import atomic
 from glasscase.hosting import address, backends, logs, state
 from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, ProcessId
@@ -28,7 +30,8 @@ from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, Proces
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
 DEVICE_WAIT_S = 5.0
-STOP_DEADLINE_S = 45.0  # the enclave drains for at most 30 seconds by default
+DRAIN_S = 30  # where the bundle does not say it any more
+STOP_MARGIN_S = 15.0  # after the drain, for the application's own shutdown
 FILL_RATE = 16384  # pages a second (64 MiB): of a machine that pages enclave memory out while it fills another enclave
 
 
@@ -118,18 +121,28 @@ def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bo
     )  # fmt: skip
 
 
-def stop(place: Place, record: InstanceRecord, *, deadline_s: float = STOP_DEADLINE_S) -> str:
+def stop_s(record: InstanceRecord) -> float:
+    """Return the seconds that a stop takes at most: the drain of the bundle that runs, and a margin."""
+    try:
+        path = Path(record.bundle) / CONFIG
+        config = EnclaveConfig.from_bytes(atomic.read_file(path, max_bytes=MAX_BYTES, what="enclave.cbor"))
+    except Error:  # the bundle is gone or another one: a stop goes on
+        return DRAIN_S + STOP_MARGIN_S
+    return config.server.drain + STOP_MARGIN_S
+
+
+def stop(place: Place, record: InstanceRecord, *, deadline_s: float | None = None) -> str:
     """Return how the process went when it is gone: `stopped`, `killed` after the deadline, or `gone` before.
 
-    SIGTERM first; SIGKILL to the whole session after deadline_s. Hold the instance's lock.
+    SIGTERM first; SIGKILL to the whole session after deadline_s, without it after stop_s(). Hold the instance's lock.
     """
-    how = _end(record.process, name=record.name, deadline_s=deadline_s)
+    how = _end(record.process, name=record.name, deadline_s=stop_s(record) if deadline_s is None else deadline_s)
     _clear(place)
     place.mark("stopped")
     return how
 
 
-def finish(place: Place, record: InstanceRecord, *, deadline_s: float = STOP_DEADLINE_S) -> None:
+def finish(place: Place, record: InstanceRecord, *, deadline_s: float | None = None) -> None:
     """Stop an instance that runs. One that has ended by itself keeps its state, so that a crash is not taken for a stop.
 
     Hold the instance's lock.

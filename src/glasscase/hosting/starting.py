@@ -74,7 +74,7 @@ def start(
 
 def restart(
     state_directory: Path, data_directory: Path, name: str,
-    *, runtimes: Sequence[RuntimePin], now: int, wait_s: float, stop_s: float, full: bool,
+    *, runtimes: Sequence[RuntimePin], now: int, wait_s: float, stop_s: float | None, full: bool,
 ) -> Started:  # fmt: skip
     """Return the instance after it was stopped and started again with the same bundle, address and account.
 

@@ -12,11 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
+from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.hosting import address, launch, logs, state
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
+
+
+def config_of(drain):
+    return EnclaveConfig(
+        name="one", entry="app:app", interface="asgi", health=None, encrypt=False, models="digest", build_epoch=1, owners=(b"o" * 32,),
+        threshold=1, package=None, commitment=None, gramine=GramineOptions("simulator", "512M", 32, 1, 1),
+        server=ServerOptions(drain=drain), env={},
+    )  # fmt: skip
 
 
 def facts_of(place):
@@ -101,6 +110,25 @@ def test_stop_returns_when_the_process_is_gone(running):
     assert not (place.path / "run").exists() and not place.simulated_device.exists()
     assert "gone" == launch.stop(place, record)
     assert ["started", "stopping"] == list(logs.lines(place))
+
+
+@pytest.mark.parametrize(("drain", "deadline"), [(1, 16), (30, 45), (600, 615), (None, 45)])
+def test_a_stop_waits_for_the_drain_of_the_bundle(running, monkeypatch, drain, deadline):
+    """Without a deadline of the operator's no drain is cut short; a bundle that is gone has the default."""
+    place, record = running
+    config = Path(record.bundle) / "rootfs/opt/glasscase/enclave.cbor"
+    config.parent.mkdir(parents=True)
+    if drain is not None:
+        config.write_bytes(config_of(drain).to_bytes())
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "_end", lambda _process, *, name, deadline_s: seen.append(deadline_s))
+        launch.finish(place, record)
+        launch.stop(place, record, deadline_s=7)
+
+    assert [deadline, 7] == seen
+    config.write_bytes(b"damaged")
+    assert 45 == launch.stop_s(record)
 
 
 def in_session(session):
