@@ -37,7 +37,7 @@ class Guard:
         self.stall_s = stall_s
         self.mutual = mutual
         self.http2: Any = None  # what takes connections that choose HTTP/2, if anything
-        self.open: set[asyncio.BaseTransport] = set()
+        self.open: dict[asyncio.BaseTransport, Connection] = {}
         self.waiting: OrderedDict[asyncio.BaseTransport, None] = OrderedDict()  # may be ended for a new one
         self.closing: OrderedDict[asyncio.BaseTransport, None] = OrderedDict()  # before these
         self.handshakes: OrderedDict[Connection, None] = OrderedDict()
@@ -51,17 +51,18 @@ class Guard:
         protocol.tls = Connection(self, context, protocol)
         return protocol.tls
 
-    def enter(self, transport: asyncio.BaseTransport) -> None:
+    def enter(self, transport: asyncio.BaseTransport, connection: "Connection") -> None:
         """Count a connection whose handshake is done, and end another if there are too many.
 
         That is one that is being closed, because its client may take its time, else the one that has waited longest.
         """
-        self.open.add(transport)
+        self.open[transport] = connection
         if len(self.open) > CONNECTIONS_MAX:
             crowd = self.closing or self.waiting or OrderedDict({transport: None})
             last, _ = crowd.popitem(last=False)
+            ending = self.open[last]
             self.leave(last)
-            last.abort()  # type: ignore[attr-defined]
+            ending.end()
 
     def finish(self, transport: asyncio.BaseTransport, *, unread: bool = False) -> None:
         """Note that nothing is expected of a connection any more but its end, and first that its client reads what is left."""
@@ -70,7 +71,7 @@ class Guard:
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
         """Forget a connection that is gone."""
-        self.open.discard(transport)
+        self.open.pop(transport, None)
         self.waiting.pop(transport, None)
         self.closing.pop(transport, None)
 
@@ -128,6 +129,11 @@ class Connection(asyncio.sslproto.SSLProtocol):
         super().connection_lost(exc)
         del self._guarded  # the buffers need no garbage collection
 
+    def end(self) -> None:
+        """Cut the connection, also one that is being closed, whose TLS transport Python 3.11.2 cannot abort."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def note_unread(self) -> None:
         """Remember how much of what was sent is not read yet."""
         of_tls: int = self._get_write_buffer_size()  # type: ignore[attr-defined]
@@ -170,7 +176,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         guard = self._guard
         guard.handshakes.pop(self.tls, None)
-        guard.enter(transport)
+        guard.enter(transport, self.tls)
         if guard.mutual:
             tls = transport.get_extra_info("ssl_object")
             self._welcome = tls is not None and tls.getpeercert(binary_form=True) is not None

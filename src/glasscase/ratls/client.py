@@ -54,6 +54,9 @@ class LivePeer:
     valid_until: int
 
 
+_CUT = "the connection was cut before the peer had ended it"
+
+
 class RatlsContext(ssl.SSLContext):
     """The context of one policy, for every client that takes an ssl.SSLContext. Made by context()."""
 
@@ -66,6 +69,9 @@ class RatlsContext(ssl.SSLContext):
         ssl.SSLContext.verify_mode.__set__(self, ssl.CERT_NONE)  # type: ignore[attr-defined]
         self.minimum_version = ssl.TLSVersion.TLSv1_3
         self.options |= ssl.OP_NO_TICKET
+        self.options &= (
+            ~ssl.OP_IGNORE_UNEXPECTED_EOF
+        )  # which Python before 3.11.4 sets, so that a cut looks like an end
         return self
 
     def __init__(self, judge: "Judge") -> None:
@@ -132,7 +138,12 @@ class _RatlsSocket(ssl.SSLSocket):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         self._require_peer()
-        return super().read(len, buffer)
+        try:
+            return super().read(len, buffer)
+        except ssl.SSLError as error:
+            if _is_cut(error):
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, _CUT) from None
+            raise
 
     def shutdown(self, how: int) -> None:
         """Close one direction and keep TLS: the standard library would send what is written later in clear."""
@@ -171,8 +182,10 @@ class _RatlsObject(ssl.SSLObject):
         self._require_peer()
         try:
             got = super().read(len, buffer)
-        except ssl.SSLEOFError:  # which clients take for the end of an answer
-            raise ssl.SSLError("the connection was cut before the peer had ended it") from None
+        except ssl.SSLError as error:
+            if _is_cut(error):  # as it stands clients take it for the end of an answer
+                raise ssl.SSLError(_CUT) from None
+            raise
         self.ended = self.ended or (len > 0 and not got)
         return got
 
@@ -180,6 +193,11 @@ class _RatlsObject(ssl.SSLObject):
         if self.live_peer is None:
             self.do_handshake()
         return self.live_peer
+
+
+def _is_cut(error: ssl.SSLError) -> bool:
+    """Return whether the connection ended without TLS's own end; Python before 3.11.4 has no class for it."""
+    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
 RatlsContext.sslsocket_class = _RatlsSocket
