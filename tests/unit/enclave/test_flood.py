@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import h2.config
 import h2.connection
@@ -431,15 +432,16 @@ def test_arrivals_of_one_turn_end_as_many(monkeypatch):
     guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
     wires = [Wire(ended, number) for number in range(6)]
     for wire in wires[:3]:
-        guard.enter(wire)
+        guard.enter(wire, SimpleNamespace(end=wire.abort))
     guard.waiting.update(dict.fromkeys((wires[1], wires[0])))
     guard.finish(wires[2])
     for wire in wires[3:]:
-        guard.enter(wire)
+        guard.enter(wire, SimpleNamespace(end=wire.abort))
 
     assert [2, 1, 0] == ended
-    assert set(wires[3:]) == guard.open
-    guard.enter(Wire(ended, 6))
+    assert set(wires[3:]) == set(guard.open)
+    last = Wire(ended, 6)
+    guard.enter(last, SimpleNamespace(end=last.abort))
     assert [2, 1, 0, 6] == ended  # nobody waits
 
 

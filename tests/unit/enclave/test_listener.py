@@ -270,8 +270,9 @@ def test_one_connection_too_many_ends_the_one_that_has_waited_longest(monkeypatc
         made = []
         for number in range(5):
             made.append(guard.protocol(**uvicorn_parts()))
-            made[-1].tls = Unread()
-            made[-1].connection_made(Wire(ended, number))
+            wire = Wire(ended, number)
+            made[-1].tls = Unread(wire)
+            made[-1].connection_made(wire)
             if number == 0:
                 made[0]._stop_waiting()  # its request is being answered
             if number == 2:
@@ -316,7 +317,7 @@ def test_an_upgrade_right_behind_a_request_leaves_nothing_waiting(unread):
         return guard
 
     guard = asyncio.run(go())
-    assert ([], set()) == (list(guard.waiting), guard.open)
+    assert ([], {}) == (list(guard.waiting), guard.open)
     assert ([0], None) == (wire.ended, wire.protocol) if unread else ([] == wire.ended and wire.protocol is not None)
 
 
@@ -368,6 +369,12 @@ def uvicorn_parts(application=lambda scope: None, ws="none"):
 
 class Unread:
     """The TLS side of a connection whose client reads everything."""
+
+    def __init__(self, wire=None):
+        self.wire = wire
+
+    def end(self):
+        self.wire.abort()
 
     def note_unread(self):
         pass
