@@ -303,10 +303,10 @@ def test_a_websocket_that_the_application_has_left_makes_room():
 
     guard = connections.Guard(Gateway(), header_s=1, stall_s=1, mutual=False)
     made = guard.websocket(Base)()
-    guard.enter(made.transport)
+    guard.enter(made.transport, None)
     asyncio.run(made.app({}, None, None))
 
     assert [made.transport] == list(guard.closing)
     guard.leave(made.transport)
-    assert ([], set()) == (list(guard.closing), guard.open)
+    assert ([], {}) == (list(guard.closing), guard.open)
     assert guard.websocket(None) is None
