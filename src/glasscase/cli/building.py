@@ -12,18 +12,31 @@ from glasscase.errors import UsageError
 
 @verb("build", help="Build the bundle from project, lock and keys, and print its MRENCLAVE.")
 @click.argument("directory", metavar="[DIR]", default=".", type=click.Path())
-@click.option("-o", "--output", metavar="BUNDLE", type=click.Path(), help="[default: DIR/dist/NAME.bundle]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="BUNDLE",
+    type=click.Path(),
+    help="Where the bundle goes; an older one there is replaced [default: DIR/dist/NAME.bundle].",
+)
 @click.option("--runtime", "runtime_name", metavar="NAME", help="The Gramine runtime [default: the project's].")
 @click.option("--size", metavar="S", help="Enclave size, a power of two like 512M [default: the project's].")
-@click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Threads [default: one for each processor].")
-@click.option("--package-key", metavar="FILE", type=click.Path(), help="[default: the project's]")
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(1, 64), help="Threads that encrypt [default: one for each processor]."
+)
+@click.option(
+    "--package-key",
+    metavar="FILE",
+    type=click.Path(),
+    help="Key that encrypts code and models [default: the project's].",
+)
 @click.option(
     "--owner",
     "owners",
     metavar="FILE.pub",
     multiple=True,
     type=click.Path(),
-    help="Repeatable [default: the project's].",
+    help="Public key of an owner, who may provision; repeatable [default: the project's].",
 )
 @click.option("--no-record", is_flag=True, help="Do not add this build to the ledgers of releases.")
 @click.option(

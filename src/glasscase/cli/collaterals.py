@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _FILE_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
 
 
-@verb("collateral", help="Fetch Intel's collateral for the platform of a quote, or show what a file holds.")
+@verb(
+    "collateral",
+    help="Fetch Intel's collateral for the platform of a quote (with --for and -o), or show what FILE holds.",
+)
 @click.argument("action", type=click.Choice(["fetch", "show"]))
 @click.argument("file", required=False)
 @click.option("--for", "for_file", metavar="FILE", help="fetch: the quote or evidence whose platform is meant.")
@@ -34,7 +37,7 @@ _FILE_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
     type=click.Choice(["standard", "early"]),
     default="standard",
     show_default=True,
-    help="fetch: the data set that counts, or the next one.",
+    help="fetch: the data set that counts today, or the next one.",
 )
 @click.option("--insecure-anchor", metavar="PEM", help="fetch: what is fetched must be signed under this root instead.")
 def collateral(  # noqa: PLR0917 - one argument for each option
@@ -102,10 +105,16 @@ def _fetched(quote: bytes, anchor: "TrustAnchor", *, source: str, update: str) -
     "FILE is evidence or a quote, `-` for stdin. Exits 0 whatever the status is; the enclave itself is not judged.",
 )
 @click.argument("file")
-@click.option("--early", is_flag=True, help="The next data set, which Intel publishes months before it counts.")
-@click.option("--collateral", metavar="FILE", help="This data set instead; opens no socket.")
-@click.option("--source", metavar="intel|URL", default="intel", show_default=True, help="Intel's service, or a PCCS.")
-@click.option("--at", metavar="TIME", help="As of this time: RFC 3339 or unix seconds. Default: now.")
+@click.option("--early", is_flag=True, help="Take the next data set, which Intel publishes months before it counts.")
+@click.option("--collateral", metavar="FILE", help="Take the data set in FILE; opens no socket.")
+@click.option(
+    "--source",
+    metavar="intel|URL",
+    default="intel",
+    show_default=True,
+    help="Where the data set comes from: Intel's service, or a PCCS.",
+)
+@click.option("--at", metavar="TIME", help="As of this time: RFC 3339 or unix seconds [default: now].")
 @click.option("--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The answer says SIMULATED.")
 def tcb(
     out: Output, file: str, *, early: bool, collateral: str | None, source: str, at: str | None, insecure_anchor: str | None

@@ -70,7 +70,7 @@ def why(out: Output, before: str, after: str, libpal: str | None, html_path: str
 @click.argument("subject", metavar="BUNDLE")
 @click.argument("other", metavar="[B]", required=False)
 @click.option("--libpal", metavar="PAL", help="The libpal.so, if BUNDLE is a manifest.sgx.")
-@click.option("--diff", is_flag=True, help="Two columns, A and B, with the regions that differ marked.")
+@click.option("--diff", is_flag=True, help="Draw two columns, A and B, with the regions that differ marked.")
 @click.option("--svg", metavar="FILE", help="Write the picture as SVG too.")
 def map(out: Output, subject: str, other: str | None, **options: Any) -> int:  # noqa: A001 - the verb's name
     """Print the memory map."""

@@ -39,15 +39,29 @@ class Url:
 def _trust_options(function: Any) -> Any:
     """Add the options that say which enclave may be talked to."""
     for option in (
-        click.option("--client-key", metavar="PEM", type=click.Path(), help="Its key [default: in the same file]."),
+        click.option(
+            "--client-key",
+            metavar="PEM",
+            type=click.Path(),
+            help="Key of the certificate to show [default: in the same file].",
+        ),
         click.option("--client-cert", metavar="PEM", type=click.Path(), help="Certificate to show (mutual TLS)."),
         click.option(
             "--own-certificate",
             is_flag=True,
-            help="The enclave has a certificate of its owner's CA: ask it for its evidence.",
+            help="Ask the enclave for its evidence, because its certificate is by its owner's CA.",
         ),
-        click.option("--collateral-source", metavar="S", help="intel, a URL of a PCCS, or a file [default: intel]."),
-        click.option("--insecure-anchor", metavar="PEM", type=click.Path(), help="Trust this root instead of Intel's."),
+        click.option(
+            "--collateral-source",
+            metavar="S",
+            help="Where collateral comes from: intel, a URL of a PCCS, or a file [default: intel].",
+        ),
+        click.option(
+            "--insecure-anchor",
+            metavar="PEM",
+            type=click.Path(),
+            help="Trust this root instead of Intel's. What is said says SIMULATED.",
+        ),
         click.option(
             "--bundle", metavar="B", type=click.Path(), help="The bundle that must run there; it is recomputed."
         ),
@@ -66,8 +80,16 @@ def _trust_options(function: Any) -> Any:
 )
 @click.argument("url")
 @_trust_options
-@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write the answer there, whole or not at all.")
-@click.option("-X", "--request", "method", metavar="METHOD", help="[default: GET, or POST with --data].")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="Where the answer goes, whole or not at all [default: stdout].",
+)
+@click.option(
+    "-X", "--request", "method", metavar="METHOD", help="Method of the request [default: GET, or POST with --data]."
+)
 @click.option("-d", "--data", metavar="TEXT", help="Body to send; @FILE reads it, @- from standard input.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="Header to send; repeatable.")
 @click.option(
@@ -75,7 +97,7 @@ def _trust_options(function: Any) -> Any:
     type=click.IntRange(1, TIMEOUT_MAX_S),
     default=TIMEOUT_S,
     show_default=True,
-    help="Seconds without any byte.",
+    help="Seconds without any byte before it gives up.",
 )
 def get(out: Output, url: str, *, output: str | None, method: str | None, data: str | None, headers: tuple[str, ...],
         timeout: int, **trust: Any) -> int:  # fmt: skip

@@ -22,12 +22,26 @@ def _common(function: Any) -> Any:
     options = [
         click.argument("source", metavar="IN", type=click.Path()),
         click.option(
-            "-o", "--output", "target", required=True, metavar="OUT", type=click.Path(), help="`-` for stdout."
+            "-o",
+            "--output",
+            "target",
+            required=True,
+            metavar="OUT",
+            type=click.Path(),
+            help="Where the result goes; `-` is stdout, for a single file.",
         ),
         click.option("--key", required=True, metavar="FILE", type=click.Path(), help="The package key, 32 raw bytes."),
-        click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="[default: up to 4, one per core]"),
         click.option(
-            "--context", default="", metavar="TEXT", help="Bound to the file; the same must be given to decrypt."
+            "--threads",
+            type=click.IntRange(1, 64),
+            metavar="N",
+            help="Threads that work [default: one for each processor, at most 4].",
+        ),
+        click.option(
+            "--context",
+            default="",
+            metavar="TEXT",
+            help="Text bound to the file: decrypt needs the same [default: the empty one].",
         ),
     ]
     for option in reversed(options):
@@ -69,12 +83,17 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
 @verb("decrypt", help="Decrypt a file, or a package or bundle directory with all its files.")
 @_common
 @click.option(
-    "--model-key", "model_keys", multiple=True, metavar="FILE", type=click.Path(), help="Further keys of a package."
+    "--model-key",
+    "model_keys",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Key of models in a package that have their own; repeatable.",
 )
 @click.option(
     "--legacy",
     type=click.Choice(["secretbox", "fernet", "sealed-box"]),
-    help="Read what the predecessor, Cosmian Enclave, has written; KEY is its key file.",
+    help="Read what the predecessor, Cosmian Enclave, has written; --key is its key file.",
 )
 def decrypt(
     out: Output, source: str, target: str, *, key: str, threads: int | None, context: str, model_keys: tuple[str, ...],
@@ -123,7 +142,14 @@ def decrypt(
 @verb("disclose", help="Write the opening of a bundle's code commitment, for an auditor who has the source.")
 @click.argument("bundle", type=click.Path())
 @click.option("--key", required=True, metavar="FILE", type=click.Path(), help="The package key.")
-@click.option("--model-key", "model_keys", multiple=True, metavar="FILE", type=click.Path(), help="Further keys.")
+@click.option(
+    "--model-key",
+    "model_keys",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Key of models that have their own; repeatable.",
+)
 @click.option(
     "-o", "--output", "target", required=True, metavar="FILE", type=click.Path(), help="Where the opening goes."
 )

@@ -19,7 +19,13 @@ SECRETS = {"threshold": "70"}
 
 
 @verb("demo", help="Run the whole flow on the simulator in a temporary directory: SIMULATED, it protects nothing.")
-@click.option("--kind", type=click.Choice(["fastapi", "flask", "django"]), default="fastapi", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(["fastapi", "flask", "django"]),
+    default="fastapi",
+    show_default=True,
+    help="The framework of the application.",
+)
 def demo(out: Output, kind: str) -> int:
     """Run every step, print MRENCLAVE, the answer and the refusals; leave nothing behind."""
     out.say("SIMULATED  no enclave here: the simulator has its own root, and what it says protects nothing")

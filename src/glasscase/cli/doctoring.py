@@ -19,7 +19,7 @@ COLORS = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "UNKNOWN": "yellow"}
 @verb(
     "doctor", help="Say what this machine has and lacks for enclaves, and what a bundle needs of it; changes nothing."
 )
-@click.option("--bundle", metavar="B", type=click.Path(), help="Compare with what this bundle needs.")
+@click.option("--bundle", metavar="B", type=click.Path(), help="Say too what this bundle needs of the machine.")
 @click.option("--require", type=click.Choice(BACKENDS), help="Exit 4 if this backend cannot work here.")
 def doctor(out: Output, bundle: str | None, require: str | None) -> int:
     """Print one line for each item."""

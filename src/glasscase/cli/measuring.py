@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @verb("measure", help="Recompute MRENCLAVE from the bytes of a bundle, or of manifest.sgx and libpal.so alone.")
 @click.argument("bundle", required=False)
-@click.option("--manifest", metavar="M.sgx", help="The manifest.sgx, without a bundle.")
-@click.option("--libpal", metavar="PAL", help="The libpal.so that belongs to it.")
+@click.option("--manifest", metavar="M.sgx", help="Measure this manifest.sgx instead of a bundle; with --libpal.")
+@click.option("--libpal", metavar="PAL", help="The libpal.so that belongs to the manifest.")
 @click.option("--explain", is_flag=True, help="Name the origin of every trusted file of the bundle.")
 def measure(out: Output, bundle: str | None, manifest: str | None, libpal: str | None, explain: bool) -> int:  # noqa: FBT001
     """Print MRENCLAVE and the areas of memory."""
@@ -37,22 +37,39 @@ def measure(out: Output, bundle: str | None, manifest: str | None, libpal: str |
 
 @verb("sign", help="Sign a bundle; or expand and sign a manifest, with the options of gramine-sgx-sign.")
 @click.argument("bundle", required=False)
-@click.option("--manifest", "-m", metavar="M", help="The manifest to expand and sign.")
+@click.option("--manifest", "-m", metavar="M", help="The manifest to expand and sign, instead of a bundle.")
 @click.option("--libpal", "-l", metavar="PAL", help="The libpal.so that will run it.")
 @click.option("--key", "-k", metavar="PEM", help="RSA-3072 private key with exponent 3; with --attach its public key.")
 @click.option("--output", "-o", metavar="M.sgx", help="Where manifest.sgx goes; M.sig is written beside it.")
-@click.option("--sigfile", "-s", metavar="SIG", help="Another name for the .sig file.")
+@click.option("--sigfile", "-s", metavar="SIG", help="Where the .sig file goes [default: M.sig beside M.sgx].")
 @click.option(
     "--date", default="0000-00-00", show_default=True, metavar="YYYY-MM-DD", help="The date in the SIGSTRUCT."
 )
-@click.option("--chroot", "-c", metavar="DIR", help="The directory that file URIs are inside of.")
-@click.option("--libsysdb", metavar="PATH", help="The default of loader.entrypoint.")
-@click.option("--profile", default="v1.8", show_default=True, help="How the Gramine release writes: v1.5, v1.6, v1.8.")
+@click.option(
+    "--chroot",
+    "-c",
+    metavar="DIR",
+    help="Directory that stands for / in file URIs [default: none, relative ones are below the current directory].",
+)
+@click.option(
+    "--libsysdb",
+    metavar="PATH",
+    help="loader.entrypoint of a manifest without one [default: the libsysdb.so of PAL's installation].",
+)
+@click.option(
+    "--profile",
+    metavar="PROFILE",
+    default="v1.8",
+    show_default=True,
+    help="How the Gramine release writes manifests: v1.5, v1.6 or v1.8.",
+)
 @click.option("--depfile", metavar="FILE", help="Write what the output depends on, as a rule of make.")
 @click.option("--passphrase-file", metavar="FILE", help="The passphrase of an encrypted key (0600, or /dev/fd/N).")
 @click.option("--passphrase", "-p", metavar="TEXT", help="Refused: every process sees a command line.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the memory map too.")
-@click.option("--request", metavar="FILE", help="Write the 256 bytes that a key elsewhere has to sign.")
+@click.option(
+    "--request", metavar="FILE", help="Sign nothing; write to FILE the 256 bytes that a key elsewhere has to sign."
+)
 @click.option("--attach", metavar="FILE", help="Take the signature from FILE: 384 bytes, PKCS#1 v1.5 with SHA-256.")
 def sign(out: Output, bundle: str | None, **options: Any) -> int:
     """Write manifest.sgx and SIGSTRUCT, both or none; of a bundle the SIGSTRUCT alone."""

@@ -27,7 +27,7 @@ _stop_timeout = click.option(
     "--timeout",
     type=click.IntRange(0),
     metavar="SECONDS",
-    help="Seconds before SIGKILL.  [default: 15 more than the enclave's drain]",
+    help="Seconds before SIGKILL [default: 15 more than the enclave's drain].",
 )
 
 
@@ -37,11 +37,15 @@ _stop_timeout = click.option(
 @click.option(
     "--backend",
     type=click.Choice(["gramine-sgx", "gramine-direct", "simulator"]),
-    help="[default: gramine-sgx if this machine has it]",
+    help="What runs the bundle [default: gramine-sgx if this machine has it, else one must be named].",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 lets the system choose."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 lets the system choose.",
 )
 @click.option("--san", multiple=True, metavar="NAME", help="Name or address for the certificate; repeatable.")
 @click.option(
@@ -49,11 +53,15 @@ _stop_timeout = click.option(
     type=click.IntRange(1, 30 * 86400),
     default=3600,
     show_default=True,
-    help="Seconds to wait for secrets.",
+    help="Seconds that the enclave waits for secrets before it ends.",
 )
 @click.option("--user", metavar="U", help="Account of the enclave process; required as root with Gramine.")
 @click.option(
-    "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
+    "--check",
+    type=click.Choice(["index", "full"]),
+    default="index",
+    show_default=True,
+    help="What is hashed before: all but the encrypted blobs, or all.",
 )
 @click.option(
     "--wait",
@@ -62,7 +70,7 @@ _stop_timeout = click.option(
     show_default=True,
     help="Seconds to wait for an answer; on SGX the time to fill the enclave comes on top.",
 )
-@click.option("--detach", is_flag=True, help="Return when it answers; the default, so that scripts can say it.")
+@click.option("--detach", is_flag=True, help="Return when it answers, as also without this; for scripts that say so.")
 @click.option("--foreground", is_flag=True, help="Stay, show the log, and stop the enclave on SIGTERM or Ctrl-C.")
 def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str, wait: int, **options: Any) -> int:
     """Check, launch, wait."""
@@ -110,7 +118,11 @@ def run(out: Output, bundle: str, *, detach: bool, foreground: bool, check: str,
 @verb("restart", help="Stop an instance and start it again with the same bundle, address, port and account.")
 @click.argument("name")
 @click.option(
-    "--check", type=click.Choice(["index", "full"]), default="index", help="full hashes the encrypted blobs too."
+    "--check",
+    type=click.Choice(["index", "full"]),
+    default="index",
+    show_default=True,
+    help="What is hashed before: all but the encrypted blobs, or all.",
 )
 @click.option(
     "--wait",
@@ -139,13 +151,17 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int | Non
 @verb("evidence", help="Write quote, claims and collateral of a running instance into one file, for a verifier.")
 @click.argument("name")
 @click.option(
-    "-o", "--output", required=True, metavar="E", help="FILE.cbor writes CBOR, any other name JSON; - is stdout."
+    "-o",
+    "--output",
+    required=True,
+    metavar="E",
+    help="Where the evidence goes: NAME.cbor is written as CBOR, any other as JSON; - is stdout.",
 )
 @click.option("--nonce", metavar="HEX", help="32 bytes of the verifier: a new quote over them is made.")
 @click.option(
     "--collateral-source",
     metavar="S",
-    help="intel, a URL of a PCCS, a file, or none [default: intel, or the simulator's].",
+    help="Where collateral comes from: intel, a URL of a PCCS, a file, or none [default: intel, or the simulator's].",
 )
 def evidence(out: Output, name: str, *, output: str, nonce: str | None, collateral_source: str | None) -> int:
     """Ask the enclave, add collateral, write."""
@@ -179,7 +195,7 @@ def evidence(out: Output, name: str, *, output: str, nonce: str | None, collater
 @verb("provision", help="Hand a sealed envelope to a running instance and wait until it serves.")
 @click.argument("name")
 @click.argument("sealed", metavar="SEALED", type=click.Path())
-@click.option("-o", "--output", metavar="FILE", help="Write the receipt there.")
+@click.option("-o", "--output", metavar="FILE", help="Where the receipt goes.")
 @click.option(
     "--wait", type=click.IntRange(0), default=SERVING_S, show_default=True, help="Seconds to wait for serving."
 )
@@ -242,7 +258,7 @@ def status(out: Output, name: str | None) -> int:
 
 @verb("logs", help="Show what an instance wrote to its log.")
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Wait for more until the instance ends.")
+@click.option("-f", "--follow", is_flag=True, help="Show more as it comes, until the instance ends.")
 def logs(out: Output, name: str, *, follow: bool) -> int:
     """Print the lines, escaped."""
     from glasscase.cli.places import state_dir

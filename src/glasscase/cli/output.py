@@ -102,7 +102,11 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], 
             click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, nothing else there."),
             click.Option(["-q", "--quiet"], is_flag=True, help="No talk on stderr."),
             click.Option(
-                ["--color"], type=click.Choice(["auto", "always", "never"]), default="auto", help="Color on a terminal."
+                ["--color"],
+                type=click.Choice(["auto", "always", "never"]),
+                default="auto",
+                show_default=True,
+                help="Color on a terminal.",
             ),
         ]
         return command

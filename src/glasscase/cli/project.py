@@ -33,8 +33,18 @@ TEST_POLICY = 'version = 1\n[measurement]\nbundle = true\nbundle_id = "{}"\n[pla
     help="Make a new project: application, tests, glasscase.toml, policy.toml and a .gitignore that keeps keys out.",
 )
 @click.argument("directory", metavar="DIR", type=click.Path())
-@click.option("--kind", type=click.Choice(list(KINDS)), default="fastapi", show_default=True, help="The framework.")
-@click.option("--name", metavar="NAME", help="Name of the enclave [default: the last part of DIR].")
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="fastapi",
+    show_default=True,
+    help="The framework of the application.",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Name of the enclave: a lower-case letter, then up to 62 of a-z, 0-9 and - [default: the last part of DIR].",
+)
 def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
     """Write the files of a project into a new or empty directory."""
     from glasscase.fs import atomic
@@ -74,7 +84,7 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
 @click.option(
     "--tests", metavar="DIR", default="tests", show_default=True, help="Where the tests are, inside the project."
 )
-@click.option("--secrets", metavar="FILE", type=click.Path(), help="Secrets to seal, as for seal [default: none].")
+@click.option("--secrets", metavar="FILE", type=click.Path(), help="Secrets to seal, JSON as for seal [default: none].")
 def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int:
     """Run the flow and then the tests; the exit code is that of the tests."""
     from glasscase.cli.flow import StepFailed, temporary_flow

@@ -19,7 +19,7 @@ _FILE_MAX = 48 << 20
 )
 @click.argument("file")
 @click.option("-o", "--output", required=True, metavar="REPORT.html", help="Where the page goes; a failed verdict too.")
-@click.option("--policy", metavar="FILE", help="The policy (TOML).")
+@click.option("--policy", metavar="FILE", help="The policy (TOML); without it nothing is verified (exit 3, or 2).")
 @judging.COLLATERAL
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and show what is inside.")
 @judging.AT

@@ -19,11 +19,13 @@ COMPILE = "Run the bundle's own Python here, to make its compiled files again: o
 @verb("reproduce", help="Build a bundle again from its lock (and source) and compare everything; exit 6 if it differs.")
 @click.argument("bundle", metavar="BUNDLE", type=click.Path())
 @click.option("--source", metavar="DIR", type=click.Path(), help="The project the bundle is said to be built from.")
-@click.option("--opening", metavar="O", help="Opening of the code commitment, 64 hex digits or the file of `disclose`.")
-@click.option("--key", metavar="K", type=click.Path(), help="The package key: the provider's own way.")
 @click.option(
-    "--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel, if it is not the installed one."
+    "--opening", metavar="O", help="Opening of the code commitment: 64 hex digits, or the file of `disclose`."
 )
+@click.option(
+    "--key", metavar="K", type=click.Path(), help="The package key, instead of the opening: the provider's own way."
+)
+@click.option("--wheel", metavar="FILE", type=click.Path(), help="glasscase's own wheel [default: the installed one].")
 @click.option("--compile", "compile_again", is_flag=True, help=COMPILE)
 def reproduce(out: Output, bundle: str, **options: Any) -> int:
     """Rebuild and say what is the same."""

@@ -17,10 +17,15 @@ def runtime() -> None:
     "import", help="Copy and pin the runtime of an installed Gramine, an unpacked tree, a bundle's runtime/, or a .deb."
 )
 @click.argument("path")
-@click.option("--name", help="What the project calls it; default gramine-VERSION.")
-@click.option("--version", help="The version of Gramine, if the path does not name it.")
-@click.option("--commit", help="The commit of Gramine's sources, 40 digits, if you know it.")
-@click.option("--profile", "series", help="How this release writes manifests: v1.6 or v1.8; default by version.")
+@click.option("--name", metavar="NAME", help="What projects call it [default: gramine-VERSION].")
+@click.option("--version", metavar="VERSION", help="Version of Gramine, like 1.9 [default: that of the .deb].")
+@click.option("--commit", metavar="ID", help="Commit of Gramine's sources, 40 hex digits, for the record.")
+@click.option(
+    "--profile",
+    "series",
+    metavar="PROFILE",
+    help="How this release writes manifests: v1.6 or v1.8 [default: by version].",
+)
 def import_(out: Output, path: str, **options: Any) -> int:
     """Print the pin that was recorded. Importing means trusting: bundles with these files pass the check afterwards."""
     from glasscase.cli.pinned import runtimes_dir, trusted_pins

@@ -31,28 +31,32 @@ _NEXT_TO_POLICY = ""  # --pin-platform without a file name
     help="Verify an enclave, then seal secrets to it. SECRETS is JSON; or a co-signing request; or an envelope to join.",
 )
 @click.argument("secrets")
-@click.option("--evidence", metavar="FILE", help="Evidence of the enclave.")
-@click.option("--policy", metavar="FILE", help="The policy that it must satisfy.")
-@click.option("--bundle", metavar="BUNDLE", help="The bundle that must run.")
+@click.option(
+    "--evidence",
+    metavar="FILE",
+    help="Evidence of the enclave that is sealed to; it is verified first. Needed, as the next three, unless SECRETS is an envelope.",
+)
+@click.option("--policy", metavar="FILE", help="The policy that the enclave must satisfy.")
+@click.option("--bundle", metavar="BUNDLE", help="The bundle that must run; its MRENCLAVE is recomputed.")
 @click.option("--owner-key", metavar="FILE", help="Private key of an owner that the bundle has measured.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where the envelope goes.")
-@click.option("--package-key", metavar="FILE", help="Key of the encrypted application.")
+@click.option("--package-key", metavar="FILE", help="Key of the encrypted application, to go into the envelope.")
 @click.option(
-    "--model-key", "model_keys", multiple=True, metavar="FILE", help="Key of a model with its own (repeatable)."
+    "--model-key", "model_keys", multiple=True, metavar="FILE", help="Key of models that have their own; repeatable."
 )
 @click.option("--chain", metavar="PEM", help="Certificate chain for certificate mode own, leaf first.")
 @click.option(
     "--cosign", "cosigners", multiple=True, metavar="FILE",
-    help="Public key of an owner who shall sign too: writes OUT.HEX.cosign for him. With an envelope: one to join with it.",
+    help="Public key of an owner who shall sign too: writes FILE.HEX.cosign for him. With an envelope: one to join with it. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--pin-platform", is_flag=False, flag_value=_NEXT_TO_POLICY, metavar="[FILE]",
-    help="Write a copy of the policy that names this platform alone; default POLICY.pinned.toml.",
+    help="Write a copy of the policy that names this platform alone [default: POLICY.pinned.toml, if no FILE is given].",
 )  # fmt: skip
 @click.option(
-    "--not-after", metavar="TIME", help="When the envelope expires: RFC 3339 or unix seconds. Default: in 7 days."
+    "--not-after", metavar="TIME", help="When the envelope expires: RFC 3339 or unix seconds [default: in 7 days]."
 )
-@click.option("--collateral", metavar="FILE", help="Collateral instead of the evidence's own.")
+@click.option("--collateral", metavar="FILE", help="Intel's collateral [default: the evidence's own].")
 @judging.NONCE
 @judging.STATEMENT
 @judging.ENGINE

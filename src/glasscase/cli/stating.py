@@ -25,23 +25,33 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="EVIDENCE|BUNDLE")
 @click.option("--key", required=True, metavar="FILE", help="The signer's Ed25519 key (keygen --kind owner).")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where the statement goes.")
-@click.option("--policy", metavar="FILE", help="Evidence: the policy.")
+@click.option("--policy", metavar="FILE", help="Evidence: the policy that it must satisfy.")
 @click.option("--bundle", metavar="BUNDLE", help="Evidence: recompute this bundle's MRENCLAVE and compare.")
-@click.option("--collateral", metavar="FILE", help="Evidence: collateral instead of its own.")
-@click.option("--at", metavar="TIME", help="Evidence: judge as of this time.")
+@click.option("--collateral", metavar="FILE", help="Evidence: Intel's collateral [default: its own].")
+@click.option("--at", metavar="TIME", help="Evidence: judge as of this time [default: now].")
 @click.option(
-    "--engine", type=click.Choice(["native", "intel", "both"]), default="native", help="Evidence: who judges."
+    "--engine",
+    type=click.Choice(["native", "intel", "both"]),
+    default="native",
+    show_default=True,
+    help="Evidence: who judges the quote.",
 )
-@click.option("--insecure-anchor", metavar="PEM", help="Evidence: trust this root. The statement says simulated.")
-@click.option("--nonce", metavar="HEX", help="Evidence: the 32 bytes that it must answer.")
+@click.option(
+    "--insecure-anchor",
+    metavar="PEM",
+    help="Evidence: trust this root instead of Intel's. The statement says simulated.",
+)
+@click.option("--nonce", metavar="HEX", help="Evidence: the 32 bytes, as 64 hex digits, that it must answer.")
 @click.option("--source", metavar="DIR", help="Bundle: the project that it is said to be built from.")
-@click.option("--opening", metavar="O", help="Bundle: the opening of the code commitment (hex or file).")
-@click.option("--package-key", metavar="FILE", help="Bundle: the package key, the provider's own way.")
-@click.option("--wheel", metavar="FILE", help="Bundle: glasscase's own wheel, if it is not the installed one.")
+@click.option("--opening", metavar="O", help="Bundle: the opening of the code commitment, 64 hex digits or a file.")
+@click.option(
+    "--package-key", metavar="FILE", help="Bundle: the package key, instead of the opening: the provider's own way."
+)
+@click.option("--wheel", metavar="FILE", help="Bundle: glasscase's own wheel [default: the installed one].")
 @click.option("--compile", "compile_again", is_flag=True, help=f"Bundle: {COMPILE}")
 @click.option("--uri", metavar="URI", help="Bundle: where the source comes from; with --commit.")
 @click.option("--commit", metavar="ID", help="Bundle: which commit of it.")
-@click.option("--expires", metavar="TIME", help="Bundle: until when the statement counts.")
+@click.option("--expires", metavar="TIME", help="Bundle: until when the statement counts [default: for ever].")
 def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -> int:
     """Verify or rebuild, then sign what came out."""
     from glasscase.cli.sealing import read_owner_key
@@ -157,12 +167,16 @@ _TAKES = {
 }
 
 
-@verb("ledger", help="Show, check, sign or extend the ledger of releases.")
+@verb(
+    "ledger",
+    help="Keep the ledger of releases. show lists it, verify checks it against what you remember, retire MRENCLAVE says that a "
+    "release is no longer to be trusted, head signs its last line. All four check the whole chain.",
+)
 @click.argument("action", type=click.Choice(["show", "verify", "retire", "head"]))
 @click.argument("mrenclave", required=False)
-@click.option("--file", "path", metavar="FILE", help="The ledger; default: the user's own.")
+@click.option("--file", "path", metavar="FILE", help="The ledger [default: the user's own].")
 @click.option("--head", metavar="N:HEX", help="verify: the line number and digest that you remember.")
-@click.option("--statement", metavar="FILE", help="verify: a signed head; with --signer.")
+@click.option("--statement", metavar="FILE", help="verify: a signed head that the ledger must continue; with --signer.")
 @click.option("--signer", metavar="FILE.pub", help="verify: the key that must have signed it.")
 @click.option("--key", metavar="FILE", help="head: the Ed25519 key that signs.")
 @click.option("-o", "--output", metavar="FILE", help="head: where the signed head goes.")

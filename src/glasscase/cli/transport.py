@@ -11,9 +11,11 @@ from glasscase.errors import UsageError
 
 @verb("export", help="Write a bundle as canonical tar or as OCI image layout, after checking it in full.")
 @click.argument("bundle", metavar="BUNDLE", type=click.Path())
-@click.option("--tar", "tar", metavar="FILE", type=click.Path(), help="One tar; the same bytes for the same bundle.")
 @click.option(
-    "--oci", "oci", metavar="DIR", type=click.Path(), help="A new directory that skopeo, oras and crane read."
+    "--tar", "tar", metavar="FILE", type=click.Path(), help="Write one tar: the same bytes for the same bundle."
+)
+@click.option(
+    "--oci", "oci", metavar="DIR", type=click.Path(), help="Write a new directory, which skopeo, oras and crane read."
 )
 @click.option("--tag", metavar="TAG", default="latest", show_default=True, help="The reference name in the OCI layout.")
 def export(out: Output, bundle: str, *, tar: str | None, oci: str | None, tag: str) -> int:
@@ -38,8 +40,18 @@ def export(out: Output, bundle: str, *, tar: str | None, oci: str | None, tag: s
     "import", help="Read a bundle from a canonical tar or an OCI image layout; it appears only if all of it is right."
 )
 @click.argument("source", metavar="SOURCE", type=click.Path())
-@click.option("-o", "--output", metavar="BUNDLE", type=click.Path(), help="[default: the name of SOURCE, .bundle]")
-@click.option("--reference", metavar="REF", help="Digest (sha256:...) or tag inside an OCI layout.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="BUNDLE",
+    type=click.Path(),
+    help="Where the bundle goes [default: the name of SOURCE, .bundle].",
+)
+@click.option(
+    "--reference",
+    metavar="REF",
+    help="Digest (sha256:...) or tag of the bundle in an OCI layout [default: the only one].",
+)
 def import_(out: Output, source: str, *, output: str | None, reference: str | None) -> int:
     """Import, and say what it is."""
     from glasscase.bundle.transport import import_oci, import_tar

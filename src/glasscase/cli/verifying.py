@@ -39,13 +39,15 @@ _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)
 @click.option("--bundle", metavar="BUNDLE", help="Recompute this bundle's MRENCLAVE and compare.")
 @judging.AT
 @judging.ENGINE
-@click.option("--intel-library", metavar="PATH", help="Intel's library, if it is not the installed one.")
+@click.option(
+    "--intel-library", metavar="PATH", help="Intel's library for --engine intel and both [default: the installed one]."
+)
 @click.option(
     "--insecure-anchor", metavar="PEM", help="Trust this root instead of Intel's. The verdict says SIMULATED."
 )
 @judging.NONCE
 @judging.STATEMENT
-@click.option("--checks", is_flag=True, help="List every check.")
+@click.option("--checks", is_flag=True, help="List every check, also those that passed.")
 def verify(  # noqa: PLR0917 - one argument for each option
     out: Output,
     file: str,
@@ -214,7 +216,7 @@ def nonce_argument(text: str | None) -> bytes | None:
 
 @verb("policy", help="Write a strict policy for a bundle, to be read, completed and kept by whoever verifies.")
 @click.argument("bundle")
-@click.option("-o", "--output", metavar="FILE", help="Where to write it; default: stdout.")
+@click.option("-o", "--output", metavar="FILE", help="Where the policy goes [default: stdout].")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  # noqa: FBT001
     """Check the bundle, then write what names it."""
