@@ -71,8 +71,7 @@ def launch(
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
     runtime = backends.runtime_directory(data_directory, checked.bundle.index.runtime)
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
-    facts = InstanceFacts(request.port, request.host, names, request.timeout, request.beacon)
-    atomic.write_file(place.instance / "instance.json", facts.to_bytes())
+    place.write_facts(InstanceFacts(request.port, request.host, names, request.timeout, request.beacon))
     for name in ("status.json", "beacon"):
         (place.instance / name).unlink(missing_ok=True)
     command = backends.command(place, request.backend)

@@ -79,12 +79,18 @@ def restart(
     """Return the instance after it was stopped and started again with the same bundle, address and account.
 
     A port that the system chose is used again; if it is taken meanwhile, the system chooses another.
-    A bundle that is no longer sound or signed is refused before anything is stopped.
+    A bundle that is no longer sound or signed, or another one than before, is refused before anything is stopped.
     """
     place = state.place_of(state_directory, name)
     with state.locked(place):
         record, facts = place.record(), place.facts()
         checked = check(Path(record.bundle), full=full, runtimes=runtimes)
+        if checked.bundle.id != record.bundle_id:
+            raise FormatError(
+                "hosting.bundle.changed", f"another bundle is at {record.bundle!r} than the one that {name!r} was started with",
+                hint=f"to start that one: glasscase stop {name}; glasscase run {shell_word(record.bundle)} --name {name}",
+                what="bundle",
+            )  # fmt: skip
         request = LaunchRequest(
             name,
             Path(record.bundle),

@@ -21,7 +21,7 @@ from glasscase.codec.record import check_version, take_map
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
 
-RECORD_MAX = 64 * 1024  # bytes of state.json, instance.json and status.json
+RECORD_MAX = 64 * 1024  # bytes of state.json, facts.json, instance.json and status.json
 LOCK_WAIT_S = 5.0
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 BACKENDS = ("gramine-sgx", "gramine-direct", "simulator")
@@ -111,7 +111,10 @@ class EnclaveStatus:
 
 @dataclass(frozen=True)
 class InstanceFacts:
-    """The unmeasured facts of one instance, instance.json. beacon: the verbatim TCB info object, hashed inside."""
+    """The unmeasured facts of one instance: instance.json for the enclave, facts.json for the operator's own commands.
+
+    beacon: the verbatim TCB info object, hashed inside.
+    """
 
     port: int
     host: str
@@ -120,7 +123,7 @@ class InstanceFacts:
     beacon: str | None = None
 
     def to_bytes(self) -> bytes:
-        """Return the bytes of instance.json."""
+        """Return the bytes of either file."""
         value: dict[str, Any] = {"port": self.port, "host": self.host, "san": list(self.san), "timeout": self.timeout}
         if self.beacon is not None:
             value["beacon"] = self.beacon
@@ -128,14 +131,14 @@ class InstanceFacts:
 
     @staticmethod
     def from_bytes(raw: bytes) -> "InstanceFacts":
-        """Return the facts of an instance.json that `run` wrote; raises FormatError("hosting.state.malformed")."""
-        value = strictjson.parse(raw, max_bytes=RECORD_MAX, what="instance.json")
+        """Return the facts of a facts.json that `run` wrote; raises FormatError("hosting.state.malformed")."""
+        value = strictjson.parse(raw, max_bytes=RECORD_MAX, what="facts.json")
         fields = take_map(
             value,
-            what="instance.json",
+            what="facts.json",
             reason="hosting.state.malformed",
             required={"port": int, "host": str, "san": list, "timeout": int},
-            optional={"beacon": str, "nonce": str},
+            optional={"beacon": str},
         )
         san = tuple(str(name) for name in fields["san"])
         return InstanceFacts(fields["port"], fields["host"], san, fields["timeout"], fields.get("beacon"))
@@ -216,11 +219,19 @@ class Place:
             (self.path / "port").unlink(missing_ok=True)
 
     def facts(self) -> InstanceFacts:
-        """Return what instance.json says; raises StorageError if it is absent."""
-        raw = read_hostile(self.instance / "instance.json", max_bytes=RECORD_MAX)
-        if raw is None:
-            raise StorageError("fs.file.missing", f"{self.name} has no instance.json", path=str(self.instance))
-        return InstanceFacts.from_bytes(raw)
+        """Return what the instance was told at its last start; raises StorageError if that is absent.
+
+        Not from instance.json, which the enclave can write: a restart would listen wherever it says.
+        """
+        return InstanceFacts.from_bytes(
+            atomic.read_file(self.path / "facts.json", max_bytes=RECORD_MAX, what="facts.json")
+        )
+
+    def write_facts(self, facts: InstanceFacts) -> None:
+        """Write the facts for the enclave, and without the beacon for the operator's own commands."""
+        own = replace(facts, beacon=None)
+        atomic.write_file(self.path / "facts.json", own.to_bytes(), mode=0o600)
+        atomic.write_file(self.instance / "instance.json", facts.to_bytes())
 
     def status(self) -> EnclaveStatus | None:
         """Return what the enclave wrote last, None if it wrote nothing or something that cannot be read."""

@@ -33,6 +33,8 @@ REASONS: tuple[Reason, ...] = (
            "glasscase runtime import PATH"),
     Reason("hosting.bundle.unsigned", "format", "the bundle has no SIGSTRUCT and cannot be started", _LAUNCH,
            "glasscase sign BUNDLE --key FILE, by the code provider"),
+    Reason("hosting.bundle.changed", "format", "another bundle lies where the bundle of the instance lay", _LAUNCH,
+           "glasscase stop NAME, then run BUNDLE --name NAME"),
     Reason("hosting.manifest.malformed", "format", "the manifest is not one that glasscase wrote", _LAUNCH,
            "get the bundle again"),
     Reason("hosting.persist.foreign", "format", "persisted state of another bundle lies under this name", _LAUNCH,

@@ -192,3 +192,32 @@ def test_a_broken_record_is_no_dead_end(running, workplace, checked):
         address.require_free(workplace / "state", other, host="127.0.0.1", port=4321)
     _place, other_record = start(workplace, checked, name="two")
     launch.stop(_place, other_record)
+
+
+def restart(workplace):
+    """Restart the instance `one`; return what is said of it."""
+    return starting.restart(
+        workplace / "state", workplace / "data", "one", runtimes=(), now=9, wait_s=20, stop_s=None, full=False
+    )
+
+
+def test_a_restart_starts_the_bundle_and_address_of_before(running, workplace, checked, monkeypatch):
+    """Another bundle at the path is refused while the old one runs on; what the enclave wrote does not move it."""
+    place, record = running
+    monkeypatch.setattr(starting.collect, "answers", lambda host, port: (host, port) == ("127.0.0.1", 4321))
+    checked.measurement.pages_added = 1
+    other = SimpleNamespace(**{**vars(checked.bundle), "id": b"\x33" * 32})
+    monkeypatch.setattr(starting, "check", lambda *_, **__: SimpleNamespace(**{**vars(checked), "bundle": other}))
+    with pytest.raises(FormatError) as caught:
+        restart(workplace)
+    assert "hosting.bundle.changed" == caught.value.reason
+    assert state.is_alive(record.process) and record == place.record()
+
+    facts = place.facts()
+    told = json.loads((place.instance / "instance.json").read_bytes())
+    (place.instance / "instance.json").write_text(json.dumps({**told, "host": "0.0.0.0", "san": ["evil.example"]}))
+    monkeypatch.setattr(starting, "check", lambda *_, **__: checked)
+    started = restart(workplace)
+    assert facts == place.facts() and "127.0.0.1" == facts.host
+    assert told == json.loads((place.instance / "instance.json").read_bytes())
+    launch.stop(place, started.record)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -69,13 +70,20 @@ def test_an_unknown_name_is_a_usage_error(tmp_path):
 
 
 def test_facts_are_read_as_they_were_written(place):
-    """instance.json comes back equal, with and without a beacon."""
+    """They come back equal whatever the enclave writes into its own copy, which has the beacon too."""
     for facts in (
         InstanceFacts(0, "::1", ("a.example", "::1"), 60),
         InstanceFacts(443, "0.0.0.0", (), 60, '{"id":"SGX"}'),
     ):
-        (place.instance / "instance.json").write_bytes(facts.to_bytes())
-        assert facts == place.facts()
+        place.write_facts(facts)
+        assert facts.to_bytes() == (place.instance / "instance.json").read_bytes()
+        for bad in (
+            b"",
+            b'{"port": 0, "host": "0.0.0.0", "san": [], "timeout": 1}',
+            b'{"port": 0, "host": "evil.example"}',
+        ):
+            (place.instance / "instance.json").write_bytes(bad)
+            assert replace(facts, beacon=None) == place.facts()
 
 
 def test_a_port_that_the_system_chose_is_kept(place):
