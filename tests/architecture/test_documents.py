@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from glasscase.cli.commands import every_command
 from glasscase.cli.main import VERBS, cli
 from glasscase.reasons.table import reasons
 
@@ -21,7 +22,15 @@ _COMMAND = re.compile(
     r"(?:^\$? *|`)glasscase ([a-z]+)\b([^`\n|;#)]*)", re.MULTILINE
 )  # a code span or the line of a block
 _HINT = re.compile(r"\bglasscase ([a-z]+)\b((?:(?!,| or | and |[\"'`;:()\n]).)*)")
-_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
+
+
+OURS = {name for _, command in every_command() for part in command.params for name in part.opts} | {
+    "--help",
+    "--version",
+}
+# of ./dev, the benches and reproducible/rebuild.py; then of the tools of others
+OTHERS = {"--long", "--busy", "--huge", "--what", "--write"} | {"--format", "--hash", "--no-emit-project"}
 
 
 def text_of(path):
@@ -45,6 +54,11 @@ def wrong_commands(text, *, hint=False):
     return found
 
 
+def unknown_options(text):
+    """Return the options in a text that nothing takes."""
+    return set(_OPTION.findall(text)) - OURS - OTHERS
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
 def test_files_that_a_document_names_exist(path):
     """Relative links resolve from the document, paths in the text from the root of the repository (or beside it)."""
@@ -61,6 +75,35 @@ def test_files_that_a_document_names_exist(path):
 def test_commands_that_a_document_shows_exist(path):
     """Each `glasscase VERB --option` is one that the program takes."""
     assert [] == wrong_commands(text_of(path))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_options_that_a_document_names_exist(path):
+    """Each `--option`, also one that stands alone, is of some verb or of a program that is named here."""
+    assert set() == unknown_options(text_of(path))
+
+
+def headings(path):
+    """Return what the headings of a document are called in links."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    words = (re.sub(r"[^\w -]", "", line.lower()) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+    return {word.strip().replace(" ", "-") for word in words}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_headings_that_a_document_links_exist(path):
+    """The part of a link behind # is a heading of the document that it names, or of its own."""
+    links = [link.partition("#") for link in _LINK.findall(text_of(path)) if "://" not in link and "#" in link]
+    missing = [
+        f"{file}#{part}" for file, _, part in links if part not in headings(path.parent / file if file else path)
+    ]
+
+    assert [] == missing
+
+
+def test_an_unknown_option_is_found():
+    """The test sees what it looks for."""
+    assert {"--polici"} == unknown_options("with `--polici P`, `--policy P` or `--long`; a--b, ---")
 
 
 def test_commands_in_hints_exist():
