@@ -17,6 +17,7 @@ from glasscase.config.enclave import ENTRY, NAME, parse_size
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.fs.walk import check_path
+from glasscase.gramine.pins import NAME as RUNTIME_NAME
 
 FILE = "glasscase.toml"
 MAX_BYTES = 64 << 10
@@ -29,8 +30,8 @@ _Seconds = Annotated[int, Meta(ge=1, le=86_400)]
 class App(Struct, frozen=True, forbid_unknown_fields=True):
     """[app]: what is served. source and requirements are paths inside the project."""
 
-    name: Annotated[str, Meta(pattern=f"^(?:{NAME.pattern})$")]
-    entry: Annotated[str, Meta(pattern=f"^(?:{ENTRY.pattern})$")]
+    name: Annotated[str, Meta(pattern=rf"^(?:{NAME.pattern})\Z")]
+    entry: Annotated[str, Meta(pattern=rf"^(?:{ENTRY.pattern})\Z")]
     interface: Literal["asgi", "wsgi"] = "asgi"
     source: str = "src"
     requirements: str = "requirements.txt"
@@ -59,7 +60,7 @@ class Keys(Struct, frozen=True, forbid_unknown_fields=True):
 class Enclave(Struct, frozen=True, forbid_unknown_fields=True):
     """[enclave]: what Gramine and SGX are told."""
 
-    runtime: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9.-]{0,62}$")] = "simulator"
+    runtime: Annotated[str, Meta(pattern=rf"^(?:{RUNTIME_NAME.pattern})\Z")] = "simulator"
     size: str = "512M"
     max_threads: _Threads = 32
     isv_prod_id: _U16 = 1

@@ -16,7 +16,7 @@ from glasscase.errors import FormatError, UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.fs.deb import DEB_MAX, Deb, read_deb
 from glasscase.gramine.elf import read_pal
-from glasscase.gramine.pins import RuntimeFile, RuntimePin
+from glasscase.gramine.pins import NAME, RuntimeFile, RuntimePin
 from glasscase.gramine.profiles import profile, profile_of_release
 
 FILE_MAX = 64 << 20  # bytes of one file
@@ -26,7 +26,6 @@ LIBC = (
 )  # fmt: skip
 LIBC_NEEDED = LIBC[:3]
 DIRECT = ("libpal.so", "loader")  # of Gramine without SGX, in direct/ of an installation
-_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,62}", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~-]{0,62}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 # where an installation lies below the path that is given
@@ -75,7 +74,7 @@ def import_runtime(
             "gramine.runtime.unnamed", "an installation does not name its version", hint="give --version 1.9"
         )
     pin = RuntimePin(
-        name=_match(_NAME, name or f"gramine-{version.lower().replace('~', '-')}", "name"),
+        name=_match(NAME, name or f"gramine-{version.lower().replace('~', '-')}", "name"),
         version=_match(_VERSION, version, "version"),
         commit=None if commit is None else _match(_COMMIT, commit, "commit"),
         profile=profile(series).name if series else profile_of_release(version).name,

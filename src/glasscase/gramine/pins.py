@@ -5,6 +5,7 @@ Source: reproducible/README.md; docs/bundle-format.md, "Runtime".
 """
 
 import importlib.resources
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from glasscase.codec.hexid import from_hex
 from glasscase.errors import FormatError
 
 PIN_MAX = 1 << 20  # bytes of one pin file
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,62}", re.ASCII)  # of a runtime
 
 
 @dataclass(frozen=True)

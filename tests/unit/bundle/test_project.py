@@ -4,6 +4,7 @@ import pytest
 
 from glasscase.bundle.project import parse_project
 from glasscase.errors import FormatError, UsageError
+from glasscase.gramine.pins import NAME as RUNTIME_NAME
 
 SMALL = b'version = 1\n[app]\nname = "shop"\nentry = "app.main:app"\n'
 
@@ -77,3 +78,24 @@ def test_newer_project():
         parse_project(b"version = 2\nwhatever = 1\n")
 
     assert "format.newer" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["simulator", "gramine-1.9", "gramine-1.9+dfsg-1", "1.9", "a" * 63, "A", "-1", "a b", "a\\n", "", "a" * 64]
+)
+def test_a_runtime_that_can_be_imported_can_be_named(name):
+    """What `runtime import` may call a runtime is what [enclave] runtime takes, and nothing else is."""
+    text = SMALL + f'[enclave]\nruntime = "{name}"\n'.encode()
+    if RUNTIME_NAME.fullmatch(name.replace("\\n", "\n")):
+        assert name == parse_project(text).enclave.runtime
+    else:
+        with pytest.raises(UsageError):
+            parse_project(text)
+
+
+@pytest.mark.parametrize(("before", "after"), [(b'shop"', b'shop\\n"'), (b':app"', b':app\\n"')])
+def test_a_line_break_ends_no_name(before, after):
+    """A pattern that ends with $ would let one line break pass at the end."""
+    assert before in SMALL
+    with pytest.raises(UsageError):
+        parse_project(SMALL.replace(before, after))
