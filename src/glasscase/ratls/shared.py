@@ -1,13 +1,13 @@
 """A call that takes time, made once for all who want its result meanwhile.
 
 Invariants: one call at a time for one key, and nobody waits for the call of another key; an error of ours is that of all who
-wait, while an interruption is only its own thread's.
+wait, while an interruption, whenever it comes, is only its own thread's: what is held meanwhile are locks in `with` alone.
 """
 
-import contextlib
 import threading
+import weakref
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from glasscase.errors import Error
@@ -15,37 +15,38 @@ from glasscase.errors import Error
 _T = TypeVar("_T")
 
 
+class _Turn(Generic[_T]):
+    """Whose turn it is to call for a key, and what the last one got, or None."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # held during a call
+        self.last: Future[_T] | None = None
+
+
 class SharedCalls(Generic[_T]):
     """The calls that are under way. May be shared between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # never held during a call
-        self._running: dict[str, Future[_T]] = {}
+        self._turns: weakref.WeakValueDictionary[str, _Turn[_T]] = weakref.WeakValueDictionary()  # of who is in run()
 
     def run(self, key: str, call: Callable[[], _T]) -> _T:
         """Return what `call` returns, or what the call under way for this key does; raises what that one raises."""
-        while True:
-            with self._lock:
-                running = self._running.get(key)
-                if running is None:
-                    mine = self._running[key] = Future()
-                    break
-            with contextlib.suppress(CancelledError):  # its thread was interrupted: now it is on this one
-                return running.result()
-        try:
-            result = call()
-        except Error as error:
-            self._end(key)
-            mine.set_exception(error)
-            raise
-        except BaseException:
-            self._end(key)
-            mine.cancel()
-            raise
-        self._end(key)
-        mine.set_result(result)
-        return result
-
-    def _end(self, key: str) -> None:
         with self._lock:
-            del self._running[key]
+            turn = self._turns.setdefault(key, _Turn())
+            before = turn.last
+        with turn.lock:
+            last = turn.last
+            if last is None or last is before:  # no call has ended while this thread waited, if it did
+                last = turn.last = _outcome(call)
+            return last.result()
+
+
+def _outcome(call: Callable[[], _T]) -> "Future[_T]":
+    """Return the result of a call or its error; anything but an error of ours passes."""
+    made: Future[_T] = Future()
+    try:
+        made.set_result(call())
+    except Error as error:
+        made.set_exception(error)
+    return made
