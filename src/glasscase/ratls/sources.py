@@ -143,7 +143,10 @@ class CollateralCache:
                 self._kept[platform] = kept
             return kept
 
-        return self._fetches.run(platform, fetch)
+        while True:
+            kept = self._fetches.run(platform, fetch)
+            if self._clock() - kept.since <= older_than:
+                return kept  # else another thread was content with what is too old here
 
     def _start(self, platform: str, quote: bytes, *, older_than: float = REFRESH_S) -> None:
         """Fetch in a thread of its own, unless one does; raises the error of a try that failed a moment ago."""

@@ -392,3 +392,29 @@ def test_a_function_that_fails_is_told_and_ends_no_thread(fault, anchor, collate
     assert cache.get(quote) is not first
     del cache
     thread.join(5)
+
+
+def test_who_waits_gets_nothing_older_than_he_asked_for(anchor, collateral, identity):
+    """A thread that is content with what is kept passes it on to nobody who wants something newer: he fetches."""
+    now, fetched, looking, go_on = [0.0], [], threading.Event(), threading.Event()
+
+    def clock():
+        if threading.current_thread().name.startswith("content"):
+            looking.set()
+            go_on.wait(5)
+        return now[0]
+
+    cache = CollateralCache(lambda quote: fetched.append(1) or collateral, anchor=anchor, now=lambda: 0, clock=clock)
+    quote = identity().quote
+    first = cache.get(quote)
+    now[0] = sources.RETRY_S + 1.0
+    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="content") as content:
+        with concurrent.futures.ThreadPoolExecutor(1) as wanting:
+            old = content.submit(cache._fetch_now, sources._platform(quote), quote)
+            assert looking.wait(5)
+            new = wanting.submit(cache._fetch_now, sources._platform(quote), quote, older_than=sources.RETRY_S)
+            time.sleep(0.1)
+            go_on.set()
+            assert first is old.result(5)
+            assert now[0] == new.result(5).since
+    assert 2 == len(fetched)
