@@ -197,7 +197,7 @@ class _RatlsObject(ssl.SSLObject):
 
 def _is_cut(error: ssl.SSLError) -> bool:
     """Return whether the connection ended without TLS's own end; Python before 3.11.4 has no class for it."""
-    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+    return isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
 
 
 RatlsContext.sslsocket_class = _RatlsSocket

@@ -328,6 +328,13 @@ def test_an_answer_that_was_cut_on_the_way_does_not_look_whole(ask, how, serve, 
             ask(server.url, context)
 
 
+def test_an_error_that_names_no_reason_is_no_cut():
+    """Errors of TLS that the library did not make itself have no reason; they pass as they are."""
+    assert not ratls_client._is_cut(ssl.SSLError("bad record"))
+    assert not ratls_client._is_cut(ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more"))
+    assert ratls_client._is_cut(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "cut"))
+
+
 def test_memory_objects_send_nothing_first(serve, identity, context):
     """The same for ssl.SSLObject, with the bytes moved by hand."""
     server = serve(identity(mrenclave=bytes(32)))
