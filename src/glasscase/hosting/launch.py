@@ -30,6 +30,7 @@ from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, Proces
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
 DEVICE_WAIT_S = 5.0
+GONE_S = 10.0  # after SIGKILL
 DRAIN_S = 30  # where the bundle does not say it any more
 STOP_MARGIN_S = 15.0  # after the drain, for the application's own shutdown
 FILL_RATE = 16384  # pages a second (64 MiB): of a machine that pages enclave memory out while it fills another enclave
@@ -66,6 +67,7 @@ def launch(
     names = address.certificate_names(request.host, request.san)
     account = _account(request)
     _require_stopped(place)
+    _clear(place)  # after a crash just now, or a launcher that was killed
     address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
@@ -75,15 +77,15 @@ def launch(
     for name in ("status.json", "beacon"):
         (place.instance / name).unlink(missing_ok=True)
     command = backends.command(place, request.backend)
-    process = _start(place, command, checked, account, data_directory)
-    record = InstanceRecord(
-        request.name, request.backend, str(request.bundle), checked.bundle.id, checked.measurement.mrenclave,
-        process, now, "running",
-    )  # fmt: skip
     try:
+        process = _start(place, command, checked, account, data_directory)
+        record = InstanceRecord(
+            request.name, request.backend, str(request.bundle), checked.bundle.id, checked.measurement.mrenclave,
+            process, now, "running",
+        )  # fmt: skip
         place.write_record(record)
-    except BaseException:  # without state.json no command could find the process again
-        _end(process, name=request.name, deadline_s=0)
+    except BaseException:  # also a signal between the two: without state.json no command looks for the process
+        _end_writers(place)
         _clear(place)
         raise
     return record
@@ -133,10 +135,12 @@ def stop_s(record: InstanceRecord) -> float:
 def stop(place: Place, record: InstanceRecord, *, deadline_s: float | None = None) -> str:
     """Return how the process went when it is gone: `stopped`, `killed` after the deadline, or `gone` before.
 
-    SIGTERM first; SIGKILL to the whole session after deadline_s, without it after stop_s(). Hold the instance's lock.
+    SIGTERM first; SIGKILL to the whole session after deadline_s, without it after stop_s(). `killed` too if only a process that
+    state.json does not name was found. Hold the instance's lock.
     """
     how = _end(record.process, name=record.name, deadline_s=stop_s(record) if deadline_s is None else deadline_s)
-    _clear(place)
+    if _clear(place) and how == "gone":
+        how = "killed"
     place.mark("stopped")
     return how
 
@@ -162,9 +166,19 @@ def _end(process: ProcessId, *, name: str, deadline_s: float) -> str:
         return "stopped"
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if not _wait_gone(process, 10):
+    if not _wait_gone(process, GONE_S):
         raise StorageError("hosting.process.stuck", f"process {process.pid} does not end after SIGKILL", path=name)
     return "killed"
+
+
+def _end_writers(place: Place) -> bool:
+    """Kill what still holds the log of an instance, whatever state.json names; return whether there was any."""
+    found = logs.writers(place)
+    for process in found:
+        _signal(process, signal.SIGKILL)
+    for process in found:
+        _wait_gone(process, GONE_S)
+    return bool(found)
 
 
 def _account(request: LaunchRequest) -> pwd.struct_passwd | None:
@@ -256,10 +270,8 @@ def _start(
             command.argv, cwd=command.directory, env=dict(command.environment), stdin=subprocess.DEVNULL, stdout=log,
             stderr=log, start_new_session=True, pass_fds=keep, umask=0o077, **identity,
         )  # fmt: skip
-        found = state.identify(child.pid)
-        # the child outlives this process on purpose; without this its destructor would warn
-        child.returncode = 0 if found is not None else child.wait()
-        return found or ProcessId(child.pid, 0, state.boot_id())
+        child.returncode = 0  # it outlives this process on purpose; its destructor would warn
+        return state.identify(child.pid) or ProcessId(child.pid, 0, state.boot_id())
     except OSError as error:
         raise StorageError(
             "hosting.process.refused",
@@ -358,9 +370,16 @@ def _wait_device(place: Place) -> None:
         os.close(lock)
 
 
-def _clear(place: Place) -> None:
-    """Wait for what ends with the enclave, and remove what only a running one needs: the simulator's plaintext and device files."""
+def _clear(place: Place) -> bool:
+    """Wait for what ends with the enclave, and remove what only a running one needs: the simulator's plaintext and device files.
+
+    Whatever still writes to the log then is named nowhere, as an enclave whose launcher was killed before it wrote state.json,
+    or a child that an enclave left behind. It is killed; return whether there was any.
+    """
+    ended = not logs.wait_written(place) and _end_writers(place)
+    if ended:
+        logs.wait_written(place)
     _wait_device(place)
-    logs.wait_written(place)
     for name in ("run", "sim"):
         shutil.rmtree(place.path / name, ignore_errors=True)
+    return ended

@@ -61,11 +61,27 @@ def previous(place: Place) -> Path:
     return place.log.with_name("log.1.txt")
 
 
-def wait_written(place: Place, deadline_s: float = WRITTEN_S) -> None:
-    """Wait until the last words are in the log, after the enclave is gone."""
+def wait_written(place: Place, deadline_s: float = WRITTEN_S) -> bool:
+    """Wait until the last words are in the log, after the enclave is gone; return whether they are."""
     deadline = time.monotonic() + deadline_s
-    while not _is_written(place) and time.monotonic() < deadline:
+    while not (written := _is_written(place)) and time.monotonic() < deadline:
         time.sleep(0.01)
+    return written
+
+
+def writers(place: Place) -> tuple[state.ProcessId, ...]:
+    """Return the processes that still write to the log of an instance: those that hold the pipe to the one that keeps it.
+
+    The keeper is who holds the lock, by what the kernel says; no text that a process has chosen for itself counts.
+    """
+    lock = os.path.realpath(place.path / "log.lock")
+    opened = {int(name): _opened(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()}
+    keepers = {
+        pid for pid, files in opened.items() if any(_holds(pid, fd, lock) for fd, path in files.items() if path == lock)
+    }
+    pipes = {path for pid in keepers if (path := opened[pid].get("0", "")).startswith("pipe:")}
+    found = [state.identify(pid) for pid, files in opened.items() if pid not in keepers and pipes & set(files.values())]
+    return tuple(process for process in found if process is not None)
 
 
 def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
@@ -134,6 +150,25 @@ def _follower(place: Place, descriptor: int) -> tuple[Path, bool] | None:
         return previous(place), True
     except FileNotFoundError:
         return None
+
+
+def _opened(pid: str) -> dict[str, str]:
+    """Return what the descriptors of a process are open on; nothing of one that is gone or another account's."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found[name] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
+
+
+def _holds(pid: int, descriptor: str, lock: str) -> bool:
+    """Return whether a descriptor is this very file and has locked it for writing; who only looks locks it for reading."""
+    try:
+        same = os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), os.stat(lock))
+        return same and b" WRITE " in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_bytes()
+    except OSError:
+        return False
 
 
 def _is_written(place: Place) -> bool:

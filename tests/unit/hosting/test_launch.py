@@ -123,6 +123,7 @@ def test_a_stop_waits_for_the_drain_of_the_bundle(running, monkeypatch, drain, d
     seen = []
     with monkeypatch.context() as patch:
         patch.setattr(launch, "_end", lambda _process, *, name, deadline_s: seen.append(deadline_s))
+        patch.setattr(launch, "_clear", lambda _place: False)
         launch.finish(place, record)
         launch.stop(place, record, deadline_s=7)
 
@@ -195,6 +196,84 @@ def test_an_enclave_that_nobody_could_find_again_is_ended(workplace, checked, mo
 
     assert caught.value is error
     assert started and not any(map(state.is_alive, started))
+    assert () == state.places(workplace / "state")
+
+
+def lose(workplace, checked):
+    """Start an enclave in a process that is killed before it has written state.json; return the enclave's process."""
+    launcher = os.fork()
+    if launcher == 0:
+
+        def write_record(_place, record):
+            (workplace / "lost").write_text(str(record.process.pid))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        state.Place.write_record = write_record
+        try:
+            start(workplace, checked)
+        finally:
+            os._exit(1)
+    assert signal.SIGKILL == os.WTERMSIG(os.waitpid(launcher, 0)[1])
+    lost = state.identify(int((workplace / "lost").read_text()))
+    assert lost is not None
+    return lost
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Wait only a moment for the log of an enclave that has gone."""
+    monkeypatch.setattr(logs.wait_written, "__defaults__", (0.3,))
+
+
+def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impatient):
+    """state.json does not name it: the next start of the name ends it, and so does a stop."""
+    lost = lose(workplace, checked)
+    assert () == state.places(workplace / "state")
+    place, record = start(workplace, checked)
+    assert not state.is_alive(lost) and state.is_alive(record.process)
+
+    crash(record)
+    again = lose(workplace, checked)
+    assert record == place.record()
+    assert "killed" == launch.stop(place, record)
+    assert not state.is_alive(again)
+    assert "gone" == launch.stop(place, record)
+
+
+def test_who_only_looks_at_a_log_is_not_its_writer(running):
+    """Nobody who has the lock's file open, or shares a pipe with such a one, is taken for the enclave."""
+    place, record = running
+    code = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB) if sys.argv[2:] else 0"
+    code += "; print(flush=True); time.sleep(60)"
+    (place.path / "another").write_bytes(b"")
+    others = [
+        subprocess.Popen([sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for words in ([place.path / "log.lock"], [place.path / "another", "lock"])
+    ]
+    try:
+        assert [b"\n"] * 2 == [other.stdout.readline() for other in others]
+        assert (record.process,) == logs.writers(place)
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+
+
+def test_a_signal_while_the_process_is_started_leaves_none(workplace, checked, monkeypatch):
+    """Ctrl-C between the start of the process and its record ends the process."""
+    started = []
+    identify = state.identify
+
+    def interrupted(pid):
+        started.append(identify(pid))
+        monkeypatch.setattr(state, "identify", identify)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "identify", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(workplace, checked)
+
+    assert started[0] is not None and not state.is_alive(started[0])
     assert () == state.places(workplace / "state")
 
 
@@ -321,14 +400,19 @@ def test_finishing_stops_what_runs(running):
 
 
 def test_state_of_an_earlier_boot_or_a_recycled_pid_is_stale(running):
-    """The same pid with another start time or boot id is not our process."""
+    """The same pid with another start time or boot id is not our process, and no stop touches it."""
     place, record = running
+    crash(record)
     text = json.loads((place.path / "state.json").read_text())
-    for change in ({"boot_id": "00000000-0000-0000-0000-000000000000"}, {"pid_start": text["pid_start"] + 1}):
-        (place.path / "state.json").write_text(json.dumps({**text, **change}))
-        assert "failed" == state.state_of(place, place.record())
-        assert "gone" == launch.stop(place, place.record())
-    assert state.is_alive(record.process)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as other:
+        found = state.identify(other.pid)
+        for change in ({"boot_id": "00000000-0000-0000-0000-000000000000"}, {"pid_start": found.start + 1}):
+            named = {"pid": found.pid, "pid_start": found.start, "boot_id": found.boot_id}
+            (place.path / "state.json").write_text(json.dumps({**text, **named, **change}))
+            assert "failed" == state.state_of(place, place.record())
+            assert "gone" == launch.stop(place, place.record())
+        assert other.poll() is None
+        other.communicate(b"\n")
 
 
 def test_the_lock_of_an_instance_is_exclusive(workplace):
