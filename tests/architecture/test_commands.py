@@ -73,6 +73,14 @@ def test_every_verb_has_the_common_options():
     }
 
 
+def test_lists_of_commands_are_not_cut():
+    """Where a verb has parts, its --help says of each what it does, in whole words."""
+    lines = [part.get_short_help_str() for name, part in COMMANDS.items() if " " in name]
+
+    assert lines
+    assert [] == [line for line in lines if line.endswith("...")]
+
+
 def test_commands_document_equals_the_parsers():
     """docs/commands.md is what the parsers say."""
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == commands.document()

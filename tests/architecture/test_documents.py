@@ -101,6 +101,13 @@ def test_headings_that_a_document_links_exist(path):
     assert [] == missing
 
 
+def test_every_page_is_linked_from_the_readme():
+    """Nobody has to list docs/ to find a page."""
+    linked = {link.partition("#")[0] for link in _LINK.findall(text_of(ROOT / "README.md"))}
+
+    assert set() == {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - linked
+
+
 def test_an_unknown_option_is_found():
     """The test sees what it looks for."""
     assert {"--polici"} == unknown_options("with `--polici P`, `--policy P` or `--long`; a--b, ---")

@@ -54,7 +54,7 @@ def _trust_options(function: Any) -> Any:
         click.option(
             "--collateral-source",
             metavar="S",
-            help="Where collateral comes from: intel, a URL of a PCCS, or a file [default: intel].",
+            help="Where collateral comes from: intel, a URL of a PCCS, or a file [default: intel; of the simulator's root: the simulator].",
         ),
         click.option(
             "--insecure-anchor",

@@ -88,5 +88,12 @@ def _opening(given: str | None) -> bytes | None:
         return bytes.fromhex(given)
     from glasscase.audit.reproduce import read_opening
     from glasscase.cli.reading import read_argument
+    from glasscase.errors import StorageError
 
-    return read_opening(read_argument(given, max_bytes=1 << 16, what="opening"))
+    try:
+        content = read_argument(given, max_bytes=1 << 16, what="opening")
+    except StorageError as error:
+        if error.reason == "fs.file.missing":
+            error.hint = "64 hex digits, or the file that glasscase disclose wrote"
+        raise
+    return read_opening(content)

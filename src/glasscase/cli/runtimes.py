@@ -14,7 +14,9 @@ def runtime() -> None:
 
 
 @verb(
-    "import", help="Copy and pin the runtime of an installed Gramine, an unpacked tree, a bundle's runtime/, or a .deb."
+    "import",
+    help="Copy and pin the runtime of an installed Gramine, an unpacked tree, a bundle's runtime/, or a .deb.",
+    short_help="Copy and pin a Gramine runtime.",
 )
 @click.argument("path")
 @click.option("--name", metavar="NAME", help="What projects call it [default: gramine-VERSION].")
@@ -58,7 +60,11 @@ def import_(out: Output, path: str, **options: Any) -> int:
     return 0
 
 
-@verb("list", help="List the runtimes that come with glasscase and those that were imported.")
+@verb(
+    "list",
+    help="List the runtimes that come with glasscase and those that were imported.",
+    short_help="List the known runtimes.",
+)
 def list_(out: Output) -> int:
     """Print names, versions and the digest of libpal.so."""
     from glasscase.cli.pinned import imported_pins

@@ -120,6 +120,8 @@ def test_errors(shop):
     run(shop, "import", "-", code=1)
     run(shop, "reproduce", "a.bundle", "--opening", "00" * 32, code=1)
     run(shop, "reproduce", "a.bundle", "--source", "project", "--opening", "project/glasscase.toml", code=2)
+    lost = run(shop, "reproduce", "a.bundle", "--source", "project", "--opening", "00", "--json", code=4)
+    assert "64 hex digits" in lost["error"]["hint"]
     run(shop, "reproduce", "project", code=4)
     (shop.root / "a.bundle" / "runtime" / "loader").write_bytes(b"x")
     run(shop, "export", "a.bundle", "--tar", "t", code=2)
