@@ -5,11 +5,12 @@ into requests. `live_peer()` says whom an open connection was verified to reach.
 handshake in an event loop waits for the network.
 """
 
-import asyncio
+import functools
 import importlib
 from typing import Any
 
 from glasscase.ratls.client import PREPARE_S, LivePeer, PeerRefused, RatlsContext, context, live_peer
+from glasscase.ratls.shared import apart
 
 __all__ = ["LivePeer", "PeerRefused", "RatlsContext", "context", "live_peer", "prepare", "requests_adapter"]
 
@@ -19,7 +20,7 @@ async def prepare(ratls_context: RatlsContext, url: str, *, timeout: float = PRE
 
     See RatlsContext.prepare(): from then on no handshake of this context waits for the network.
     """
-    return await asyncio.to_thread(ratls_context.prepare, url, timeout=timeout)
+    return await apart(functools.partial(ratls_context.prepare, url, timeout=timeout))
 
 
 def requests_adapter(ratls_context: RatlsContext) -> Any:

@@ -8,6 +8,7 @@ Bytes are not looked at, so streaming and WebSocket pass.
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import socket
 import ssl
@@ -17,9 +18,11 @@ from dataclasses import dataclass, field
 
 from glasscase.errors import Error, StorageError, UsageError
 from glasscase.ratls.client import PeerRefused, RatlsContext, live_peer
+from glasscase.ratls.shared import apart
 
 CHUNK = 64 * 1024  # bytes
 CONNECTIONS_MAX = 512
+PREPARING_MAX = 8  # threads
 CONNECT_TIMEOUT_S = 30.0
 AFTER_EOF_S = 30.0  # how long an answer may still come after the local side has sent all it has
 LAPSE_TICK_S = 1.0
@@ -48,6 +51,7 @@ class Proxy:
     clock: Callable[[], float]
     report: Callable[[str], None]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _preparing: asyncio.Semaphore = field(default_factory=functools.partial(asyncio.Semaphore, PREPARING_MAX))
 
     async def serve(self, host: str, port: int, started: Callable[[int], None]) -> None:
         """Listen until cancelled; started(port) is called once with the port in use.
@@ -67,9 +71,9 @@ class Proxy:
             ) from None
         started(server.sockets[0].getsockname()[1])
         try:
-            async with server:
-                await server.serve_forever()
+            await asyncio.get_running_loop().create_future()  # until this is cancelled
         finally:
+            server.close()  # and no wait for it: from Python 3.12 on that would wait for what is open
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,7 +127,8 @@ class Proxy:
 
     async def _prepare(self) -> None:
         """Fetch what judging the enclave needs outside of the loop, so that one connection does not hold up the others."""
-        await asyncio.to_thread(self.context.prepare, self.target.url, timeout=CONNECT_TIMEOUT_S)
+        async with self._preparing:
+            await apart(functools.partial(self.context.prepare, self.target.url, timeout=CONNECT_TIMEOUT_S))
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:

@@ -1,9 +1,10 @@
-"""A call that takes time, made once for all who want its result meanwhile.
+"""Calls that take time: made once for all who want the result meanwhile, or made apart from an event loop.
 
 Invariants: one call at a time for one key, and nobody waits for the call of another key; an error of ours is that of all who
 wait, while an interruption, whenever it comes, is only its own thread's: what is held meanwhile are locks in `with` alone.
 """
 
+import asyncio
 import threading
 import weakref
 from collections.abc import Callable
@@ -50,3 +51,21 @@ def _outcome(call: Callable[[], _T]) -> "Future[_T]":
     except Error as error:
         made.set_exception(error)
     return made
+
+
+async def apart(call: Callable[[], _T]) -> _T:
+    """Return what `call` returns, from a thread of its own; raises what that one raises.
+
+    Nobody waits for the thread once this is cancelled, while asyncio.to_thread() keeps the program until the call has ended.
+    """
+    made: Future[_T] = Future()
+    made.set_running_or_notify_cancel()
+
+    def make() -> None:
+        try:
+            made.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to who awaits
+            made.set_exception(error)
+
+    threading.Thread(target=make, name="glasscase-apart", daemon=True).start()
+    return await asyncio.wrap_future(made)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import http.client
+import socket
+import sys
 import time
 
 import pytest
@@ -178,3 +180,45 @@ def test_nothing_there_is_a_storage_error(serve, identity, context):
         assert "client.enclave.unreachable" == caught.value.reason
 
     asyncio.run(go())
+
+
+def test_stopping_cuts_what_is_open(serve, identity, context, monkeypatch):
+    """A proxy that is stopped ends at once, whatever its clients do; they see a reset."""
+
+    async def waits_for_connections(_server):  # as asyncio does from Python 3.12.1 on
+        await asyncio.Event().wait()
+
+    if sys.version_info < (3, 12, 1):
+        monkeypatch.setattr(asyncio.Server, "wait_closed", waits_for_connections)
+
+    async def go():
+        async with asyncio.timeout(10):
+            async with running(serve(identity()), context) as port:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("who", ["proxy", "client"])
+def test_stopping_does_not_wait_for_a_silent_enclave(who, context):
+    """What looks at an enclave beforehand is left alone when the loop ends, although nobody has answered it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = Target("127.0.0.1", silent.getsockname()[1])
+
+        async def go():
+            work = (
+                Proxy(target, context, time.time, print).serve("127.0.0.1", 0, print)
+                if who == "proxy"
+                else client.prepare(context, target.url)
+            )
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(work, 0.3)
+
+        start = time.monotonic()
+        asyncio.run(go())
+        assert time.monotonic() - start < 10
