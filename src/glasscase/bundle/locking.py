@@ -22,7 +22,7 @@ from glasscase.lock.pylock import FILE as PYLOCK
 from glasscase.lock.pylock import MAX_BYTES as PYLOCK_MAX
 from glasscase.lock.pylock import changes_since, made_here
 from glasscase.lock.requirements import OWN
-from glasscase.lock.resolve import find_resolver
+from glasscase.lock.resolve import Resolver, find_resolver
 from glasscase.lock.target import Target
 from glasscase.lock.wheels import OwnWheel, cached_own_wheel, fetch_wheels, pin_pylock, pin_wheels, take_own_wheel
 
@@ -124,8 +124,7 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     runtime = request.runtime_named(project.enclave.runtime)
     requirements = read_requirements(request.directory, project)
     old = _old_lock(request.directory)
-    uv_cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
-    resolver = find_resolver(request.environment, index=project.sources.index, cache=uv_cache)
+    resolver = _resolver(request, project)
     own = _own_wheel(request, old)
     debian = wants_debian(request.python_from, project, runtime, old)
     kept = old is not None and not update and request.pylock is None and (old.debian is not None) == debian
@@ -142,7 +141,15 @@ def make_lock(request: LockRequest, *, now: int, update: bool) -> tuple[Lock, li
     pylock = _given_pylock(request)
     if pylock is not None:
         request.say(f"lock      taking the wheels of {request.pylock or PYLOCK}")
-        wheels = pin_pylock(pylock, requirements, own, target, environment=request.environment, cache=request.cache)
+        wheels = pin_pylock(
+            pylock,
+            requirements,
+            own,
+            target,
+            environment=request.environment,
+            cache=request.cache,
+            index=resolver.index,
+        )
     else:
         request.say(f"lock      choosing wheels with {resolver.kind} for Python {target.version()}")
         prefer = () if update or old is None else tuple(wheel for wheel in old.wheels if wheel.name != OWN)
@@ -176,10 +183,8 @@ def fetch_inputs(request: LockRequest, lock: Lock, runtime: RuntimeFiles, *, has
     if all(request.cache.holds(sha256, size) for sha256, size in pinned):
         return
     project = load_project(request.directory) if has_project else None
-    uv_cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
-    index = None if project is None else project.sources.index
-    resolver = find_resolver(request.environment, index=index, cache=uv_cache)
-    fetch_wheels(lock.wheels, _target(request, lock.debian, runtime), resolver=resolver, cache=request.cache)
+    target = _target(request, lock.debian, runtime)
+    fetch_wheels(lock.wheels, target, resolver=_resolver(request, project), cache=request.cache)
     _fetch_debian(request, project, lock.debian)
 
 
@@ -204,7 +209,7 @@ def _resolve_debian(request: LockRequest, project: Project, old: Lock | None, *,
         return Resolved(old.debian, old.epoch, "")
     sources, keyring = _apt_sources(request.directory, project)
     request.say(f"lock      resolving Debian packages of {sources[0].suite} with apt")
-    resolved = resolve_packages(sources, keyring, cache=request.cache, environment=request.environment)
+    resolved = resolve_packages(sources, keyring, cache=request.cache, environment=request.environment, say=request.say)
     if (
         old is not None
         and old.debian is not None
@@ -236,6 +241,12 @@ def _apt_sources(directory: str, project: Project) -> tuple[tuple[AptSource, ...
             "lock.debian.sources", "sources.apt needs sources.keyring", hint="name the file of the archive's keys"
         )
     return parse_lines(project.sources.apt), os.path.join(directory, project.sources.keyring)
+
+
+def _resolver(request: LockRequest, project: Project | None) -> Resolver:
+    cache = os.path.join(os.path.dirname(request.cache.directory), "uv")
+    index = None if project is None else project.sources.index
+    return find_resolver(request.environment, index=index, cache=cache, say=request.say)
 
 
 def _target(request: LockRequest, debian: LockedDebian | None, runtime: RuntimeFiles) -> Target:

@@ -7,6 +7,7 @@ Source: docs/bundle-format.md, "Project".
 import os
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -85,7 +86,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sources(Struct, frozen=True, forbid_unknown_fields=True):
-    """[sources]: one package index, apt lines and their keyring; absent means what the host uses."""
+    """[sources]: one package index, absent the tool's own; apt lines and their keyring, absent those of the host."""
 
     index: str | None = None
     apt: tuple[str, ...] = ()
@@ -170,9 +171,20 @@ def _check_together(project: Project) -> None:
         raise _bad(f"keys.threshold is {project.keys.threshold}, there are {len(project.keys.owners)} owners")
     if len(project.keys.owners) > 16:
         raise _bad("there are more than 16 owners")
+    if project.sources.index is not None and not _is_index(project.sources.index):
+        raise _bad("sources.index is not the URL of a package index: https, http or file")  # it may hold a password
     for name in project.env:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", name, re.ASCII):
             raise _bad(f"[env] holds the name {name!r}")
+
+
+def _is_index(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        reached = parts.port != 0 and (bool(parts.hostname) or parts.scheme == "file")
+    except ValueError:
+        return False
+    return reached and parts.scheme in ("https", "http", "file") and re.search(r"[\s\x00-\x1f]", url) is None
 
 
 def _bad(message: str, *, hint: str = "docs/bundle-format.md describes the file") -> UsageError:

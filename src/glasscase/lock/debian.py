@@ -8,9 +8,8 @@ Source: apt.conf(5), apt-secure(8); docs/bundle-format.md, "Debian packages".
 import hashlib
 import os
 import re
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -18,14 +17,13 @@ from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.lock.aptsources import AptSource, bases, parse_stanzas
 from glasscase.lock.cache import InputCache
+from glasscase.lock.child import KEPT, run_tool, without_logins
 from glasscase.lock.fetch import fetch
 from glasscase.lock.model import LockedDebian, LockedPackage
 from glasscase.lock.openpgp import signer
-from glasscase.lock.resolve import KEPT
 
 KEYRING_MAX = 16 << 20  # bytes
 INRELEASE_MAX = 16 << 20  # bytes
-TIMEOUT = 900  # seconds of one run of apt
 PYTHON = "python3-minimal"  # names the suite's Python in its dependencies
 # one of each row; {v} is the suite's Python, like 3.11
 PACKAGES: tuple[tuple[str, ...], ...] = (
@@ -53,16 +51,17 @@ def resolve_packages(
     *,
     cache: InputCache,
     environment: Mapping[str, str],
+    say: Callable[[str], None],
 ) -> Resolved:
     """Return the packages of the Python runtime, each in the cache.
 
-    sources: the first names the suite. keyring: path of a file that alone may sign them.
+    sources: the first names the suite. keyring: path of a file that alone may sign them. say: hears that apt takes long.
     Raises StorageError("lock.apt.missing") without apt, CannotVerify("lock.apt.failed") if it cannot update,
     UsageError("lock.debian.missing") if a package is not there.
     """
     content = read_file(keyring, max_bytes=KEYRING_MAX, what="keyring")
     with tempfile.TemporaryDirectory(prefix="glasscase-apt-") as work:
-        apt = _Apt(work, sources, content, os.path.splitext(keyring)[1], environment)
+        apt = _Apt(work, sources, content, os.path.splitext(keyring)[1], environment=environment, say=say)
         apt.run("apt-get", "update")
         documents = apt.inreleases(sources)
         python = _python_version(apt.show([PYTHON]).get(PYTHON, {}))
@@ -121,9 +120,11 @@ class _Apt:
     """apt with all its directories below one of ours."""
 
     def __init__(
-        self, work: str, sources: Sequence[AptSource], keyring: bytes, suffix: str, environment: Mapping[str, str]
-    ) -> None:
+        self, work: str, sources: Sequence[AptSource], keyring: bytes, suffix: str, *, environment: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self._work = work
+        self._say = say
         self._environment = {name: environment[name] for name in KEPT if name in environment}
         for folder in ("etc/empty", "state/lists/partial", "cache/archives/partial", "log"):
             os.makedirs(os.path.join(work, folder), mode=0o755)
@@ -135,23 +136,22 @@ class _Apt:
 
     def run(self, *command: str, accept: tuple[int, ...] = (0,)) -> str:
         """Return what a command of apt prints; raises CannotVerify("lock.apt.failed")."""
-        environment = self._environment | {
-            "APT_CONFIG": os.path.join(self._work, "etc/apt.conf"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": self._work, "LC_ALL": "C.UTF-8", "TMPDIR": self._work,
-        }  # fmt: skip
+        environment = self._environment | {"APT_CONFIG": os.path.join(self._work, "etc/apt.conf")}
         try:
-            done = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False
-            )
+            done = run_tool(command[0], command, environment=environment, folder=self._work, say=self._say)
         except FileNotFoundError:
             raise StorageError(
                 "lock.apt.missing",
                 "apt is not installed here",
                 hint="lock once on a Debian or Ubuntu machine, or in a container of one; a lock that has packages needs no apt",
             ) from None
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except TimeoutError as error:
+            raise CannotVerify(
+                "lock.apt.failed", f"{' '.join(command[:2])}: {error}", hint="does the archive answer?"
+            ) from None
+        except OSError as error:
             raise CannotVerify("lock.apt.failed", f"{command[0]} could not be run: {type(error).__name__}") from None
-        text = done.stderr.decode("utf-8", "replace")
+        text = without_logins(done.stderr.decode("utf-8", "replace"))
         bad = [line for line in text.splitlines() if line.startswith(("E:", "Err:"))]
         if done.returncode not in accept or (command[1] == "update" and (bad or "W: Failed" in text)):
             raise CannotVerify(

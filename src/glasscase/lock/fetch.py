@@ -1,8 +1,10 @@
 """Fetching one input by URL into the cache. Network.
 
-Invariants: the content is taken only if its SHA-256 is the pinned one, so neither host nor transport is trusted.
+Invariants: the content is taken only if its SHA-256 is the pinned one, so neither host nor transport is trusted; a user name
+and password go to the server of the URL that they stand in, to no other and never into a message.
 """
 
+import base64
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,20 +21,25 @@ _CHUNK = 1 << 20
 
 
 def fetch(
-    url: str, cache: InputCache, *, sha256: bytes, size: int | None, environment: Mapping[str, str], what: str
-) -> int:
+    url: str, cache: InputCache, *, sha256: bytes, size: int | None, environment: Mapping[str, str], what: str,
+    index: str | None = None,
+) -> int:  # fmt: skip
     """Put the content of `url` into the cache unless it is there; return its size in bytes.
 
-    url: https, http or file. environment: proxies and CA files are taken from it.
+    url: https, http or file. environment: proxies and CA files are taken from it. index: URL whose user name and password are
+    for its server's files too.
     Raises CannotVerify("lock.fetch.failed") if the server does not answer well, FormatError("lock.input.mismatch").
     """
     if size is not None and cache.holds(sha256, size):
         return size
-    parts = urlsplit(url)
+    try:
+        parts, login = urlsplit(url), _login(urlsplit(url), urlsplit(index or ""))
+    except ValueError:
+        raise CannotVerify("lock.fetch.failed", f"{what}: its URL is malformed") from None
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         chunks = _local(unquote(parts.path))
     elif parts.scheme in ("https", "http"):
-        chunks = _remote(url, environment, what)
+        chunks = _remote(url, environment, what, login)
     else:
         raise CannotVerify("lock.fetch.failed", f"{what}: the scheme {parts.scheme!r} is not supported")
     return cache.add(chunks, sha256=sha256, size=size, limit=INPUT_MAX, what=what)
@@ -47,7 +54,20 @@ def _local(path: str) -> Iterator[bytes]:
         raise storage_error(error, path) from None
 
 
-def _remote(url: str, environment: Mapping[str, str], what: str) -> Iterator[bytes]:
+def _login(*urls: SplitResult) -> dict[str, str]:
+    """Return the header with the user name and password of the first URL, or of another one on the same server."""
+    for url in urls:
+        if url.username is not None and _server(url) == _server(urls[0]):
+            words = f"{unquote(url.username)}:{unquote(url.password or '')}"
+            return {"Authorization": "Basic " + base64.b64encode(words.encode("utf-8")).decode("ascii")}
+    return {}
+
+
+def _server(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port
+
+
+def _remote(url: str, environment: Mapping[str, str], what: str, headers: Mapping[str, str]) -> Iterator[bytes]:
     import urllib3
 
     pool = _pool(url, environment)
@@ -55,6 +75,7 @@ def _remote(url: str, environment: Mapping[str, str], what: str) -> Iterator[byt
         answer = pool.request(
             "GET",
             url,
+            headers=headers,
             preload_content=False,
             retries=urllib3.Retry(total=REDIRECTS, redirect=REDIRECTS, backoff_factor=0.5),
         )

@@ -1,7 +1,8 @@
 """Choosing wheels with uv or pip, which run isolated: no configuration files, a scrubbed environment, binaries only.
 
 Invariants: the target's Python and glibc decide, never those of the building host; every wheel comes from the index and has
-a SHA-256; nothing is built or run.
+a SHA-256; nothing is built or run. The index's URL, which may hold a password, is handed over in the environment, because
+everybody can read a command line.
 """
 
 import json
@@ -9,34 +10,34 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from glasscase.errors import CannotVerify, StorageError, UsageError
+from glasscase.lock.child import KEPT, run_tool, without_logins
 from glasscase.lock.pylock import file_name, refused, select_wheels
 from glasscase.lock.requirements import Wanted
 from glasscase.lock.target import Candidate, Target
 
-TIMEOUT = 900  # seconds for one run of a resolver
 UV_FAILED = 2  # exit status of uv that says nothing about the requirements: no network, no disk; 1 is no solution
-KEPT = (
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """uv or pip. command: its argv. environment: of the caller, scrubbed before use. index: URL, None for the tool's own."""
+    """uv or pip. command: its argv. environment: of the caller, scrubbed before use. index: URL, None for the tool's own.
+
+    say: hears that a run takes long.
+    """
 
     kind: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     index: str | None
     cache: str
+    say: Callable[[str], None]
 
     def resolve(
         self,
@@ -70,9 +71,9 @@ class Resolver:
         options += ["--python-version", version, "--python-platform", f"x86_64-manylinux_2_{glibc}"]
         options += ["--generate-hashes", "--no-header", "--quiet", "--no-python-downloads", "--upgrade"]
         options += [] if with_dependencies else ["--no-deps"]
-        options += [] if self.index is None else ["--default-index", self.index]
         options += ["--constraint", os.path.join(work, "constraints.in")]
-        self._run([*self.command, "pip", "compile", *options, source, "-o", out], work)
+        index = {} if self.index is None else {"UV_DEFAULT_INDEX": self.index}
+        self._run([*self.command, "pip", "compile", *options, source, "-o", out], work, index)
         with open(out, "rb") as file:
             return list(select_wheels(file.read(), target))
 
@@ -85,39 +86,35 @@ class Resolver:
             )
         report = os.path.join(work, "report.json")
         abi = f"cp{target.python[0]}{target.python[1]}"
-        options = ["--isolated", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "install", "--quiet"]
+        options = ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "install", "--quiet"]
         options += ["--dry-run", "--ignore-installed", "--report", report, "--only-binary", ":all:"]
         options += ["--implementation", "cp", "--python-version", _dotted(target.python)]
         options += [word for tag in (abi, "abi3", "none") for word in ("--abi", tag)]
         options += [word for platform in target.platforms() for word in ("--platform", platform)]
         options += [] if with_dependencies else ["--no-deps"]
-        options += [] if self.index is None else ["--index-url", self.index]
         options += ["--constraint", os.path.join(work, "constraints.in")]
-        self._run([*self.command, *options, "--target", os.path.join(work, "none"), "-r", source], work)
+        # not --isolated: that reads the host's /etc/pip.conf all the same, and no index of the environment
+        index = {"PIP_CONFIG_FILE": os.devnull} | ({} if self.index is None else {"PIP_INDEX_URL": self.index})
+        self._run([*self.command, *options, "--target", os.path.join(work, "none"), "-r", source], work, index)
         with open(report, "rb") as file:
             return _read_report(json.load(file))
 
-    def _run(self, command: list[str], work: str) -> None:
-        environment = {name: self.environment[name] for name in KEPT if name in self.environment}
-        environment |= {"PATH": "/usr/bin:/bin", "HOME": work, "LC_ALL": "C.UTF-8", "TMPDIR": work}
+    def _run(self, command: list[str], work: str, index: Mapping[str, str]) -> None:
+        kept = {name: self.environment[name] for name in KEPT if name in self.environment}
         try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                cwd=work,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+            done = run_tool(self.kind, command, environment={**kept, **index}, folder=work, say=self.say)
+        except TimeoutError as error:
+            raise CannotVerify(
+                "lock.resolver.failed", f"{self.kind} could not choose wheels: {error}", hint="does the index answer?"
+            ) from None
+        except OSError as error:
             raise CannotVerify(
                 "lock.resolver.failed", f"{self.kind} could not be run: {type(error).__name__}"
             ) from None
         if done.returncode:
             lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
             telling = [line for line in lines if "error" in line.lower() or "because" in line.lower()] or lines
-            said = " ".join(" ".join(telling[:3]).split())[:600]
+            said = without_logins(" ".join(" ".join(telling[:3]).split()))[:600]
             if self.kind == "uv" and done.returncode == UV_FAILED:
                 raise CannotVerify(
                     "lock.resolver.failed", f"uv could not choose wheels: {said}",
@@ -133,7 +130,9 @@ class Resolver:
 _UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)  # the platforms that uv knows by name
 
 
-def find_resolver(environment: Mapping[str, str], *, index: str | None, cache: str) -> Resolver:
+def find_resolver(
+    environment: Mapping[str, str], *, index: str | None, cache: str, say: Callable[[str], None]
+) -> Resolver:
     """Return uv if it is installed beside this Python or on PATH, else this Python's pip.
 
     Raises StorageError("lock.resolver.missing") if there is neither.
@@ -142,7 +141,7 @@ def find_resolver(environment: Mapping[str, str], *, index: str | None, cache: s
     for folder in folders:
         path = os.path.join(folder, "uv")
         if os.path.isabs(path) and os.access(path, os.X_OK) and os.path.isfile(path):
-            return Resolver("uv", (path,), environment, index, cache)
+            return Resolver("uv", (path,), environment, index, cache, say)
     command = (sys.executable, "-I", "-m", "pip")
     try:
         done = subprocess.run([*command, "--version"], capture_output=True, timeout=60, check=False)
@@ -150,7 +149,7 @@ def find_resolver(environment: Mapping[str, str], *, index: str | None, cache: s
         done = None
     if done is None or done.returncode:
         raise StorageError("lock.resolver.missing", "neither uv nor pip is installed", hint="pip install uv")
-    return Resolver("pip", command, environment, index, cache)
+    return Resolver("pip", command, environment, index, cache, say)
 
 
 def _read_report(report: Any) -> list[Candidate]:

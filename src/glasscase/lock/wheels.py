@@ -87,7 +87,7 @@ def pin_wheels(
             raise
         found = resolver.resolve(wanted, target)
     chosen = [candidate for candidate in found if candidate.name != OWN]
-    rest = [_store(candidate, resolver.environment, cache) for candidate in chosen]
+    rest = [_store(candidate, resolver.environment, cache, resolver.index) for candidate in chosen]
     sized = [replace(candidate, size=wheel.size) for candidate, wheel in zip(chosen, rest, strict=True)]
     wheels = tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
     return wheels, write_pylock(sized, target)
@@ -101,6 +101,7 @@ def pin_pylock(
     *,
     environment: Mapping[str, str],
     cache: InputCache,
+    index: str | None,
 ) -> tuple[LockedWheel, ...]:
     """Return the wheels that a pylock.toml (PEP 751) names, each in the cache, sorted by name; its set is taken as it is.
 
@@ -121,7 +122,7 @@ def pin_pylock(
             "lock.pylock.refused", f"{PYLOCK} has no fitting wheel for: {', '.join(missing)}",
             hint="add these lines to what it is made from (the enclave part needs some of them) and make it again",
         )  # fmt: skip
-    rest = [_store(item, environment, cache) for item in found.values()]
+    rest = [_store(item, environment, cache, index) for item in found.values()]
     return tuple(sorted([*rest, own.locked], key=lambda wheel: (wheel.name, wheel.file)))
 
 
@@ -145,13 +146,14 @@ def fetch_wheels(wheels: Sequence[LockedWheel], target: Target, *, resolver: Res
         candidate = found.get(wheel.name)
         if candidate is None or candidate.sha256 != wheel.sha256:
             raise CannotVerify("lock.input.gone", f"the index has no {wheel.file} with the SHA-256 that is pinned")
-        _store(candidate, resolver.environment, cache)
+        _store(candidate, resolver.environment, cache, resolver.index)
 
 
-def _store(candidate: Candidate, environment: Mapping[str, str], cache: InputCache) -> LockedWheel:
+def _store(candidate: Candidate, environment: Mapping[str, str], cache: InputCache, index: str | None) -> LockedWheel:
     size = fetch(
-        candidate.url, cache, sha256=candidate.sha256, size=candidate.size, environment=environment, what=candidate.file
-    )
+        candidate.url, cache, sha256=candidate.sha256, size=candidate.size, environment=environment, what=candidate.file,
+        index=index,
+    )  # fmt: skip
     return LockedWheel(candidate.name, candidate.version, candidate.file, size, candidate.sha256)
 
 

@@ -72,6 +72,20 @@ def test_what_must_not_go_into_the_bundle(text):
     assert parse_project(SMALL + b'encrypt = false\nrequirements = "src/requirements.txt"\n')
 
 
+@pytest.mark.parametrize(
+    "url", ["", "me:secret@host/simple", "mine=https://me:secret@host", "https://", "https:///secret", "ftp://me:secret@host",
+            "https://me:secret@host/a b", "https://me:secret@host:0/", "https://me:secret@host:x/", "https://[me:secret@host"],
+)  # fmt: skip
+def test_the_index_is_one_url(url):
+    """What is not the URL of an index, empty or a named one, would have a tool ask another; the message has no password."""
+    with pytest.raises(UsageError, match=r"sources\.index") as caught:
+        parse_project(SMALL + f'[sources]\nindex = "{url}"\n'.encode())
+
+    assert "secret" not in str(caught.value)
+    for good in ("https://me:secret@host:8080/simple/", "http://127.0.0.1/simple", "file:///srv/simple"):
+        assert good == parse_project(SMALL + f'[sources]\nindex = "{good}"\n'.encode()).sources.index
+
+
 def test_newer_project():
     """A higher version is said to be newer before anything else is looked at."""
     with pytest.raises(FormatError) as caught:

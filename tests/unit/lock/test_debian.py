@@ -234,7 +234,7 @@ def archive(tmp_path_factory):
 
 
 def resolve(archive, cache, **changes):
-    fields = {"cache": cache, "environment": dict(os.environ)} | changes
+    fields = {"cache": cache, "environment": dict(os.environ), "say": print} | changes
     return resolve_packages([archive.source], str(fields.pop("keyring", archive.keyring)), **fields)
 
 

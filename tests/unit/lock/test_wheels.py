@@ -1,5 +1,6 @@
 """Wheels are chosen for the target, from one index, binary only, by SHA-256; the enclave's own wheel is a file."""
 
+import base64
 import hashlib
 import http.server
 import importlib.metadata
@@ -8,9 +9,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from packaging.pylock import Pylock
 
 from glasscase.bundle.locking import LockRequest, check_lock, make_lock
 from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
+from glasscase.lock import child
 from glasscase.lock import resolve as resolving
 from glasscase.lock.cache import InputCache
 from glasscase.lock.model import LockedDebian, LockedPackage
@@ -183,28 +187,46 @@ def test_own_wheel_of_the_installation(monkeypatch, tmp_path):
 
 
 class Index:
-    """A package index on 127.0.0.1. files: file name -> bytes."""
+    """A package index on 127.0.0.1. files: file name -> bytes. login: `user:password` to ask for.
+
+    linked, moved: server that it links to for its files, or sends their readers to.
+    """
 
     def __init__(self, files):
         self.files = files
         self.requests = []
+        self.logins = set()
+        self.login = self.moved = None
+        self.linked = ""
         index = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 index.requests.append(self.path)
+                index.logins.add(self.headers.get("Authorization"))
+                wanted = index.login and "Basic " + base64.b64encode(index.login.encode()).decode()
+                if wanted and self.headers.get("Authorization") != wanted:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="x"')
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 parts = self.path.strip("/").split("/")
                 body, kind = None, "text/html"
                 if parts[0] == "simple" and len(parts) == 2:
                     rows = [
-                        f'<a href="/files/{name}#sha256={hashlib.sha256(data).hexdigest()}">{name}</a>'
+                        f'<a href="{index.linked}/files/{name}#sha256={hashlib.sha256(data).hexdigest()}">{name}</a>'
                         for name, data in index.files.items()
                         if name.split("-")[0].replace("_", "-") == parts[1]
                     ]
                     body = "".join(["<!DOCTYPE html><html><body>", *rows, "</body></html>"]).encode() if rows else None
                 elif parts[0] == "files" and parts[-1] in index.files:
                     body, kind = index.files[parts[-1]], "application/octet-stream"
-                self.send_response(200 if body is not None else 404)
+                if parts[0] == "files" and index.moved:
+                    self.send_response(302)
+                    self.send_header("Location", index.moved + self.path)
+                else:
+                    self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
@@ -273,16 +295,42 @@ def request_of(project, **changes):
 KINDS = ["pip"] + (["uv"] if shutil.which("uv", path=os.path.dirname(sys.executable)) else [])
 
 
+PIP = (sys.executable, "-I", "-m", "pip")
+COMMANDS = {"pip": PIP, "uv": (os.path.join(os.path.dirname(sys.executable), "uv"),)}
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Give what makes `lock` take a command for one of the tools."""
+
+    def take(kind, command):
+        def found(environment, *, index, cache, say):
+            return Resolver(kind, tuple(map(str, command)), environment, index, cache, say)
+
+        monkeypatch.setattr("glasscase.bundle.locking.find_resolver", found)
+
+    return take
+
+
 @pytest.fixture(params=KINDS)
-def resolver(request, monkeypatch):
+def resolver(request, use):
     """Run a test with each resolver that is installed."""
     if request.param == "pip":
-
-        def only_pip(environment, *, index, cache):
-            return Resolver("pip", (sys.executable, "-I", "-m", "pip"), environment, index, cache)
-
-        monkeypatch.setattr("glasscase.bundle.locking.find_resolver", only_pip)
+        use("pip", PIP)
     return request.param
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """Give what writes a tool of shell commands and returns its path."""
+
+    def write(*lines):
+        path = tmp_path / "stand-in"
+        path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+        path.chmod(0o755)
+        return path
+
+    return write
 
 
 def test_lock_from_an_index(project, index, resolver):
@@ -490,7 +538,7 @@ def test_an_old_lock_needs_no_apt(project, index, monkeypatch):
     def absent(*_arguments, **_keywords):
         raise FileNotFoundError
 
-    monkeypatch.setattr("glasscase.lock.debian.subprocess.run", absent)
+    monkeypatch.setattr("glasscase.lock.child.subprocess.Popen", absent)
     again, _ = make_lock(request_of(project), now=6, update=False)
     assert debian == again.debian
     assert project.cache.holds(package.sha256, package.size)
@@ -536,6 +584,114 @@ def test_index_that_lies_about_content(project, index, resolver, monkeypatch):
     assert not (project.project / "glasscase.lock").exists()
 
 
+def with_login(project, index):
+    """Let an index ask for a password, and a project know it."""
+    index.login = "me:s%cret/word"
+    project.edit(index.url, index.url.replace("://", "://me:s%25cret%2fword@"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_with_a_password(project, index, use, stand_in, kind):
+    """The password opens index and files, and is in no command line, no line for the user, and no file but the project's own."""
+    with_login(project, index)
+    argv, lines = project.root / "argv", []
+    use(kind, (stand_in(f'printf "%s\\n" "$@" >> {argv}', f'exec {" ".join(COMMANDS[kind])} "$@"'),))
+    lock, _ = make_lock(request_of(project, say=lines.append), now=1000, update=False)
+
+    assert all(project.cache.holds(wheel.sha256, wheel.size) for wheel in lock.wheels)
+    files = [path for path in project.root.rglob("*") if path.is_file()]
+    holding = [path.name for path in files if re.search(rb"s%(25)?cret", path.read_bytes())]
+    assert ["glasscase.toml"] == holding
+    assert "demo" not in argv.read_text() and "--only-binary" in argv.read_text()
+    assert not any("cret" in line for line in lines)
+
+
+@pytest.mark.parametrize(("kind", "status"), [(kind, status) for kind in KINDS for status in (1, 2)])
+def test_errors_have_no_password(project, index, use, stand_in, *, kind, status):
+    """Whatever a tool says of the index's URL, the user sees it without the user name and the password."""
+    with_login(project, index)
+    index.login = "me:other"
+    url = '"$UV_DEFAULT_INDEX$PIP_INDEX_URL"'
+    for command in ((stand_in(f"echo error: {url} and {url} >&2", f"exit {status}"),), COMMANDS[kind]):
+        use(kind, command)
+        with pytest.raises((UsageError, CannotVerify)) as caught:
+            make_lock(request_of(project), now=1000, update=False)
+        text = f"{caught.value} {caught.value.hint}"
+        assert "cret" not in text and "word" not in text and "me:" not in text, text
+        assert not (project.project / "glasscase.lock").exists()
+
+
+@pytest.mark.parametrize("way", ["linked", "moved"])
+def test_a_password_stays_with_its_server(project, index, resolver, way):
+    """Where an index has its files on another server, or sends their readers there, that one sees no password."""
+    other = Index(index.files)
+    setattr(index, way, other.url.removesuffix("/simple"))
+    with_login(project, index)
+    make_lock(request_of(project), now=1000, update=False)
+    other.server.shutdown()
+    other.server.server_close()
+
+    assert {None} == other.logins
+
+
+def test_pip_reads_no_configuration_file(project, index, use, tmp_path):
+    """The files of the host, which pip's own --isolated still reads, have no say in what is pinned."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
+    (tmp_path / "v/pip.conf").write_text("[global]\nno-index = true\n")
+    use("pip", (tmp_path / "v/bin/python", "-I", os.path.dirname(importlib.util.find_spec("pip").origin)))
+
+    assert make_lock(request_of(project), now=1000, update=False)[0].wheels
+
+
+def gone(path):
+    """Return whether the process whose id is in a file has ended."""
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{int(path.read_text())}/cmdline") and time.monotonic() < deadline:
+        if b"" == Path(f"/proc/{int(path.read_text())}/cmdline").read_bytes():  # a zombie
+            return True
+        time.sleep(0.02)
+    return time.monotonic() < deadline
+
+
+def test_a_silent_tool_is_reported_and_given_up(project, use, stand_in, monkeypatch):
+    """A tool that waits for ever is spoken of meanwhile and killed in the end, with what it has started; nothing is written."""
+    monkeypatch.setattr(child, "SILENCE", 1)
+    monkeypatch.setattr(child, "TIMEOUT", 2)
+    lines, pid = [], project.root / "pid"
+    use("uv", (stand_in(f"sleep 600 & echo $! > {pid}", "wait"),))
+    before = sorted(os.listdir(project.project))
+    with pytest.raises(CannotVerify) as caught:
+        make_lock(request_of(project, say=lines.append), now=1000, update=False)
+
+    assert "lock.resolver.failed" == caught.value.reason
+    assert "2 s" in caught.value.message
+    assert [
+        "lock      still waiting for uv after 1 s, at most 2 s",
+        "lock      still waiting for uv after 2 s, at most 2 s",
+    ] == lines[1:]
+    assert gone(pid)
+    assert before == sorted(os.listdir(project.project))
+
+
+def test_an_interrupt_ends_the_tool(project, use, stand_in):
+    """Ctrl-C, which a tool may ignore, ends the tool too and leaves the project as it was."""
+    pid = project.root / "pid"
+    use("uv", (stand_in("trap '' INT TERM", f"echo $$ > {pid}", "exec sleep 600"),))
+    before = {path: path.read_bytes() for path in project.project.rglob("*") if path.is_file()}
+
+    def press():
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        make_lock(request_of(project), now=1000, update=False)
+
+    assert gone(pid)
+    assert before == {path: path.read_bytes() for path in project.project.rglob("*") if path.is_file()}
+
+
 def test_no_solution_leaves_no_lock(project, index, resolver):
     """A project that the index does not have is an error that names the resolver's reason, and nothing is written."""
     (project.project / "requirements.txt").write_bytes(b"absent-project\n")
@@ -570,7 +726,7 @@ def test_stale_locks_say_why(project, index):
 
 def test_pip_does_not_choose_for_another_python(tmp_path):
     """pip evaluates markers with its own Python, so another target is refused instead of pinned wrongly."""
-    resolver = Resolver("pip", (sys.executable, "-I", "-m", "pip"), {}, None, str(tmp_path))
+    resolver = Resolver("pip", PIP, {}, None, str(tmp_path), print)
     with pytest.raises(UsageError) as caught:
         resolver.resolve(parse_requirements(b"demo\n"), Target((3, 99), (2, 36)))
 
