@@ -101,6 +101,16 @@ def test_headings_that_a_document_links_exist(path):
     assert [] == missing
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_what_dev_does_in_a_document_exists(path):
+    """Each `./dev NAME` is one that ./dev lists, each `./dev bench NAME` a program in bench/."""
+    listed = set(re.findall(r"^\./dev ([a-z]+)", (ROOT / "dev").read_text(encoding="utf-8"), re.MULTILINE))
+    named = re.findall(r"\./dev ([a-z]+)(?: ([a-z]+))?", text_of(path))
+
+    assert set() == {name for name, _ in named} - listed
+    assert [] == [part for name, part in named if name == "bench" and part and not (ROOT / f"bench/{part}.py").exists()]
+
+
 def test_every_page_is_linked_from_the_readme():
     """Nobody has to list docs/ to find a page."""
     linked = {link.partition("#")[0] for link in _LINK.findall(text_of(ROOT / "README.md"))}
