@@ -107,7 +107,10 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     from glasscase.ratls.client import live_peer
 
     where = _split(url)
-    fields = dict(_header(text) for text in headers)
+    fields: Any = http.client.HTTPMessage()  # unlike a dict it keeps two of one name
+    for text in headers:
+        name, value = _header(text)
+        fields.add_header(name, value)
     body = _body(data)
     asked = _method(method, "GET" if body is None else "POST")
     context = _context(trust, where)

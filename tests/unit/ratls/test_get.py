@@ -1,6 +1,8 @@
 """`get` on the command line: what a verified enclave answers comes whole or is said not to be."""
 
 import json
+import socket
+import time
 
 import pytest
 
@@ -30,8 +32,8 @@ def ask(serve, identity, platforms, collateral, tmp_path):
         f'version = 1\n[measurement]\nmrenclave = "{MRENCLAVE.hex()}"\n[platform]\nplatforms = ["any-intel"]\n'
     )
 
-    def get(answer, *words, path=""):
-        server = serve(identity(), answer=answer, hang_up=True)
+    def get(answer, *words, path="", server=None):
+        server = server or serve(identity(), answer=answer, hang_up=True)
         return run(["get", server.url + path, "--policy", str(tmp_path / "policy.toml"), "--insecure-anchor",
                     str(tmp_path / "root.pem"), "--collateral-source", str(tmp_path / "collateral.json"), *words])  # fmt: skip
 
@@ -74,3 +76,46 @@ def test_a_body_may_be_any_bytes(ask, capsysbinary):
     """-d sends the bytes of the argument, UTF-8 or not."""
     assert 0 == ask(WHOLE["length"], "-d", "\udcff\r\n\r\n")
     assert b"hello" == capsysbinary.readouterr().out
+
+
+def test_every_header_is_sent(ask, serve, identity):
+    """-H is repeatable, also with one name: no value takes the place of another."""
+    server = serve(identity(), answer=WHOLE["length"], hang_up=True)
+    assert 0 == ask(None, "-H", "X-Word: one", "-H", "X-Word: two", "-H", "Accept: text/plain", server=server)
+    sent = server.carried().lower()
+    assert [b"x-word: one", b"x-word: two"] == [line for line in sent.split(b"\r\n") if line.startswith(b"x-word")]
+    assert b"accept: text/plain" in sent
+
+
+def test_a_redirect_is_not_followed(ask, serve, identity, capsys):
+    """Where an answer points is shown; nobody but the verified enclave is connected to."""
+    there = serve(identity())
+    here = serve(identity(), answer=HEAD.replace(b"200 OK", b"307 Moved") + b"Content-Length: 0\r\nLocation: "
+                 + there.url.encode("ascii") + b"\r\n\r\n", hang_up=True)  # fmt: skip
+    assert 0 == ask(None, "--json", "-d", "word", server=here)
+    found = json.loads(capsys.readouterr().out)
+    assert (307, there.url) == (found["status"], found["headers"]["location"])
+    assert (0, b"") == (there.connections, there.received)
+
+
+def test_no_proxy_of_the_environment_is_used(ask, monkeypatch, capsysbinary):
+    """get goes straight to the enclave, whatever HTTPS_PROXY says."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    assert 0 == ask(WHOLE["length"])
+    assert b"hello" == capsysbinary.readouterr().out
+
+
+@pytest.mark.parametrize("when", ["in the handshake", "after the request", "in the body"])
+def test_silence_ends_with_the_timeout(ask, serve, identity, capsys, when):
+    """--timeout bounds each wait: for the handshake, for the answer, and within it."""
+    start = time.monotonic()
+    if when == "in the handshake":
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            server = type("Silent", (), {"url": f"https://127.0.0.1:{silent.getsockname()[1]}/"})
+            assert 4 == ask(None, "--timeout", "1", server=server)
+    else:
+        answer = b"" if when == "after the request" else HEAD + b"Content-Length: 6\r\n\r\nhello"
+        assert 4 == ask(None, "--timeout", "1", server=serve(identity(), answer=answer))
+    assert 0.9 < time.monotonic() - start < 8
+    assert "[client.enclave.unreachable]" in capsys.readouterr().err
