@@ -9,6 +9,7 @@ import functools
 import importlib
 from typing import Any
 
+from glasscase.errors import UsageError
 from glasscase.ratls.client import PREPARE_S, LivePeer, PeerRefused, RatlsContext, context, live_peer
 from glasscase.ratls.shared import apart
 
@@ -26,6 +27,7 @@ async def prepare(ratls_context: RatlsContext, url: str, *, timeout: float = PRE
 def requests_adapter(ratls_context: RatlsContext) -> Any:
     """Return an adapter for requests: session.mount("https://", requests_adapter(context)).
 
+    Mounted for "http://" too it refuses what would go out in clear, such as where a redirect leads (UsageError).
     Raises ModuleNotFoundError if requests is not installed. No setting of the session (verify=False, cert, trust_env) can
     put another context in its place.
     """
@@ -41,6 +43,14 @@ def requests_adapter(ratls_context: RatlsContext) -> Any:
         def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
             host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
             return host, {**pool, "ssl_context": ratls_context, "cert_reqs": "CERT_REQUIRED"}
+
+        def send(self, request: Any, *arguments: Any, **named: Any) -> Any:
+            """Send nothing in clear, where the adapter is mounted for http:// too."""
+            if not request.url.lower().startswith("https://"):
+                raise UsageError(
+                    "client.url.malformed", f"{request.url!r} is not an https URL of a host", hint="https://HOST:PORT/"
+                )
+            return super().send(request, *arguments, **named)
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
             """Leave the connection's context alone: there is no CA bundle to load."""

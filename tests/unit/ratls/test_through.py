@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from glasscase import client
+from glasscase.errors import UsageError
 
 from .test_client import SECRET, host_port, refusal
 
@@ -111,6 +112,16 @@ def through_httpx(url, context, tunnel):
         return session.get(url, headers={SECRET: "1"}).content
 
 
+def through_httpx_async(url, context, tunnel):
+    import httpx
+
+    async def ask():
+        async with httpx.AsyncClient(verify=context, trust_env=False, proxy=tunnel) as session:
+            return (await session.get(url, headers={SECRET: "1"})).content
+
+    return asyncio.run(ask())
+
+
 def through_aiohttp(url, context, tunnel):
     import aiohttp
 
@@ -122,7 +133,10 @@ def through_aiohttp(url, context, tunnel):
     return asyncio.run(ask())
 
 
-THROUGH = [through_http_client, through_urllib, through_urllib3, through_requests, through_httpx, through_aiohttp]
+THROUGH = [
+    through_http_client, through_urllib, through_urllib3, through_requests, through_httpx, through_httpx_async,
+    through_aiohttp,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -140,6 +154,113 @@ def test_through_a_proxy_of_the_network(ask, right, serve, identity, context, tu
         assert b"" == server.carried()
     assert [f"127.0.0.1:{server.port}"] == tunnel.asked
     assert SECRET.encode() not in tunnel.seen.lower()
+
+
+def trusting_urllib(url, context):
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+    with opener.open(urllib.request.Request(url, headers={SECRET: "1"}), timeout=10) as answer:
+        return answer.read()
+
+
+def trusting_requests(url, context):
+    import requests
+
+    with requests.Session() as session:
+        session.mount("https://", client.requests_adapter(context))
+        return session.get(url, headers={SECRET: "1"}, timeout=10).content
+
+
+def trusting_httpx(url, context):
+    import httpx
+
+    with httpx.Client(verify=context, follow_redirects=True) as session:
+        return session.get(url, headers={SECRET: "1"}).content
+
+
+def trusting_httpx_async(url, context):
+    import httpx
+
+    async def ask():
+        async with httpx.AsyncClient(verify=context, follow_redirects=True) as session:
+            return (await session.get(url, headers={SECRET: "1"})).content
+
+    return asyncio.run(ask())
+
+
+def trusting_aiohttp(url, context):
+    import aiohttp
+
+    async def ask():
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            async with session.get(url, ssl=context, headers={SECRET: "1"}) as answer:
+                return await answer.read()
+
+    return asyncio.run(ask())
+
+
+def following_urllib3(url, context):
+    import urllib3
+
+    with urllib3.PoolManager(ssl_context=context) as pool:
+        return pool.request("GET", url, headers={SECRET: "1"}, timeout=10, retries=urllib3.Retry(1)).data
+
+
+TRUSTING = [trusting_urllib, trusting_requests, trusting_httpx, trusting_httpx_async, trusting_aiohttp]
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("ask", TRUSTING, ids=lambda f: f.__name__)
+def test_through_a_proxy_of_the_environment(ask, right, serve, identity, context, tunnel, monkeypatch):  # noqa: PLR0917
+    """A proxy that a client takes from HTTPS_PROXY carries the handshake, in which the enclave is verified as without."""
+    monkeypatch.setenv("HTTPS_PROXY", tunnel.url)
+    monkeypatch.setenv("https_proxy", tunnel.url)
+    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = serve(identity() if right else identity(mrenclave=bytes(32)))
+    if right:
+        assert b"hello" == ask(server.url, context)
+        assert SECRET.encode() in server.received.lower()
+    else:
+        with pytest.raises(Exception) as caught:
+            ask(server.url, context)
+        assert REASON == refusal(caught.value).reason
+        assert b"" == server.carried()
+    assert [f"127.0.0.1:{server.port}"] == tunnel.asked
+    assert SECRET.encode() not in tunnel.seen.lower()
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("ask", [*TRUSTING, following_urllib3], ids=lambda f: f.__name__)
+def test_where_a_redirect_leads_is_verified_too(ask, right, serve, identity, context):
+    """A client that follows redirects to another https server verifies that one, and a wrong one gets no byte."""
+    there = serve(identity() if right else identity(mrenclave=bytes(32)))
+    moved = f"HTTP/1.1 302 Found\r\nLocation: {there.url}\r\nContent-Length: 0\r\n\r\n"
+    here = serve(identity(), answer=moved.encode("ascii"))
+    if right:
+        assert b"hello" == ask(here.url, context)
+        assert b"GET / " in there.received
+    else:
+        with pytest.raises(Exception) as caught:
+            ask(here.url, context)
+        assert REASON == refusal(caught.value).reason
+        assert b"" == there.carried()
+    assert b"GET / " in here.received
+
+
+def test_the_adapter_sends_nothing_in_clear(context):
+    """Mounted for http:// too, it refuses what would go out unverified, such as a redirect there."""
+    import requests
+
+    with socket.create_server(("127.0.0.1", 0)) as plain, requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", client.requests_adapter(context))
+        with pytest.raises(UsageError) as caught:
+            session.get(f"http://127.0.0.1:{plain.getsockname()[1]}/", timeout=5)
+        plain.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            plain.accept()
+
+    assert "client.url.malformed" == caught.value.reason
 
 
 @pytest.mark.parametrize("right", [True, False])
