@@ -5,6 +5,8 @@ Source: docs/operating.md, "Launch".
 """
 
 import errno
+import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,9 @@ from glasscase.evidence.attestation import check_san
 from glasscase.hosting import state
 from glasscase.hosting.state import Place
 from glasscase.ratls.link import canonical_name
+
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_HOST_NAME = re.compile(rf"(\*\.)?({_LABEL}\.)*(?![0-9]+$){_LABEL}", re.IGNORECASE)  # RFC 1123, and `_` as in use
 
 
 def require_free(state_directory: Path, place: Place, *, host: str, port: int) -> None:
@@ -57,12 +62,23 @@ def certificate_names(host: str, san: Sequence[str]) -> tuple[str, ...]:
     local = host in ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - compared, not bound
     wildcard = host in ("0.0.0.0", "::")  # noqa: S104
     names = [*san, *([] if wildcard else [host]), *(["localhost", "127.0.0.1", "::1"] if local else [])]
+    names = list(dict.fromkeys(canonical_name(name) for name in names))
     try:
-        return check_san(list(dict.fromkeys(canonical_name(name) for name in names)))
+        for name in names:
+            if not _is_address(name) and not _HOST_NAME.fullmatch(name):
+                raise FormatError("hosting.san.malformed", f"{name[:64]!r} is not a host name or address")
+        return check_san(names)
     except FormatError as error:
         raise UsageError(
             "hosting.san.malformed", f"--san: {error.message}", hint="host names or addresses, at most 28 of them"
         ) from None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return getattr(ipaddress.ip_address(name), "scope_id", None) is None  # a certificate holds no interface
+    except ValueError:
+        return False
 
 
 def _ports_of(other: Place) -> tuple[int, ...]:

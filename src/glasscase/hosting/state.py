@@ -219,13 +219,16 @@ class Place:
             (self.path / "port").unlink(missing_ok=True)
 
     def facts(self) -> InstanceFacts:
-        """Return what the instance was told at its last start; raises StorageError if that is absent.
+        """Return what the instance was told at its last start; raises StorageError with what to do if that is absent.
 
         Not from instance.json, which the enclave can write: a restart would listen wherever it says.
         """
-        return InstanceFacts.from_bytes(
-            atomic.read_file(self.path / "facts.json", max_bytes=RECORD_MAX, what="facts.json")
-        )
+        path = self.path / "facts.json"
+        try:
+            return InstanceFacts.from_bytes(atomic.read_file(path, max_bytes=RECORD_MAX, what="facts.json"))
+        except StorageError as error:
+            error.hint = error.hint or f"glasscase stop {self.name}, and run it again"
+            raise
 
     def write_facts(self, facts: InstanceFacts) -> None:
         """Write the facts for the enclave, and without the beacon for the operator's own commands."""

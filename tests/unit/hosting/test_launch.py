@@ -291,6 +291,22 @@ def test_an_enclave_that_never_answers_is_stopped(workplace, checked, monkeypatc
     assert not state.is_alive(record.process)
 
 
+@pytest.mark.parametrize("name", ["*", "a.*.b", "*.", "a..b", ".a", "a.", "-a", "a-", "a:80", "1.2.3", "1.2.3.256", "fe80::1%lo",
+                                  "a/b", "https://a", "a@b", "a" * 64, "a.b\n"])  # fmt: skip
+def test_what_is_no_host_name_or_address_is_refused(name):
+    """A certificate with such a name would be right for nobody."""
+    with pytest.raises(UsageError) as caught:
+        address.certificate_names("127.0.0.1", (name,))
+    assert "hosting.san.malformed" == caught.value.reason and "--san" in caught.value.message
+
+
+def test_names_and_addresses_are_taken():
+    """As they are, addresses in their one spelling, each once, and the host's own after them."""
+    names = ("*.x.y", "a", "A-1.b_c", "xn--4ca.example", "1a", "a" * 63, "[0:0::1]", "10.0.0.1", "2001:DB8::1")
+    found = address.certificate_names("192.0.2.7", (*names, "a"))
+    assert (*names[:6], "::1", "10.0.0.1", "2001:db8::1", "192.0.2.7") == found
+
+
 @pytest.mark.parametrize("san", [("bad name",), ("",), ("a\n",), tuple(f"h{n}" for n in range(32)), ("ö.example",)])
 def test_names_that_no_certificate_can_hold_are_refused(workplace, checked, san):
     """They are the caller's fault, said before anything is started."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from glasscase.errors import FormatError, UsageError
+from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.hosting import state
 from glasscase.hosting.state import InstanceFacts, InstanceRecord, ProcessId
 
@@ -84,6 +84,13 @@ def test_facts_are_read_as_they_were_written(place):
         ):
             (place.instance / "instance.json").write_bytes(bad)
             assert replace(facts, beacon=None) == place.facts()
+
+
+def test_facts_that_are_gone_are_no_dead_end(place):
+    """The error says what to do."""
+    with pytest.raises(StorageError) as caught:
+        place.facts()
+    assert ("fs.file.missing", "glasscase stop one, and run it again") == (caught.value.reason, caught.value.hint)
 
 
 def test_a_port_that_the_system_chose_is_kept(place):
