@@ -16,6 +16,8 @@ from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, verb
 
 _DEFAULT_THREADS_MAX = 4
+_NOT_ALL = "stdout has got {} bytes of the content, which are authentic but not all of it"
+_NO_FILE = "stdout has got the beginning of an encrypted file, {} bytes of the content; nothing decrypts it to its end"
 
 
 def _common(function: Any) -> Any:
@@ -71,7 +73,7 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
             )
         else:
             message = _through(
-                bar, stream.encrypt_pipe, source, target, key=secret, size=_size_of(source), context=binding,
+                bar, stream.encrypt_pipe, source, target, left=_NO_FILE, key=secret, size=_size_of(source), context=binding,
                 threads=threads or _cores(), progress=bar.update,
             )  # fmt: skip
     out.result(
@@ -130,7 +132,7 @@ def decrypt(
             )
         else:
             message = _through(
-                bar, stream.decrypt_pipe, source, target, key=secret, context=binding, threads=threads or _cores(),
+                bar, stream.decrypt_pipe, source, target, left=_NOT_ALL, key=secret, context=binding, threads=threads or _cores(),
                 progress=bar.update, expect=bar.expect,
             )  # fmt: skip
     out.result(
@@ -241,8 +243,8 @@ def _open_directory(path: str, key: Any, models: Sequence[Any], context: bytes) 
     )  # fmt: skip
 
 
-def _through(bar: Any, crypt: Callable[..., Any], source: str, target: str, **options: Any) -> Any:
-    """Send stdin or a file in order to stdout or a file. Says so when stdout has got a part and does not get the rest."""
+def _through(bar: Any, crypt: Callable[..., Any], source: str, target: str, *, left: str, **options: Any) -> Any:
+    """Send stdin or a file in order to stdout or a file. left: what to say if stdout has got a part and does not get the rest."""
     from glasscase.core.stream import open_source
     from glasscase.errors import Error
     from glasscase.fs.part import PartFile
@@ -256,7 +258,7 @@ def _through(bar: Any, crypt: Callable[..., Any], source: str, target: str, **op
                 raise SystemExit(exitcodes.INTERRUPTED) from None
             except Error:
                 if bar.done:
-                    bar.warn(f"stdout has got {bar.done} bytes of the content, which are authentic but not all of it")
+                    bar.warn(left.format(bar.done))
                 raise
         with PartFile(target) as output:
             return crypt(file.fileno(), output, **options)

@@ -172,6 +172,23 @@ class TestFiles:
         assert (2, chunk == 40) == (done.returncode, said)
         assert plain[: 32 * 16384 if chunk == 40 else 0] == done.stdout
 
+    def test_a_part_of_an_encrypted_file_is_called_so(self, tmp_path, key):
+        """When the input grows after a part has left, stderr says that stdout has no encrypted file, and does not call it authentic."""
+        source = tmp_path / "grows"
+        source.write_bytes(bytes(8 << 20))
+        argv = [sys.executable, "-m", "glasscase", "encrypt", source, "-o", "-", "--key", key]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            got = process.stdout.read(1)
+            with open(source, "ab") as file:
+                file.write(b"x")
+            got += process.stdout.read()
+            said = process.stderr.read()
+
+        assert 2 == process.returncode
+        assert b"[stream.content.changed]" in said
+        assert b"stdout has got the beginning of an encrypted file" in said and b"authentic" not in said
+        refused(2, "stream.length.truncated", "decrypt", "-", "-o", tmp_path / "x", "--key", key, input=got)
+
     @pytest.mark.parametrize("what", ["empty", "random", "directory", "missing", "zero", "cut", "tail"])
     def test_bad_input(self, what, tmp_path, key):
         """Anything that is not a whole file of ours exits with the code of the contract and leaves no output."""
