@@ -281,7 +281,9 @@ def _require_own_pylock(request: LockRequest) -> None:
 def _old_lock(directory: str) -> Lock | None:
     try:
         return read_lock(directory)
-    except UsageError:
+    except UsageError as error:
+        if error.reason != "lock.file.missing":
+            raise
         return None
     except FormatError as error:
         if error.reason == "format.newer":

@@ -1,6 +1,5 @@
 """The verb `lock`: every input of a build by SHA-256."""
 
-import hashlib
 import os
 import time
 from dataclasses import replace
@@ -50,21 +49,24 @@ def lock(
         stale = check_lock(request)
         out.result({"lock": path, "stale": stale}, "\n".join(f"stale  {line}" for line in stale) or "the lock is fresh")
         return exitcodes.DIFFERS if stale else exitcodes.OK
-    before = _digest(path)
+    before = _content(path)
     made, changes = make_lock(request, now=int(time.time()), update=update)
     packages = 0 if made.debian is None else len(made.debian.packages)
     lines = [
         f"locked    {len(made.wheels)} wheels, {packages} Debian packages, runtime {made.runtime.name} {made.runtime.version}",
         *changes,
-        f"unchanged {path}" if _digest(path) == before else f"wrote     {path} and {PYLOCK}",
+        f"unchanged {path}" if _content(path) == before else f"wrote     {path} and {PYLOCK}",
     ]
     out.result({"lock": path, "inputs": made.inputs(), "changes": changes}, "\n".join(lines))
     return exitcodes.OK
 
 
-def _digest(path: str) -> bytes | None:
+def _content(path: str) -> bytes | None:
+    from glasscase.errors import FormatError, StorageError
+    from glasscase.fs.atomic import read_file
+    from glasscase.lock.model import MAX_BYTES
+
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except FileNotFoundError:
+        return read_file(path, max_bytes=MAX_BYTES, what="lock")
+    except (StorageError, FormatError):
         return None

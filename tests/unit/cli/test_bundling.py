@@ -151,6 +151,15 @@ def test_a_wrong_directory_is_explained(shop, capsys):
     assert not (shop.root / "a.tar").exists()
 
 
+def test_a_lock_that_is_no_file_is_not_waited_for(shop, capsys):
+    """Where a FIFO has the name of the lock, `lock` says so at once, before anything is chosen."""
+    (shop.project / "glasscase.lock").unlink()
+    os.mkfifo(shop.project / "glasscase.lock")
+    for option in ([], ["--check"]):
+        assert 1 == main.run(["lock", str(shop.project), *option])
+        assert "[fs.entry.refused]" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("epoch", "last"), [(None, "unchanged {}"), (1, "wrote     {} and pylock.toml")])
 def test_a_lock_that_stays_is_not_said_to_be_written(shop, monkeypatch, capsys, epoch, last):
     """The last line says whether glasscase.lock has other bytes than before."""
