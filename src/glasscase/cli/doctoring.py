@@ -1,5 +1,6 @@
 """The verb `doctor`."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape, verb
 
 if TYPE_CHECKING:
+    from glasscase.bundle.index import Bundle
     from glasscase.hosting.doctor import Needs
 
 BACKENDS = ("gramine-sgx", "gramine-direct", "simulator")
@@ -23,21 +25,27 @@ COLORS = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "UNKNOWN": "yellow"}
 @click.option("--require", type=click.Choice(BACKENDS), help="Exit 4 if this backend cannot work here.")
 def doctor(out: Output, bundle: str | None, require: str | None) -> int:
     """Print one line for each item."""
+    from glasscase.bundle.index import open_bundle
     from glasscase.cli.places import data_dir, state_dir
+    from glasscase.hosting import backends
     from glasscase.hosting import doctor as hosting_doctor
     from glasscase.verify import intel
 
     runtimes = data_dir() / "runtimes"
+    imported = sorted(runtimes.iterdir()) if runtimes.is_dir() else []
+    found = None if bundle is None else open_bundle(bundle)
+    of_bundle = imported if found is None else [backends.runtime_directory(data_dir(), found.index.runtime)]
     machine = hosting_doctor.Machine(
         root=Path("/"),
         state_directory=state_dir(),
-        runtimes=tuple(sorted(path.name for path in runtimes.iterdir())) if runtimes.is_dir() else (),
+        runtimes=tuple(path.name for path in imported),
         now=int(time.time()),
         clock_state=hosting_doctor.clock_state(),
         probe=hosting_doctor.probe_tcp,
         verifier=intel.found,
+        direct=any(map(backends.has_direct, of_bundle)),
     )
-    items = hosting_doctor.examine(machine, None if bundle is None else _needs(bundle))
+    items = hosting_doctor.examine(machine, None if found is None else _needs(found))
     sgx = hosting_doctor.can(items, "gramine-sgx")
     lines = []
     for item in items:
@@ -54,22 +62,21 @@ def doctor(out: Output, bundle: str | None, require: str | None) -> int:
     return exitcodes.IO if require is not None and not can[require] else exitcodes.OK
 
 
-def _needs(bundle: str) -> "Needs":
+def _needs(bundle: "Bundle") -> "Needs":
     """Return what a bundle needs, as it says itself; run and verify check that it is true."""
-    import os
-
-    from glasscase.bundle.index import CONFIG, open_bundle
+    from glasscase.bundle.index import CONFIG
     from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
     from glasscase.fs.atomic import read_file
     from glasscase.hosting.doctor import Needs
 
-    found = open_bundle(bundle)
-    config = EnclaveConfig.from_bytes(read_file(os.path.join(bundle, CONFIG), max_bytes=MAX_BYTES, what="enclave.cbor"))
+    config = EnclaveConfig.from_bytes(
+        read_file(os.path.join(bundle.path, CONFIG), max_bytes=MAX_BYTES, what="enclave.cbor")
+    )
     return Needs(
         enclave_size=config.gramine.size_bytes,
         disk=0,
         edmm=config.gramine.edmm,
         epoch=config.build_epoch,
-        runtime=found.index.runtime.name,
-        path=bundle,
+        runtime=bundle.index.runtime.name,
+        path=bundle.path,
     )

@@ -94,6 +94,11 @@ def runtime_directory(data_directory: Path, runtime: IndexRuntime) -> Path:
     return named
 
 
+def has_direct(runtime_directory: Path) -> bool:
+    """Return whether an imported runtime has the loader for gramine-direct."""
+    return all((runtime_directory / "direct" / name).is_file() for name in DIRECT_FILES)
+
+
 def command(place: Place, backend: str) -> Command:
     """Return what to start in a state directory that prepare() has filled.
 
@@ -140,8 +145,7 @@ def _without_key(mount: Mapping[str, Any]) -> dict[str, Any]:
 
 def _copy_direct(place: Place, runtime_directory: Path | None) -> None:
     """Copy the direct loader and its PAL: the account of the enclave cannot read the operator's data directory."""
-    found = None if runtime_directory is None else runtime_directory / "direct"
-    if found is None or not all((found / name).is_file() for name in DIRECT_FILES):
+    if runtime_directory is None or not has_direct(runtime_directory):
         raise StorageError(
             "hosting.runtime.missing",
             "the runtime of this bundle has no direct loader here",
@@ -154,7 +158,7 @@ def _copy_direct(place: Place, runtime_directory: Path | None) -> None:
     except OSError as error:
         raise atomic.storage_error(error, target) from None
     for name in DIRECT_FILES:
-        content = atomic.read_file(found / name, max_bytes=DIRECT_MAX, what=name)
+        content = atomic.read_file(runtime_directory / "direct" / name, max_bytes=DIRECT_MAX, what=name)
         atomic.write_file(target / name, content, mode=0o755)
 
 

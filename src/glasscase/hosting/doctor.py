@@ -70,7 +70,8 @@ class Machine:
     """Where to look. root: "/" or a described machine; runtimes: names of the imported Gramine runtimes.
 
     probe(host, port): raises OSError if nothing answers there. clock_state: what adjtimex(2) returned, or None.
-    verifier(): Intel's quote verification library that loads here, or None.
+    verifier(): Intel's quote verification library that loads here, or None. direct: whether the bundle's runtime, or without a
+    bundle any imported one, has Gramine's loader for gramine-direct.
     """
 
     root: Path
@@ -80,6 +81,7 @@ class Machine:
     clock_state: int | None
     probe: Callable[[str, int], None]
     verifier: Callable[[], str | None] = lambda: None
+    direct: bool = False
 
     def read(self, path: str) -> str | None:
         """Return a small text file below the root, None if it cannot be read."""
@@ -96,7 +98,7 @@ def examine(machine: Machine, needs: Needs | None) -> tuple[Item, ...]:
     items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _mapping(machine), _epc(machine, needs)]
     items += [_exinfo(machine), _edmm(machine, needs), _aesm(machine), _libraries(machine), *_pccs(machine)]
     items += [_clock(machine, needs), _disk(machine, needs)]
-    items += [_runtime(machine, needs), _verifier(machine)]
+    items += [_runtime(machine, needs), _direct(machine), _verifier(machine)]
     if needs is not None:
         items += [_loader(machine, needs)] if needs.runtime != "simulator" else []
         items.append(_bundle_owner(needs))
@@ -328,6 +330,20 @@ def _runtime(machine: Machine, needs: Needs | None) -> Item:
             "runtime", WARN, "no Gramine is imported; a bundle brings its own", "glasscase runtime import PATH", ()
         )
     return Item("runtime", PASS, ", ".join(machine.runtimes), "", ())
+
+
+def _direct(machine: Machine) -> Item:
+    """No bundle brings the loader of gramine-direct: it is the imported runtime's."""
+    needed = ("gramine-direct",)
+    if machine.direct:
+        return Item("direct loader", PASS, "imported", "", needed)
+    return Item(
+        "direct loader",
+        FAIL,
+        "not imported, and no bundle brings it",
+        "glasscase runtime import PATH (for gramine-direct)",
+        needed,
+    )
 
 
 def _loader(machine: Machine, needs: Needs) -> Item:

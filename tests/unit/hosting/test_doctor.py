@@ -31,7 +31,7 @@ def machine(tmp_path):
     root = Path(tempfile.mkdtemp(dir="/tmp"))  # short, as the path of a socket must be
     listener = socket.socket(socket.AF_UNIX)
 
-    def make(*, probe=answers, clock=0, now=2000, verifier="libsgx_dcap_quoteverify.so.1", **changes):
+    def make(*, probe=answers, clock=0, now=2000, verifier="libsgx_dcap_quoteverify.so.1", direct=True, **changes):
         files = {
             "proc/cpuinfo": "model name\t: Xeon\nflags\t\t: fpu sgx sgx_lc\n",
             "proc/sys/kernel/osrelease": "6.1.0-25-amd64\n",
@@ -54,7 +54,7 @@ def machine(tmp_path):
         socket_path.parent.mkdir(parents=True, exist_ok=True)
         listener.bind(str(socket_path))
         listener.listen()
-        return Machine(root, tmp_path, ("gramine-1.9",), now, clock, probe, lambda: verifier)
+        return Machine(root, tmp_path, ("gramine-1.9",), now, clock, probe, lambda: verifier, direct)
 
     yield make
     listener.close()
@@ -71,7 +71,15 @@ def test_a_complete_machine_passes(machine, monkeypatch):
     items = doctor.examine(machine(), None)
 
     assert {PASS} == {found.outcome for found in items}, [found for found in items if found.outcome != PASS]
-    assert doctor.can(items, "gramine-sgx")
+    assert doctor.can(items, "gramine-sgx") and doctor.can(items, "gramine-direct")
+
+
+def test_gramine_direct_needs_an_imported_loader(machine):
+    """No bundle has it; the other backends work without."""
+    items = doctor.examine(machine(direct=False), None)
+
+    assert FAIL == item(items, "direct loader").outcome and "runtime import" in item(items, "direct loader").remedy
+    assert [True, False, True] == [doctor.can(items, name) for name in ("gramine-sgx", "gramine-direct", "simulator")]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +174,9 @@ def test_the_verb_works_without_sgx(tmp_path):
     assert value["backends"]["simulator"]
     assert {"cpu", "kernel", "EPC", "aesmd", "PCCS", "clock", "disk"} <= {row["name"] for row in value["items"]}
     assert (0 if value["sgx"] else 4) == run("--require", "gramine-sgx").returncode
+    for code in (4, 0):
+        assert code == run("--require", "gramine-direct").returncode
+        for name in ("loader", "libpal.so"):
+            place = tmp_path / ".local/share/glasscase/runtimes/one/direct"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(b"")
