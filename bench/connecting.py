@@ -58,7 +58,7 @@ def main(arguments):
     """Print the medians; return 1 if verification takes more processor time than the limit."""
     from glasscase import client
     from glasscase.evidence.attestation import Claims, Instance, Session
-    from glasscase.ratls.client import Judge
+    from glasscase.ratls.judging import Judge
     from glasscase.ratls.reading import read_certificate
     from glasscase.ratls.sources import CollateralCache
     from glasscase.sim.platform import SimPlatform

@@ -10,7 +10,8 @@ import importlib
 from typing import Any
 
 from glasscase.errors import UsageError
-from glasscase.ratls.client import PREPARE_S, LivePeer, PeerRefused, RatlsContext, context, live_peer
+from glasscase.ratls.client import PREPARE_S, RatlsContext, context, live_peer
+from glasscase.ratls.judging import LivePeer, PeerRefused
 from glasscase.ratls.shared import apart
 
 __all__ = ["LivePeer", "PeerRefused", "RatlsContext", "context", "live_peer", "prepare", "requests_adapter"]

@@ -13,7 +13,7 @@ from glasscase.enclave import attest, bootstrap, connections, gateway, health, h
 from glasscase.evidence import attestation
 from glasscase.evidence import model as evidence
 from glasscase.hosting import collect, launch, logwriter, state
-from glasscase.ratls import client, sources
+from glasscase.ratls import judging, sources
 from glasscase.seal import sealing
 from glasscase.verify.policy import DAY_S, Policy
 
@@ -107,7 +107,7 @@ def test_defaults_of_a_policy():
         ("operating", "so {} s by default", int(launch.STOP_MARGIN_S + launch.DRAIN_S)),
         ("operating", "wait for each other for {} seconds", {5.0: "five"}[state.LOCK_WAIT_S]),
         ("clients", "again after {} hours", sources.REFRESH_S // HOUR_S),
-        ("clients", "may be up to {} s behind", client.SKEW_S),
+        ("clients", "may be up to {} s behind", judging.SKEW_S),
         ("commands", "| in {} days |", sealing.VALID_S // DAY_S),
     ],
 )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import http.client
     from collections.abc import Coroutine, Iterator
 
-    from glasscase.ratls.client import LivePeer, RatlsContext
+    from glasscase.ratls.client import RatlsContext
+    from glasscase.ratls.judging import LivePeer
 
 CHUNK = 64 << 10  # bytes
 JSON_BODY_MAX = 64 << 20  # bytes of a body that is put into one JSON object

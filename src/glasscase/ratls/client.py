@@ -7,60 +7,29 @@ connection is closed.
 Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
-import contextlib
-import ipaddress
 import socket
 import ssl
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from glasscase.errors import CannotVerify, Error, FormatError, StorageError, UsageError, VerificationError
-from glasscase.evidence.model import Evidence
+from glasscase.errors import UsageError
 from glasscase.ratls import link
-from glasscase.ratls.shown import OwnEvidence, Shown, read_shown
-from glasscase.ratls.sources import CollateralCache, CollateralSource, Kept, keep_fresh
+from glasscase.ratls.judging import Judge, LivePeer, PeerRefused
+from glasscase.ratls.shown import OwnEvidence
+from glasscase.ratls.sources import CollateralCache, CollateralSource
 from glasscase.verify.anchor import TrustAnchor
-from glasscase.verify.evidence import verify_evidence
 from glasscase.verify.expected import expected_of
 from glasscase.verify.policy import Policy
-from glasscase.verify.verdict import Verdict, VerdictStatus, VerifiedEnclave
 
 PREPARE_S = 30.0  # seconds to connect to an enclave that is looked at beforehand
-SKEW_S = 300  # seconds that this machine's clock may be behind
-
-
-class PeerRefused(Error, ssl.SSLCertVerificationError):  # noqa: N818 - what happened to the peer
-    """The peer of a connection is not the enclave that the policy names. No byte of the application was sent.
-
-    verdict: the verdict that says why, or None if there was nothing to judge. Exit code 2, or 3 if undetermined.
-    It is an ssl.SSLCertVerificationError too, so every HTTP client closes the connection and reports it as a TLS fault.
-    """
-
-    def __init__(self, reason: str, message: str, *, hint: str = "", exit_code: int = 2, verdict: Any = None) -> None:
-        super().__init__(reason, message, hint=hint)
-        self.exit_code = exit_code
-        self.verdict = verdict
-
-
-@dataclass(frozen=True)
-class LivePeer:
-    """A peer that passed. shown: its certificate; valid_until: unix seconds after which its connection must not be used."""
-
-    enclave: VerifiedEnclave
-    shown: Shown
-    valid_until: int
-
-
 _CUT = "the connection was cut before the peer had ended it"
 
 
 class RatlsContext(ssl.SSLContext):
     """The context of one policy, for every client that takes an ssl.SSLContext. Made by context()."""
 
-    _judge: "Judge"
+    _judge: Judge
 
     def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
         """Return a client context; OpenSSL's own checks of chains and names are off, ours cannot be switched off."""
@@ -69,12 +38,11 @@ class RatlsContext(ssl.SSLContext):
         ssl.SSLContext.verify_mode.__set__(self, ssl.CERT_NONE)  # type: ignore[attr-defined]
         self.minimum_version = ssl.TLSVersion.TLSv1_3
         self.options |= ssl.OP_NO_TICKET
-        self.options &= (
-            ~ssl.OP_IGNORE_UNEXPECTED_EOF
-        )  # which Python before 3.11.4 sets, so that a cut looks like an end
+        # which Python before 3.11.4 sets, so that a cut looks like an end
+        self.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         return self
 
-    def __init__(self, judge: "Judge") -> None:
+    def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
     @property  # type: ignore[override]
@@ -263,87 +231,6 @@ def live_peer(connection: Any) -> LivePeer:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judge:
-    """One client's question about every peer. own: where an enclave with an own certificate gives its evidence, or None."""
-
-    policy: Policy
-    anchor: TrustAnchor
-    measurement: Any
-    cache: CollateralCache
-    own: OwnEvidence | None = None
-
-    def peer(self, der: bytes | None, name: str | None, *, at: int) -> LivePeer:
-        """Return the peer that showed the certificate `der` under the name it was called by; raises PeerRefused.
-
-        at: unix seconds, the clock of this machine.
-        """
-        try:
-            if not der:
-                raise FormatError("client.certificate.missing", "the server showed no certificate")
-            shown = read_shown(der, self.own, at)
-            _require_name(shown, name)
-            enclave = self._verdict(shown, at).require()
-        except VerificationError as error:
-            raise PeerRefused(
-                error.reason, error.message, hint=error.hint, exit_code=error.exit_code, verdict=error.verdict
-            ) from error
-        except Error as error:
-            raise PeerRefused(error.reason, error.message, hint=error.hint, exit_code=_exit_code(error)) from error
-        if enclave.tls_spki_sha256 != shown.spki_sha256:
-            raise PeerRefused("client.key.unbound", "the verified claims name another TLS key than this connection's")
-        end = shown.not_after
-        if enclave.valid_until is not None:
-            end = min(end, int(enclave.valid_until.timestamp()))
-        return LivePeer(enclave, shown, end)
-
-    def prepare(self, der: bytes | None, name: str | None, *, at: int) -> LivePeer:
-        """Return the peer as peer() does, after everything was fetched that is needed for it; peer() never fetches again."""
-        with contextlib.suppress(Error):  # peer() meets the same fault and gives it its form
-            if self.own is not None:
-                self.own.prepare()
-            shown = read_shown(der or b"", self.own, at)
-            if self._hopeless(shown, at) is None:
-                if not self.cache.ahead:  # one thread for one context, however often this is tried
-                    keep_fresh(self.cache, *(() if self.own is None else (self.own,)))
-                self.cache.prepare(shown.attestation.quote)
-        return self.peer(der, name, at=at)
-
-    def _verdict(self, shown: Shown, at: int) -> Verdict:
-        quote = shown.attestation.quote
-        if not self.cache.holds(quote) and (early := self._hopeless(shown, at)) is not None:
-            return early
-        verdict = self._at(shown, at)
-        # old collateral is our own fault, not the peer's: look once more before refusing
-        if verdict.status is VerdictStatus.UNDETERMINED and self.cache.expire(quote):
-            verdict = self._at(shown, at)
-        # our clock may be a little behind: what begins within SKEW_S is taken, nothing is taken that ends before that
-        if verdict.status is not VerdictStatus.VERIFIED:
-            ahead = self._at(shown, at + SKEW_S)
-            verdict = ahead if ahead.status is VerdictStatus.VERIFIED else verdict
-        return verdict
-
-    def _hopeless(self, shown: Shown, at: int) -> Verdict | None:
-        """Return the verdict that fails whatever collateral says: then nobody is asked for any."""
-        early = [self._judge(shown, moment, None) for moment in (at + SKEW_S, at)]
-        return early[-1] if all(verdict.status is VerdictStatus.FAILED for verdict in early) else None
-
-    def _at(self, shown: Shown, at: int) -> Verdict:
-        return self._judge(shown, at, self.cache.get(shown.attestation.quote))
-
-    def _judge(self, shown: Shown, at: int, kept: Kept | None) -> Verdict:
-        return verify_evidence(
-            Evidence(attestation=shown.attestation, bundle_id=bytes(32), created_at=at),
-            anchor=self.anchor,
-            policy=self.policy,
-            at=datetime.fromtimestamp(at, UTC),
-            collateral=None if kept is None else kept.collateral,
-            prepared=None if kept is None else kept.prepared,
-            measurement=self.measurement,
-            live=True,
-        )
-
-
 def _now() -> int:
     return int(time.time())
 
@@ -369,29 +256,6 @@ def _require_valid(peer: LivePeer | None) -> None:
             hint="connect again: the new handshake is judged as of now",
             exit_code=3,
         )
-
-
-def _require_name(shown: Shown, name: str | None) -> None:
-    """Raise FormatError("client.name.mismatch") unless the name that was called stands in the certificate."""
-    wanted = _normal(name or "")
-    if not wanted or wanted not in {_normal(known) for known in shown.names}:
-        raise FormatError(
-            "client.name.mismatch",
-            f"the enclave was called {name!r}, its certificate names {', '.join(shown.names)[:200]!r}",
-            hint="call it by one of its names; the operator sets them with glasscase run --san NAME",
-        )
-
-
-def _normal(name: str) -> str:
-    text = name.strip("[]").rstrip(".").lower()
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return text
-
-
-def _exit_code(error: Error) -> int:
-    return 3 if isinstance(error, CannotVerify | StorageError) else 2
 
 
 def _context_of(connection: Any) -> RatlsContext:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from glasscase.errors import Error, StorageError, UsageError
-from glasscase.ratls.client import PeerRefused, RatlsContext, live_peer
+from glasscase.ratls.client import RatlsContext, live_peer
+from glasscase.ratls.judging import PeerRefused
 from glasscase.ratls.shared import apart
 
 CHUNK = 64 * 1024  # bytes

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from glasscase import client
 from glasscase.errors import CannotVerify, UsageError
 from glasscase.ratls import client as ratls_client
-from glasscase.ratls.client import PeerRefused, live_peer
+from glasscase.ratls.client import live_peer
+from glasscase.ratls.judging import PeerRefused
 
 from .conftest import MRENCLAVE
 
@@ -470,7 +471,7 @@ def test_nobody_is_asked_for_collateral_of_a_peer_that_fails_anyway(serve, ident
 
 def test_what_is_remembered_of_a_certificate_does_not_outlive_its_window(identity, policy, anchor, collateral_at):
     """The same bytes that passed a moment ago are refused once their session or the collateral's window is over."""
-    from glasscase.ratls.client import Judge
+    from glasscase.ratls.judging import Judge
     from glasscase.ratls.sources import CollateralCache
 
     now = int(time.time())

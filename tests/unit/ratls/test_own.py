@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from glasscase import client
 from glasscase.errors import FormatError
 from glasscase.evidence.attestation import Attestation
-from glasscase.ratls.client import PeerRefused
+from glasscase.ratls.judging import PeerRefused
 from glasscase.ratls.shown import OwnEvidence, read_shown
 
 from .test_client import STACKS, by_http_client, refusal

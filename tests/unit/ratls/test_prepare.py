@@ -15,7 +15,7 @@ import pytest
 from glasscase import client
 from glasscase.errors import CannotVerify, StorageError, UsageError
 from glasscase.ratls import link, sources
-from glasscase.ratls.client import PeerRefused
+from glasscase.ratls.judging import PeerRefused
 from glasscase.ratls.shown import OwnEvidence
 from glasscase.ratls.sources import CollateralCache, keep_fresh
 from glasscase.sim.pcs import PcsServer

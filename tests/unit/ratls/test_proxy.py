@@ -12,7 +12,7 @@ import pytest
 from glasscase import client
 from glasscase.errors import StorageError, UsageError
 from glasscase.ratls import proxy as ratls_proxy
-from glasscase.ratls.client import PeerRefused
+from glasscase.ratls.judging import PeerRefused
 from glasscase.ratls.proxy import Proxy, Target, require_loopback
 
 
