@@ -283,8 +283,6 @@ def logs(out: Output, name: str, *, follow: bool) -> int:
 @click.option("--remove", is_flag=True, help="Remove its directory too: log, evidence notes, persisted state.")
 def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
     """End the process."""
-    import shutil
-
     from glasscase.cli.places import state_dir
     from glasscase.hosting import launch, state
 
@@ -294,7 +292,7 @@ def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
         how = launch.stop(place, record, deadline_s=timeout)
         view = {**_view(place), "how": how}
         if remove:
-            shutil.rmtree(place.path)
+            state.remove(place)
     out.result(view, {"gone": f"{name} did not run"}.get(how, f"{name} {how}"))
     return exitcodes.OK
 

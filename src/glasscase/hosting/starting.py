@@ -7,14 +7,13 @@ Source: docs/operating.md, "Launch".
 import contextlib
 import os
 import pwd
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from glasscase.bundle.check import CheckedBundle, check_bundle
-from glasscase.errors import FormatError
+from glasscase.errors import FormatError, StorageError
 from glasscase.fs.atomic import shell_word
 from glasscase.gramine.pins import RuntimePin
 from glasscase.hosting import address, collect, launch, state
@@ -157,7 +156,8 @@ def _without_directory(place: Place) -> Any:
         yield
     except BaseException:
         if not (place.path / "state.json").exists():
-            shutil.rmtree(place.path, ignore_errors=True)
+            with contextlib.suppress(StorageError):
+                state.remove(place)
         raise
 
 

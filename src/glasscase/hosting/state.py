@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -278,7 +279,32 @@ def places(state_directory: Path) -> tuple[Place, ...]:
         names = sorted(os.listdir(root))
     except FileNotFoundError:
         return ()
-    return tuple(Place(root / name) for name in names if NAME.fullmatch(name) and (root / name / "state.json").exists())
+    return tuple(Place(root / name) for name in names if NAME.fullmatch(name) and _was_started(root / name))
+
+
+def _was_started(path: Path) -> bool:
+    """Return whether there is a state.json, also if it cannot be looked at: what it is then, its reader says."""
+    try:
+        os.lstat(path / "state.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def remove(place: Place) -> None:
+    """Remove the directory of an instance, whose lock is held; raises StorageError.
+
+    It loses its name first, so that whoever waits for the lock makes a new directory and shares none with what is being removed.
+    """
+    gone = place.path.with_name(f".removed-{place.name}")  # no name of an instance
+    try:
+        shutil.rmtree(gone, ignore_errors=True)  # of a removal that was killed
+        os.rename(place.path, gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise atomic.storage_error(error, error.filename or place.path) from None
 
 
 @contextlib.contextmanager

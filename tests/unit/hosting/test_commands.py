@@ -2,16 +2,18 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from glasscase.cli import foreground
-from glasscase.errors import FormatError, UsageError
+from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.hosting import address, launch, starting, state
 from glasscase.hosting.launch import LaunchRequest
 
@@ -221,3 +223,51 @@ def test_a_restart_starts_the_bundle_and_address_of_before(running, workplace, c
     assert facts == place.facts() and "127.0.0.1" == facts.host
     assert told == json.loads((place.instance / "instance.json").read_bytes())
     launch.stop(place, started.record)
+
+
+def test_a_removal_takes_the_name_away_first(running, monkeypatch):
+    """Who waits for the lock meanwhile shares no directory with it; what a killed removal left goes with the next one."""
+    place, record = running
+    launch.stop(place, record)
+    parent = place.path.parent
+    (parent / ".removed-one" / "old").mkdir(parents=True)
+    seen = []
+    rmtree = state.shutil.rmtree
+
+    def looking(path, **options):
+        seen.append((path.name, place.path.exists()))
+        rmtree(path, **options)
+
+    monkeypatch.setattr(state.shutil, "rmtree", looking)
+    with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
+        patch.setattr(state.os, "rename", Mock(side_effect=PermissionError(13, "Permission denied", str(place.path))))
+        state.remove(place)
+    assert "fs.file.denied" == caught.value.reason and record.process == place.record().process
+    with state.locked(place):
+        state.remove(place)
+
+    assert [(".removed-one", True), (".removed-one", True), (".removed-one", False)] == seen
+    assert [] == os.listdir(parent)
+    place.path.mkdir()  # for the fixture
+    place.write_record(record)
+
+
+@pytest.mark.parametrize("blocked", [PermissionError, OSError])
+def test_an_instance_that_cannot_be_looked_at_holds_up_no_other(workplace, monkeypatch, blocked):
+    """It is listed as unreadable; a directory without state.json, or a file, is no instance."""
+    root = workplace / "state"
+    for name in ("shut", "empty"):
+        (root / "instances" / name).mkdir(parents=True)
+    (root / "instances" / "file").write_text("")
+    lstat = os.lstat
+
+    def refusing(path, **options):
+        if str(path).endswith("shut/state.json"):
+            raise blocked(5, "refused", str(path))
+        return lstat(path, **options)
+
+    monkeypatch.setattr(state.os, "lstat", refusing)
+    assert ["shut"] == [place.name for place in state.places(root)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    address.require_free(root, state.place_of(root, "two"), host="127.0.0.1", port=port)
