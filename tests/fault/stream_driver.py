@@ -1,5 +1,6 @@
 """Runs inside a process with the shim: every operation with every fault, or killed at every point. Prints what was wrong."""
 
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -8,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from glasscase.cli.main import run
@@ -35,7 +37,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 def prepare(root: Path, pieces: int, files: int) -> dict[str, list[str]]:
     """Make inputs; return the operations, each with OUT for its output.
 
-    over: the output is there already; named: the file system has no files without a name.
+    over: the output is there already; named: the file system has no files without a name; piped: the input is a pipe.
     """
     inputs = root / "in"
     inputs.mkdir(parents=True)
@@ -58,14 +60,37 @@ def prepare(root: Path, pieces: int, files: int) -> dict[str, list[str]]:
         "encrypt": ["encrypt", str(inputs / "plain"), "-o", "OUT", *common],
         "decrypt": ["decrypt", str(inputs / "sealed"), "-o", "OUT", *common],
     }
-    return files_only | {
+    piped = {
+        f"{name} piped": [f"PIPE{word}" if number == 1 else word for number, word in enumerate(arguments)]
+        for name, arguments in files_only.items()
+    }
+    return files_only | piped | {
         "package": ["encrypt", str(tree), "-o", "OUT", *common],
         "unpack": ["decrypt", str(inputs / "package"), "-o", "OUT", *common],
     } | {f"{name} {how}": arguments for how in ("over", "named") for name, arguments in files_only.items()}  # fmt: skip
 
 
 def attempt(arguments: list[str], target: Path) -> int:
-    return run([str(target) if word == "OUT" else word for word in arguments])
+    words = [str(target) if word == "OUT" else word for word in arguments]
+    if not words[1].startswith("PIPE"):
+        return run(words)
+    source, sink = os.pipe2(os.O_CLOEXEC)
+    feeder = threading.Thread(target=feed, args=(words[1].removeprefix("PIPE"), sink))
+    feeder.start()
+    words[1] = f"/dev/fd/{source}"
+    try:
+        return run(words)
+    finally:
+        os.close(source)
+        feeder.join()
+
+
+def feed(path: str, sink: int) -> None:
+    """Send a file into a pipe, with no call that the shim counts, until its end or until nobody reads."""
+    with open(path, "rb") as file, contextlib.suppress(BrokenPipeError):
+        while os.sendfile(sink, file.fileno(), None, 1 << 20):
+            pass
+    os.close(sink)
 
 
 def start(name: str, out: Path) -> None:

@@ -57,7 +57,7 @@ def test_failing_calls_and_kills(shim, tmp_path):
     assert counts["interrupted"] >= 120
     assert counts["tampered"] == 8 * 4 * 3
     assert counts["read_once"] == 2
-    assert counts["kills"] == 4 * 8 + 4 * 2
+    assert counts["kills"] == 4 * 8 + 6 * 2
 
 
 @pytest.mark.long
@@ -68,7 +68,7 @@ def test_every_call_and_two_hundred_kills(shim, tmp_path):
 
     assert counts["faults"] >= 900
     assert counts["tampered"] == 8 * 4 * 12
-    assert counts["kills"] == 4 * 200 + 4 * 50
+    assert counts["kills"] == 4 * 200 + 6 * 50
 
 
 @pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
