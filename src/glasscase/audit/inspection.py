@@ -1,7 +1,7 @@
 """What a file is and what it says, without any trust: nothing here is verified, and every answer says so by its kind alone.
 
 Invariants: the answer begins with `kind`; bytes that are no known kind are an error; no secret is shown.
-Source: docs/evidence-format.md; README.md, "What each file is".
+Source: docs/evidence-format.md; README.md, "Files".
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any
 from glasscase.audit import certificates, messages, quotes
 from glasscase.audit.untrusted import length, table
 from glasscase.codec import strictjson
+from glasscase.collateral.model import ITEMS as COLLATERAL_ITEMS
 from glasscase.errors import FormatError
 
 INSPECT_MAX = 96 * 1024 * 1024  # bytes
@@ -144,7 +145,9 @@ def _json(content: bytes) -> dict[str, Any]:
         }
     if "tcbInfo" in value or "enclaveIdentity" in value:
         return messages.describe_signed_document(value)
-    return messages.describe_collateral(content)
+    if kind == "glasscase-collateral" or set(value) & {*COLLATERAL_ITEMS, "collaterals"}:
+        return messages.describe_collateral(content)
+    raise _unknown(content)
 
 
 def _toml(content: bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _QUOTE_MAX = 64 * 1024
 _INPUT_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
 _STATEMENT_MAX = 1024 * 1024
+_NO_EVIDENCE = ("codec.version.malformed", "evidence.file.malformed")
 _SECONDS_DIGITS = 12
 _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
@@ -93,7 +94,14 @@ class Arguments:
 
     def verdict(self, file: str) -> "Verdict":
         """Return the verdict about a file of evidence or a raw quote."""
-        return self.judge(read_argument(file, max_bytes=_INPUT_MAX, what="evidence or quote"))
+        from glasscase.fs.atomic import shell_word
+
+        try:
+            return self.judge(read_argument(file, max_bytes=_INPUT_MAX, what="evidence or quote"))
+        except FormatError as error:
+            if error.what == "evidence" and error.reason in _NO_EVIDENCE:
+                error.hint = f"is it evidence at all? glasscase inspect {shell_word(file)} says what it is"
+            raise
 
     def judge(self, content: bytes) -> "Verdict":
         """Return the verdict about the content of such a file."""

@@ -263,6 +263,17 @@ def test_other_files_are_an_error_or_a_plain_answer(content):
         assert value["kind"] in ("imports", "project", "opening", "bom", "tcb-info", "manifest")
 
 
+@pytest.mark.parametrize(
+    "content", [b"{}", b'{"url": "https://127.0.0.1:1/", "name": "x"}', b'{"threshold": "70"}', b'{"type": "x"}']
+)
+def test_json_of_nobody_is_no_kind(content):
+    """An object that has nothing of collateral is not called a wrong collateral."""
+    with pytest.raises(FormatError) as caught:
+        inspect_bytes(content)
+
+    assert "inspect.kind.unknown" == caught.value.reason
+
+
 def test_every_changed_byte_of_certificates_crls_and_keys_is_survived(shared, made):
     """What a library reads only when it is asked, names, dates and keys, is as hostile as the rest: an answer or a FormatError."""
     collateral = json.loads((shared / "corpus" / "sgx3-00707f000000-8cc428-1909v2" / "collateral.json").read_bytes())

@@ -458,3 +458,14 @@ def test_what_is_neither_evidence_nor_a_quote_gets_a_hint(tmp_path, shared, caps
 
     assert 2 == code
     assert "glasscase inspect" in err
+
+
+@pytest.mark.parametrize("content", ['{"url": "https://127.0.0.1:1/"}', '{"v": 1, "type": "glasscase-collateral"}'])
+def test_a_json_file_that_is_no_evidence_says_how_to_find_out(desk, content):
+    """Who gives run.json or collateral for evidence is told of inspect; a policy of that kind gets no such hint."""
+    wrong = desk.write("run.json", content)
+    code, _, err = desk.run("verify", wrong, "--policy", desk.policy())
+
+    assert 2 == code
+    assert f"glasscase inspect {wrong}" in err
+    assert "glasscase inspect" not in desk.verify(policy="version = 'x'\n[measurement]\n")[2]
