@@ -1,4 +1,4 @@
-"""What a code provider calls: encryption, measurement, sealing. Keys are 32 raw bytes. Source: README.md, "Python API"."""
+"""What a code provider calls: encryption, measurement, sealing. Keys are 32 raw bytes. Source: README.md, "Python"."""
 
 import os
 

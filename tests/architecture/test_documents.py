@@ -86,8 +86,12 @@ def test_options_that_a_document_names_exist(path):
 def headings(path):
     """Return what the headings of a document are called in links."""
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    words = (re.sub(r"[^\w -]", "", line.lower()) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
-    return {word.strip().replace(" ", "-") for word in words}
+    return {anchor(line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def anchor(heading):
+    """Return what a heading is called in links."""
+    return re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
@@ -99,6 +103,31 @@ def test_headings_that_a_document_links_exist(path):
     ]
 
     assert [] == missing
+
+
+def wrong_sources(text):
+    """Return each `NAME.md, "Heading"` of a text where the document has no such heading."""
+    joined = " ".join(text.split())
+    named = re.findall(r"((?:docs/)?[\w-]+\.md)(?:\]\([^)]*\))?, \"([^\"]+)\"", joined)
+    paths = [(next((p for p in (ROOT / n, ROOT / "docs" / n) if p.exists()), None), heading) for n, heading in named]
+    return [heading for path, heading in paths if path and anchor(heading) not in headings(path)]
+
+
+def test_sections_that_the_code_names_exist():
+    """A docstring or page that says `docs/NAME.md, "Heading"` names a heading of it."""
+    paths = [*DOCUMENTS, *(ROOT / "src" / "glasscase").rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): wrong_sources(path.read_text(encoding="utf-8")) for path in paths}
+
+    assert {} == {name: wrong for name, wrong in found.items() if wrong}
+    assert ["Nothing"] == wrong_sources('docs/policy.md, "Nothing"; docs/policy.md, "The file"')
+
+
+def test_sections_that_reasons_name_exist():
+    """The source of a reason is a page, or a page and a heading of it."""
+    for reason in reasons().values():
+        name, _, heading = reason.source.partition(", ")
+        if (ROOT / name).is_file() and heading:
+            assert anchor(heading) in headings(ROOT / name), reason.id
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])

@@ -1,7 +1,7 @@
 """rootfs, the file system inside: wheels, glasscase's enclave part, the Gramine C library, and an application in clear.
 
 Invariants: every input is read from the cache by its pinned digest; two inputs may give one path only with equal bytes.
-Source: docs/bundle-format.md, "rootfs".
+Source: docs/bundle-format.md, "Debian packages".
 """
 
 import hashlib

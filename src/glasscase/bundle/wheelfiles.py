@@ -2,7 +2,7 @@
 
 Invariants: every file has the SHA-256 that the wheel's RECORD lists; no console scripts, no compiled Python, nothing that
 tells how it was installed; names are checked before anything is written.
-Source: PyPA, "Binary distribution format"; docs/bundle-format.md, "rootfs".
+Source: PyPA, "Binary distribution format"; docs/bundle-format.md, "Wheels".
 """
 
 import csv

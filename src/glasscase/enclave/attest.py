@@ -2,7 +2,7 @@
 
 Invariants: each renewal has a new TLS key (certificate mode `own`: the key stays), new claims with the next number and the
 digest of the claims before, and a new quote over exactly these claims; nothing changes unless all of it was made.
-Source: docs/provisioning.md, "Renewal".
+Source: docs/provisioning.md, "Claims and renewal".
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Where things are: fixed paths inside Gramine, paths from argv on the simulator (Gramine discards argv).
 
 Invariants: a word that is unknown, given twice or without a value is refused, so a path is never guessed.
-Source: docs/bundle-format.md, "Directories".
+Source: docs/provisioning.md, "Instance files".
 """
 
 import os

@@ -3,7 +3,7 @@
 Invariants: the receiver is a VerifiedEnclave, so there is no way to seal to a key that no verdict has proven; the bundle that
 runs is known to be the sealer's own, its owners measured, its package opened with the key that is given; nothing is returned
 unless all of that holds.
-Source: docs/provisioning.md, "Sealing"; docs/policy.md, "What seal asks for".
+Source: docs/provisioning.md, "Sealing".
 """
 
 import hashlib

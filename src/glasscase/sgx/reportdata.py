@@ -1,7 +1,7 @@
 """The 64 bytes that an enclave puts into its report, for claims and for quotes that an application asks for.
 
 Invariants: the second half is all zero for claims and never all zero for an application, so one cannot pass as the other.
-Source: docs/evidence-format.md, "Claims and report data".
+Source: docs/evidence-format.md, "What the quote binds".
 """
 
 import hashlib
