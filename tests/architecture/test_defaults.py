@@ -7,15 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from glasscase.bundle import project
+from glasscase.bundle import build, project
+from glasscase.codec import stricttoml
 from glasscase.collateral import http, model
+from glasscase.core import chunks
 from glasscase.enclave import attest, bootstrap, connections, gateway, health, http2, program
 from glasscase.evidence import attestation
 from glasscase.evidence import model as evidence
+from glasscase.fs import walk
 from glasscase.hosting import collect, launch, logwriter, state
 from glasscase.ratls import judging, sources
-from glasscase.seal import sealing
-from glasscase.verify.policy import DAY_S, Policy
+from glasscase.seal import manifest, package, sealing
+from glasscase.verify.policy import DAY_S, POLICY_MAX, Policy
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TABLES = {"app": project.App, "keys": project.Keys, "enclave": project.Enclave, "server": project.Server}
@@ -101,6 +104,21 @@ def test_defaults_of_a_policy():
         ("evidence-format", "{} MiB as JSON", evidence.EVIDENCE_JSON_MAX // MIB),
         ("evidence-format", "`exp - nbf` is at most {} hours", attestation.SESSION_MAX_S // HOUR_S),
         ("evidence-format", "One deadline of {} s holds for everything", int(http.DEADLINE_S)),
+        ("bundle-format", "at most {} bytes, 255 a part", walk.PATH_MAX),
+        ("bundle-format", "bytes, {} a part, 64 parts", walk.PART_MAX),
+        ("bundle-format", "a part, {} parts. A TOML key", walk.DEPTH_MAX),
+        ("bundle-format", "A TOML key has at most {} parts", stricttoml.PARTS_MAX),
+        ("bundle-format", "`glasscase.toml`, {} KiB at most", project.MAX_BYTES // KIB),
+        ("bundle-format", "all but bundle.json and app.sig, at most {:,}", walk.FILES_MAX),
+        ("bundle-format", "leaves less than {} MiB to the program", build.HEAP_TO_START // MIB),
+        ("stream-format", "Every chunk holds {:,} bytes of plaintext", chunks.CHUNK_SIZE),
+        ("stream-format", "length of the prefix, {}", chunks.HEADER_SIZE - 56),
+        ("stream-format", "at most 2^{}; for kind 0", chunks.SIZE_MAX.bit_length() - 1),
+        ("stream-format", "context is at most {:,} bytes", chunks.CONTEXT_MAX),
+        ("stream-format", "at most {} MiB and 1,000,000 entries", manifest.MANIFEST_MAX // MIB),
+        ("stream-format", "MiB and {:,} entries", manifest.ENTRIES_MAX),
+        ("stream-format", "reads a file of up to {} MiB once", package._READ_ONCE // MIB),
+        ("policy", "TOML, at most {} KiB", POLICY_MAX // KIB),
         ("operating", "used again for {} hours", collect.FRESH_S // HOUR_S),
         ("operating", "At {} MiB that becomes", logwriter.LIMIT // MIB),
         ("operating", "({} s more than the `drain`", int(launch.STOP_MARGIN_S)),
