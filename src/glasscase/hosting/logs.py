@@ -7,6 +7,7 @@ Source: docs/operating.md, "Logs".
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from glasscase.hosting.state import Place
 
 POLL_S = 0.2
 TAIL_MAX = 8 * 1024  # bytes looked at for the last lines
+ROOM = 1 << 20  # bytes below which a log may have lost its words
 LINE_MAX = 64 * 1024  # bytes of one line; a longer one is given in parts
 WRITTEN_S = 5.0  # how long the writer may take after the end of the enclave
 LOST = "(lines are missing here: the log was rotated faster than it was read)"
@@ -122,14 +124,17 @@ def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
 
 
 def last_lines(place: Place, count: int = 3) -> str:
-    """Return the last lines of the log as one text to append to an error message, empty if there are none."""
+    """Return the last lines of the log as one text to append to an error message; of an empty one whether it had room, or nothing."""
     try:
         with open(place.log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_MAX))
             found = [line.strip() for line in file.read(TAIL_MAX).split(b"\n") if line.strip()]
+        free = shutil.disk_usage(place.path).free
     except OSError:
         return ""
-    return "; its last words: " + " | ".join(_text(line)[:300] for line in found[-count:]) if found else ""
+    if found:
+        return "; its last words: " + " | ".join(_text(line)[:300] for line in found[-count:])
+    return "; less than 1 MiB is free on the disk of its log" if free < ROOM else ""
 
 
 def _open(path: Path) -> BinaryIO:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,14 @@ def test_a_log_is_bounded_and_ends_with_its_writers(place, process, small):
     shown = list(logs.lines(place))
     assert said[-len(shown) :] == shown
     assert len(shown) >= 100
+
+
+def test_an_empty_log_says_whether_it_had_room(place, monkeypatch):
+    """A full disk, which has taken the words, is named; an enclave that had room and said nothing is not excused."""
+    place.log.write_bytes(b"\n")
+    for free, told in ((logs.ROOM - 1, "; less than 1 MiB is free on the disk of its log"), (logs.ROOM, "")):
+        monkeypatch.setattr(logs.shutil, "disk_usage", lambda _path, free=free: SimpleNamespace(free=free))
+        assert told == logs.last_lines(place)
 
 
 def test_the_next_start_keeps_the_log_before(place, small):
