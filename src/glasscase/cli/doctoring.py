@@ -26,18 +26,18 @@ COLORS = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "UNKNOWN": "yellow"}
 def doctor(out: Output, bundle: str | None, require: str | None) -> int:
     """Print one line for each item."""
     from glasscase.bundle.index import open_bundle
-    from glasscase.cli.places import data_dir, state_dir
+    from glasscase.cli.places import data_dir_if_any, state_place
     from glasscase.hosting import backends
     from glasscase.hosting import doctor as hosting_doctor
     from glasscase.verify import intel
 
-    runtimes = data_dir() / "runtimes"
-    imported = sorted(runtimes.iterdir()) if runtimes.is_dir() else []
+    data = data_dir_if_any() or Path("/nonexistent")
+    imported = sorted((data / "runtimes").iterdir()) if (data / "runtimes").is_dir() else []
     found = None if bundle is None else open_bundle(bundle)
-    of_bundle = imported if found is None else [backends.runtime_directory(data_dir(), found.index.runtime)]
+    of_bundle = imported if found is None else [backends.runtime_directory(data, found.index.runtime)]
     machine = hosting_doctor.Machine(
         root=Path("/"),
-        state_directory=state_dir(),
+        state_directory=state_place(),
         runtimes=tuple(path.name for path in imported),
         now=int(time.time()),
         clock_state=hosting_doctor.clock_state(),

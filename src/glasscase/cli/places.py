@@ -18,7 +18,12 @@ _DATA = ("GLASSCASE_DATA", "XDG_DATA_HOME", ".local/share")
 
 def state_dir() -> Path:
     """Return the directory of instances (GLASSCASE_STATE, else XDG_STATE_HOME/glasscase)."""
-    return _made(_place("GLASSCASE_STATE", "XDG_STATE_HOME", ".local/state"))
+    return _made(state_place())
+
+
+def state_place() -> Path:
+    """Return where state_dir() is or would be, for who only looks."""
+    return _place("GLASSCASE_STATE", "XDG_STATE_HOME", ".local/state")
 
 
 def cache_dir() -> Path:

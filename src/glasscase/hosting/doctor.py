@@ -67,11 +67,11 @@ class Needs:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where to look. root: "/" or a described machine; runtimes: names of the imported Gramine runtimes.
+    """Where to look. root: "/" or a described machine; state_directory: it need not be there.
 
-    probe(host, port): raises OSError if nothing answers there. clock_state: what adjtimex(2) returned, or None.
-    verifier(): Intel's quote verification library that loads here, or None. direct: whether the bundle's runtime, or without a
-    bundle any imported one, has Gramine's loader for gramine-direct.
+    runtimes: names of the imported Gramine runtimes. direct: whether the bundle's runtime, or without a bundle any imported one,
+    has Gramine's loader for gramine-direct. probe(host, port): raises OSError if nothing answers there. clock_state: what
+    adjtimex(2) returned, or None. verifier(): Intel's quote verification library that loads here, or None.
     """
 
     root: Path
@@ -305,10 +305,19 @@ def _clock(machine: Machine, needs: Needs | None) -> Item:
 
 def _disk(machine: Machine, needs: Needs | None) -> Item:
     every = ("gramine-sgx", "gramine-direct", "simulator")
-    try:
-        free = shutil.disk_usage(machine.state_directory).free
-    except OSError:
-        return Item("disk", UNKNOWN, str(machine.state_directory), "make the directory", every)
+    # it may be made by the first `run`, below what is there
+    there = next(
+        (path for path in (machine.state_directory, *machine.state_directory.parents) if path.exists()), Path("/")
+    )
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Item(
+            "disk",
+            FAIL,
+            f"this account cannot write to {there}",
+            "GLASSCASE_STATE=DIR, one that it can write to",
+            every,
+        )
+    free = shutil.disk_usage(there).free
     wanted = SPARE_DISK + (0 if needs is None else needs.disk)
     if free < wanted:
         return Item(

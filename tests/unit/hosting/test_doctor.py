@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,19 @@ def test_edmm_that_a_bundle_needs_is_a_failure(machine):
     assert not doctor.can(items, "gramine-sgx")
 
 
+def test_a_state_directory_is_looked_at_and_not_made(machine, tmp_path, monkeypatch):
+    """Where none is yet, the disk of what is there counts; where none can be made, no backend can work."""
+    described = replace(machine(), state_directory=tmp_path / "none" / "state")
+    assert PASS == item(doctor.examine(described, None), "disk").outcome
+    assert not (tmp_path / "none").exists()
+    monkeypatch.setattr(doctor.os, "access", lambda path, _mode: path != tmp_path)
+    items = doctor.examine(described, None)
+    assert FAIL == item(items, "disk").outcome and str(tmp_path) in item(items, "disk").observed
+    assert not doctor.can(items, "simulator")
+    (tmp_path / "none").write_text("")
+    assert FAIL == item(doctor.examine(described, None), "disk").outcome
+
+
 def test_the_verb_works_without_sgx(tmp_path):
     """On this machine the command ends with 0, says whether there is SGX, and exits 4 only if it is required."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
@@ -170,6 +184,7 @@ def test_the_verb_works_without_sgx(tmp_path):
 
     done = run()
     assert 0 == done.returncode, done.stderr
+    assert [] == list(tmp_path.iterdir())  # it changes nothing
     value = json.loads(done.stdout)
     assert value["backends"]["simulator"]
     assert {"cpu", "kernel", "EPC", "aesmd", "PCCS", "clock", "disk"} <= {row["name"] for row in value["items"]}
