@@ -42,7 +42,7 @@ def data_dir_if_any() -> Path | None:
         path = _place(*_DATA)
     except StorageError:
         return None
-    return path if path.is_dir() else None
+    return path if os.path.isdir(path) else None  # Path.is_dir() raises where we may not look
 
 
 def _place(own: str, xdg: str, fallback: str) -> Path:

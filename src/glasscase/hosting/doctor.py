@@ -307,9 +307,10 @@ def _disk(machine: Machine, needs: Needs | None) -> Item:
     every = ("gramine-sgx", "gramine-direct", "simulator")
     # it may be made by the first `run`, below what is there
     there = next(
-        (path for path in (machine.state_directory, *machine.state_directory.parents) if path.exists()), Path("/")
+        (path for path in (machine.state_directory, *machine.state_directory.parents) if os.path.exists(path)),
+        Path("/"),
     )
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         return Item(
             "disk",
             FAIL,

@@ -67,3 +67,22 @@ def test_a_directory_of_ours_that_is_open_is_closed(held, tmp_path, monkeypatch)
 
     assert own == places.data_dir()
     assert 0o700 == stat.S_IMODE(own.stat().st_mode)
+
+
+def test_a_home_that_we_may_not_look_into_holds_nothing(tmp_path, monkeypatch):
+    """Who only reads goes on, as with `sudo -u` and the other's HOME; who writes is told."""
+    monkeypatch.setenv("GLASSCASE_DATA", str(tmp_path / "shut" / "data"))
+    looked = os.stat
+
+    def refusing(path, *arguments, **options):
+        if "shut" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked(path, *arguments, **options)
+
+    (tmp_path / "shut" / "data").mkdir(parents=True)
+    assert tmp_path / "shut" / "data" == places.data_dir_if_any()
+    monkeypatch.setattr(os, "stat", refusing)
+    assert places.data_dir_if_any() is None
+    with pytest.raises(StorageError) as caught:
+        places.data_dir()
+    assert "fs.file.denied" == caught.value.reason
