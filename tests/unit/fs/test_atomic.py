@@ -417,6 +417,41 @@ def test_a_file_has_no_name_before_it_is_complete(taken, tmp_path):
     assert 0o644 == stat.S_IMODE((tmp_path / "f").stat().st_mode)
 
 
+def written_whole(path):
+    with atomic.atomic_file(path) as file:
+        file.write(b"new")
+
+
+def written_nameless(path):
+    with PartFile(path) as descriptor:
+        os.write(descriptor, b"new")
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("write", [written_whole, written_nameless])
+def test_a_name_is_given_to_what_the_disk_has(write, taken, tmp_path, monkeypatch):
+    """The content is made durable before the name, and the directory after it: a crash between them leaves no half file."""
+    calls = []
+    if taken:
+        (tmp_path / "f").write_bytes(b"old")
+
+    def record(name, real):
+        def call(*arguments, **options):
+            synced = name == "fsync" and ("fsync", os.readlink(f"/proc/self/fd/{arguments[0]}") == str(tmp_path))
+            named = name != "fsync" and str(tmp_path / "f") == os.fspath(arguments[1])
+            done = real(*arguments, **options)
+            calls.extend([synced] if synced else ["named"] if named else [])
+            return done
+
+        return call
+
+    for name in ("fsync", "link", "rename"):
+        monkeypatch.setattr(os, name, record(name, getattr(os, name)))
+    write(tmp_path / "f")
+
+    assert [("fsync", False), "named", ("fsync", True)] == calls
+
+
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_process_that_may_not_link(taken, tmp_path, monkeypatch):
     """Where a file without a name cannot be named it is copied; if that fails nothing is left."""
