@@ -38,7 +38,8 @@ from glasscase.codec.version import VERSION
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
 from glasscase.core.measure import digest_files
 from glasscase.errors import FormatError, UsageError
-from glasscase.fs.atomic import atomic_directory, read_private
+from glasscase.fs.atomic import read_private
+from glasscase.fs.directory import atomic_directory
 from glasscase.gramine.lint import require_clean
 from glasscase.lock.cache import InputCache
 from glasscase.lock.model import FILE as LOCK_FILE

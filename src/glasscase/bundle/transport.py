@@ -18,7 +18,8 @@ from glasscase.bundle.tree import settle
 from glasscase.codec.record import take_map
 from glasscase.codec.strictjson import parse, write_canonical
 from glasscase.errors import FormatError, UsageError
-from glasscase.fs.atomic import atomic_directory, atomic_file, open_regular, read_file, storage_error, sync_file_system
+from glasscase.fs.atomic import atomic_file, open_regular, read_file, storage_error, sync_file_system
+from glasscase.fs.directory import atomic_directory
 from glasscase.fs.extract import extract_tar
 from glasscase.fs.tar import TarEntry, pack, tree_entries
 from glasscase.fs.walk import check_path

@@ -188,7 +188,7 @@ def _encrypt_directory(out: Output, source: str, target: str, *, key: Any, threa
     from glasscase.cli.progress import Bar
     from glasscase.core.chunks import check_context, sealed_size
     from glasscase.core.stream import precheck
-    from glasscase.fs.atomic import atomic_directory
+    from glasscase.fs.directory import atomic_directory
     from glasscase.fs.walk import walk
     from glasscase.seal.package import build_package, sources_of
 
@@ -210,7 +210,7 @@ def _decrypt_directory(
 ) -> None:
     from glasscase.cli.progress import Bar
     from glasscase.core.stream import precheck
-    from glasscase.fs.atomic import atomic_directory
+    from glasscase.fs.directory import atomic_directory
 
     _refuse_stdout(target, source)
     opened = _open_directory(source, key, models, context)

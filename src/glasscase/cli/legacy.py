@@ -45,7 +45,8 @@ def _file(path: str, key: bytes, kind: object) -> bytes:
 
 def _directory(source: str, target: str, key: bytes, kind: object) -> tuple[int, int, int]:
     from glasscase.errors import UsageError
-    from glasscase.fs.atomic import atomic_directory, read_file, sync_file_system
+    from glasscase.fs.atomic import read_file, sync_file_system
+    from glasscase.fs.directory import atomic_directory
     from glasscase.fs.walk import check_path, walk
     from glasscase.importers.cenclave import FILE_MAX, SUFFIX
 

@@ -48,6 +48,7 @@ TEST_POLICY = 'version = 1\n[measurement]\nbundle = true\nbundle_id = "{}"\n[pla
 def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
     """Write the files of a project into a new or empty directory."""
     from glasscase.fs import atomic
+    from glasscase.fs.directory import atomic_directory
 
     path = os.path.abspath(directory)
     chosen = name if name is not None else _name_from(os.path.basename(path))
@@ -65,7 +66,7 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         except OSError as error:
             raise atomic.storage_error(error, path) from None
-        with atomic.atomic_directory(path) as part:
+        with atomic_directory(path) as part:
             _write_into(part, files)
     out.say(
         "notice    glasscase's own wheel is not a published one, so insecure_dev_enclave is true; the verdict says so"

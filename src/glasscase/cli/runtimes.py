@@ -32,7 +32,8 @@ def import_(out: Output, path: str, **options: Any) -> int:
     """Print the pin that was recorded. Importing means trusting: bundles with these files pass the check afterwards."""
     from glasscase.cli.pinned import runtimes_dir, trusted_pins
     from glasscase.errors import UsageError
-    from glasscase.fs.atomic import atomic_directory, write_file
+    from glasscase.fs.atomic import write_file
+    from glasscase.fs.directory import atomic_directory
     from glasscase.gramine.importing import import_runtime, pin_text
 
     imported = import_runtime(path, **options)

@@ -6,7 +6,6 @@ leaves the old content. Inside an enclave there is no O_TMPFILE, link or flock, 
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -142,11 +141,11 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     folder = os.path.dirname(final)
     part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
     if not overwrite and os.path.lexists(final):
-        raise _exists(final)
+        raise name_taken(final)
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise _unwritable(error, final) from None
+        raise unwritable(error, final) from None
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
@@ -170,64 +169,6 @@ def write_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644, 
     """Write `data` to `path`, whole or not at all; see atomic_file."""
     with atomic_file(path, mode=mode, overwrite=overwrite) as file:
         file.write(data)
-
-
-@contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False, mode: int = 0o755) -> Iterator[str]:
-    """Give the path of a new directory (0700) that takes the name `path` when the block ends without an exception.
-
-    mode: set at the end; the default is for bundles, which are public.
-    overwrite=True replaces a directory that is there, after the new one is complete. Stale leftovers of killed runs for
-    the same name are removed first. Raises UsageError("fs.output.exists") if the name is taken.
-    """
-    final = os.path.abspath(path)
-    folder, name = os.path.split(final)
-    check_output(path)
-    if not overwrite and os.path.lexists(final):
-        raise _exists(final)
-    prefix = f"{PART}{name}-"
-    try:
-        for entry in os.listdir(folder):
-            if entry.startswith(prefix):
-                _remove_stale(os.path.join(folder, entry))
-        part = os.path.join(folder, prefix + os.urandom(8).hex())
-        handle = _make_locked(part, folder)
-    except OSError as error:
-        raise _unwritable(error, final) from None
-    try:
-        yield part
-        os.chmod(part, mode)
-        sync_directory(part)
-        if overwrite and os.path.isdir(final):
-            _exchange_durably(part, final)
-            _remove_tree(part)  # the old one
-        else:
-            _rename_durably(part, final)
-    except BaseException as error:
-        _remove_tree(part)
-        if isinstance(error, OSError):
-            raise storage_error(error, final) from None
-        raise
-    finally:
-        os.close(handle)
-
-
-def _make_locked(part: str, folder: str) -> int:
-    """Make the directory `part` and return a descriptor that holds its lock, so that nobody takes it for a leftover.
-
-    It has another name until the lock is held.
-    """
-    start = os.path.join(folder, f"{PART}.new-{os.urandom(8).hex()}")
-    os.mkdir(start, 0o700)
-    handle = os.open(start, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(start, part)
-    except BaseException:
-        os.close(handle)
-        _remove_tree(start)
-        raise
-    return handle
 
 
 def take_place(part: str, final: str) -> None:
@@ -310,6 +251,22 @@ def read_private(path: str | os.PathLike[str], *, max_bytes: int, what: str) -> 
         os.close(descriptor)
 
 
+def unwritable(error: OSError, final: str) -> StorageError:
+    """Return the StorageError for an output whose place cannot be made; a missing directory is named."""
+    folder = os.path.dirname(final)
+    if error.errno == errno.ENOENT and not os.access(folder, os.F_OK):
+        return StorageError(
+            "fs.file.missing", f"{final!r}: there is no directory {folder!r}", hint=f"mkdir -p {shell_word(folder)}", path=final,
+            errno=error.errno,
+        )  # fmt: skip
+    return storage_error(error, final)
+
+
+def name_taken(final: str) -> UsageError:
+    """Return the UsageError("fs.output.exists") for an output whose name is taken."""
+    return UsageError("fs.output.exists", f"{final!r} exists", hint="choose another name or remove it first")
+
+
 def _check_private(path: str | os.PathLike[str], mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a directory")
@@ -331,92 +288,9 @@ def _irregular(path: str | os.PathLike[str]) -> UsageError:
     return UsageError("fs.entry.refused", text, hint="a FIFO, device, socket or link stands where a file is read")
 
 
-def _unwritable(error: OSError, final: str) -> StorageError:
-    """Return the StorageError for an output whose place cannot be made; a missing directory is named."""
-    folder = os.path.dirname(final)
-    if error.errno == errno.ENOENT and not os.access(folder, os.F_OK):
-        return StorageError(
-            "fs.file.missing", f"{final!r}: there is no directory {folder!r}", hint=f"mkdir -p {shell_word(folder)}", path=final,
-            errno=error.errno,
-        )  # fmt: skip
-    return storage_error(error, final)
-
-
-def _rename_durably(part: str, final: str) -> None:
-    """Give a directory its final name, or its old one again if the name cannot be made durable."""
-    try:
-        os.rename(part, final)
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else has taken the name meanwhile
-            raise _exists(final) from None
-        raise
-    try:
-        sync_directory(os.path.dirname(final))
-    except BaseException:
-        os.rename(final, part)
-        raise
-
-
-def _exchange_durably(part: str, final: str) -> None:
-    """Let two directories swap names, at once where the file system can, so that a crash leaves one of them under `final`.
-
-    If the names cannot be made durable they swap back.
-    """
-    _exchange(part, final)
-    try:
-        sync_directory(os.path.dirname(final))
-    except BaseException:
-        _exchange(part, final)
-        raise
-
-
-def _exchange(one: str, other: str) -> None:
-    import ctypes  # here, because most commands need it not
-
-    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if ctypes.CDLL(None, use_errno=True).renameat2(here, os.fsencode(one), here, os.fsencode(other), both) == 0:
-        return
-    number = ctypes.get_errno()
-    if number not in (errno.EINVAL, errno.ENOSYS):  # NFS, for example, cannot
-        raise OSError(number, os.strerror(number), other)
-    between = f"{one}-between"
-    os.rename(other, between)
-    try:
-        os.rename(one, other)
-    except BaseException:
-        os.rename(between, other)
-        raise
-    os.rename(between, one)
-
-
-def _exists(final: str) -> UsageError:
-    return UsageError("fs.output.exists", f"{final!r} exists", hint="choose another name or remove it first")
-
-
 def _rename_new(part: str, final: str) -> None:
     try:
         os.link(part, final, follow_symlinks=False)
     except FileExistsError:
-        raise _exists(final) from None
+        raise name_taken(final) from None
     os.unlink(part)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a leftover directory unless a running process holds its lock."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return
-    finally:
-        os.close(handle)
-    _remove_tree(path)
-
-
-def _remove_tree(path: str) -> None:
-    import shutil  # here, because it costs a tenth of the start of `glasscase verify`
-
-    shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import signal
 import socket
 import stat
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
+from glasscase.fs.directory import atomic_directory
 from glasscase.fs.part import PartFile
 
 
@@ -118,6 +118,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 import resource, signal, sys
 from glasscase.errors import StorageError
 from glasscase.fs import atomic
+from glasscase.fs.directory import atomic_directory
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
@@ -150,7 +151,7 @@ def unsynced(monkeypatch):
 
 def test_a_name_that_is_not_durable_is_taken_back(tmp_path, unsynced):
     """If the disk cannot keep the new name, the run fails and the name is gone; what was there is there again."""
-    with atomic.atomic_directory(tmp_path / "old") as part:
+    with atomic_directory(tmp_path / "old") as part:
         open(os.path.join(part, "x"), "w").close()
     atomic.write_file(tmp_path / "e", b"old")
     atomic.write_file(tmp_path / "f", b"old")
@@ -165,73 +166,14 @@ def test_a_name_that_is_not_durable_is_taken_back(tmp_path, unsynced):
         atomic.write_file(tmp_path / "b", b"new", overwrite=False)
     with pytest.raises(StorageError), PartFile(tmp_path / "c") as descriptor:
         os.write(descriptor, b"new")
-    with pytest.raises(StorageError), atomic.atomic_directory(tmp_path / "d"):
+    with pytest.raises(StorageError), atomic_directory(tmp_path / "d"):
         pass
-    with pytest.raises(StorageError), atomic.atomic_directory(tmp_path / "old", overwrite=True):
+    with pytest.raises(StorageError), atomic_directory(tmp_path / "old", overwrite=True):
         pass
 
     assert names(tmp_path) == ["e", "f", "old"]
     assert names(tmp_path / "old") == ["x"]
     assert (tmp_path / "e").read_bytes() == (tmp_path / "f").read_bytes() == b"old"
-
-
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
-def test_a_directory_is_replaced_where_names_cannot_swap(tmp_path, monkeypatch, number):
-    """A file system without RENAME_EXCHANGE gets the new directory too, and nothing else is left."""
-    import ctypes
-
-    class Libc:
-        def renameat2(self, *_arguments):
-            ctypes.set_errno(number)
-            return -1
-
-    for name in ("old", "new"):
-        with atomic.atomic_directory(tmp_path / "d", overwrite=True) as part:
-            open(os.path.join(part, name), "w").close()
-        monkeypatch.setattr(ctypes, "CDLL", lambda *_arguments, **_options: Libc())
-
-    assert names(tmp_path) == ["d"]
-    assert names(tmp_path / "d") == ["new"]
-
-
-def test_a_directory_appears_complete_or_not_at_all(tmp_path):
-    """An exception leaves no directory; success leaves exactly it, 0755."""
-    with pytest.raises(RuntimeError):
-        with atomic.atomic_directory(tmp_path / "d") as part:
-            open(os.path.join(part, "x"), "w").close()
-            raise RuntimeError
-    assert names(tmp_path) == []
-    with atomic.atomic_directory(tmp_path / "d") as part:
-        open(os.path.join(part, "x"), "w").close()
-
-    assert names(tmp_path) == ["d"]
-    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o755
-
-
-def test_leftovers_of_a_killed_run_are_removed(tmp_path):
-    """After kill -9 nothing has the final name, and the next run removes the remains."""
-    code = f"""
-import os, time
-from glasscase.fs import atomic
-with atomic.atomic_directory({str(tmp_path / "d")!r}) as part:
-    open(os.path.join(part, "x"), "w").close()
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"ready\n"
-    running = names(tmp_path)
-    with atomic.atomic_directory(tmp_path / "d", overwrite=True):
-        pass
-    assert running[0] in names(tmp_path), "a running build was disturbed"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
-    with atomic.atomic_directory(tmp_path / "d", overwrite=True):
-        pass
-
-    assert names(tmp_path) == ["d"]
 
 
 def test_reads_are_capped(tmp_path):
@@ -271,16 +213,18 @@ def test_a_key_is_a_file_or_a_pipe_that_is_written_to(tmp_path):
 
 
 def test_an_exposed_key_is_refused(tmp_path):
-    """A key that others may read is not used."""
-    path = tmp_path / "key"
+    """A key that others may read is not used; the hint is a command that mends it, whatever the file is called."""
+    path = tmp_path / "a b; touch c"
     path.write_bytes(b"k" * 32)
     path.chmod(0o640)
     with pytest.raises(UsageError) as caught:
         atomic.read_private(path, max_bytes=32, what="key")
     assert caught.value.reason == "fs.key.exposed"
-    path.chmod(0o600)
+    subprocess.run(caught.value.hint, shell=True, check=True, cwd=tmp_path)
 
     assert atomic.read_private(path, max_bytes=32, what="key") == b"k" * 32
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+    assert [path.name] == names(tmp_path)
 
 
 @pytest.mark.timeout(10)
@@ -352,31 +296,10 @@ def test_dash_and_nothing_are_no_names_of_an_output(tmp_path, monkeypatch, name)
     with pytest.raises(UsageError) as caught:
         atomic.write_file(name, b"x")
     assert "fs.output.special" == caught.value.reason
-    with pytest.raises(UsageError), atomic.atomic_directory(name):
+    with pytest.raises(UsageError), atomic_directory(name):
         pass
 
     assert [] == os.listdir(tmp_path)
-
-
-def test_a_clash_inside_a_new_directory_is_not_blamed_on_its_name(tmp_path):
-    """What the block cannot make there says nothing about the name that the directory will have."""
-    with pytest.raises(StorageError) as caught, atomic.atomic_directory(tmp_path / "out") as part:
-        os.mkdir(os.path.join(part, "a"))
-        os.mkdir(os.path.join(part, "a"))
-
-    assert "fs.file.failed" == caught.value.reason
-    assert [] == os.listdir(tmp_path)
-
-
-def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path):
-    """Whoever makes the directory first keeps it, and the other is told."""
-    with pytest.raises(UsageError) as caught, atomic.atomic_directory(tmp_path / "out"):
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "theirs").touch()
-
-    assert "fs.output.exists" == caught.value.reason
-    assert ["out"] == os.listdir(tmp_path)
-    assert ["theirs"] == os.listdir(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -387,19 +310,6 @@ def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path):
 def test_paths_in_hints_are_one_word_of_a_shell(path, word):
     """A hint is a command that people copy: a name with a blank must not become two, nor one with $( run."""
     assert word == atomic.shell_word(path)
-
-
-def test_the_hint_about_an_open_key_can_be_copied(tmp_path):
-    """chmod gets the file, whatever it is called."""
-    path = tmp_path / "a b; touch c"
-    path.write_bytes(b"k" * 32)
-    path.chmod(0o644)
-    with pytest.raises(UsageError) as caught:
-        atomic.read_private(path, max_bytes=64, what="key")
-    subprocess.run(caught.value.hint, shell=True, check=True, cwd=tmp_path)
-
-    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
-    assert [path.name] == names(tmp_path)
 
 
 @pytest.mark.parametrize("taken", [False, True])
