@@ -1,5 +1,6 @@
 """One project, built and signed once, and commands run as a person would run them."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,12 +54,27 @@ class Shell:
         """Run the bundle with --foreground; return the process, once the enclave answers, and what it said."""
         process = self.start("run", "app.bundle", "--backend", "simulator", "--name", name, "--foreground", "--json")
         self.names.append(name)
+        return process, self.first(process)
+
+    def first(self, process):
+        """Return the object that a command which keeps running says first."""
         text = ""
         while not text.endswith("}\n"):
             line = process.stdout.readline()
             assert line, process.stderr.read()
             text += line
-        return process, json.loads(text)
+        return json.loads(text)
+
+    @contextlib.contextmanager
+    def proxy(self, url, listen):
+        """Give the address of a proxy to an instance; SIGTERM ends it with 5."""
+        process = self.start("proxy", url, *self.trust, "--listen", listen, "--json")
+        try:
+            yield self.first(process)["listen"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert 5 == process.returncode
 
     def serve(self, name, **options):
         """Bring one instance up to serving; return what run said."""

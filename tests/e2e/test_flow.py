@@ -254,14 +254,7 @@ def checked(shell):
 
 def test_the_proxy_serves_any_client(shell, serving):
     """proxy verifies, listens, passes requests, and ends on SIGTERM with 5."""
-    proxy = shell.start("proxy", serving["url"], *shell.trust, "--listen", "127.0.0.1:0", "--json")
-    try:
-        text = ""
-        while not text.endswith("}\n"):
-            line = proxy.stdout.readline()
-            assert line, proxy.stderr.read()
-            text += line
-        address = json.loads(text)["listen"]
+    with shell.proxy(serving["url"], "127.0.0.1:0") as address:
         with urllib.request.urlopen(address + "/health", timeout=20) as answer:
             assert {"status": "ok"} == json.load(answer)
         request = urllib.request.Request(
@@ -271,10 +264,6 @@ def test_the_proxy_serves_any_client(shell, serving):
             urllib.request.urlopen(request, timeout=20)
         caught.value.close()
         assert 422 == caught.value.code
-    finally:
-        proxy.send_signal(signal.SIGTERM)
-        proxy.communicate(timeout=20)
-    assert 5 == proxy.returncode
     assert 1 == shell.raw("proxy", serving["url"], *shell.trust, "--listen", "0.0.0.0:0").returncode
 
 
@@ -302,18 +291,11 @@ def test_ipv6_from_run_to_proxy(shell, serving):
     with socket.create_connection(("::1", port)) as plain, pytest.raises(client.PeerRefused) as caught:
         context.wrap_socket(plain, server_hostname="seven.example")
     assert "client.name.mismatch" == caught.value.reason
-    proxy = shell.start("proxy", started["url"], *shell.trust, "--listen", "[::1]:0", "--json")
-    try:
-        text = ""
-        while not text.endswith("}\n"):
-            line = proxy.stdout.readline()
-            assert line, proxy.stderr.read()
-            text += line
-        with urllib.request.urlopen(json.loads(text)["listen"] + "/health", timeout=20) as answer:
-            assert {"status": "ok"} == json.load(answer)
-    finally:
-        proxy.send_signal(signal.SIGTERM)
-        proxy.communicate(timeout=20)
+    with (
+        shell.proxy(started["url"], "[::1]:0") as address,
+        urllib.request.urlopen(address + "/health", timeout=20) as answer,
+    ):
+        assert {"status": "ok"} == json.load(answer)
     shell.run("stop", "six")
 
 
