@@ -27,6 +27,7 @@ def main(arguments: list[str], finder: Any) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     stops: list[int] = []
     alarms: list[int] = []
+    codes: list[int] = []
     program: list[Program] = []
 
     def stop(number: int, _frame: Any) -> None:
@@ -38,6 +39,8 @@ def main(arguments: list[str], finder: Any) -> int:
             signal.setitimer(signal.ITIMER_REAL, running.stop(), GRACE_S)
 
     def overdue(number: int, _frame: Any) -> None:
+        if codes:  # all is done but to leave
+            os._exit(codes[0])
         if alarms:  # the first Overdue was caught by what it should have ended
             os._exit(program[0].abandon())
         if stops:
@@ -49,8 +52,7 @@ def main(arguments: list[str], finder: Any) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
 
-    hold_signals()
-    try:
+    def run() -> int:
         where = places(arguments)
         config = EnclaveConfig.from_bytes(read_file(where.config, max_bytes=MAX_BYTES, what="enclave.cbor"))
         os.environ.update(config.env)
@@ -59,14 +61,18 @@ def main(arguments: list[str], finder: Any) -> int:
         program.append(
             Program(config, instance, where, finder=finder, clock=lambda: int(time.time()), hold_signals=hold_signals)
         )
-        if stops:
-            return EXIT_OK
-        return program[0].run()
+        return EXIT_OK if stops else program[0].run()
+
+    hold_signals()
+    try:
+        try:
+            codes.append(run())
+        except Error as error:
+            logging.getLogger("glasscase").error("%s", error)
+            codes.append(EXIT_FAILED)
+        except Exception:
+            logging.getLogger("glasscase").exception("the enclave program failed")
+            codes.append(EXIT_FAILED)
     except Overdue:  # between the last lines of the run
-        return program[0].abandon()
-    except Error as error:
-        logging.getLogger("glasscase").error("%s", error)
-        return EXIT_FAILED
-    except Exception:
-        logging.getLogger("glasscase").exception("the enclave program failed")
-        return EXIT_FAILED
+        codes.append(program[0].abandon() if program else EXIT_FAILED)
+    return codes[0]

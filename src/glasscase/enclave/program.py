@@ -105,7 +105,9 @@ class Program:
     def abandon(self) -> int:
         """Leave everything as it is and return the exit code; may be called from a signal handler."""
         self._unpacker.forget()
-        self._keeper.enter(State.STOPPED)
+        self._keeper.enter(
+            State.STOPPED if self._stopping else State.FAILED
+        )  # an alarm of the application is its fault
         return EXIT_OK if self._keeper.state is State.STOPPED else EXIT_FAILED
 
     def run(self) -> int:

@@ -117,6 +117,21 @@ def test_a_shutdown_that_does_not_end_is_cut_off(application, text):
     assert "canary" not in one.text().replace(str(one.folder), "")
 
 
+@pytest.mark.parametrize("call", ["forget", "enter"])
+def test_an_alarm_of_the_application_in_the_last_lines_is_a_failure_too(application, call):
+    """An alarm that the application has set may go off while its failure is being noted: exit code 1, `failed`."""
+    text = (
+        "import signal, sys\n\n\ndef hook(frame, event, argument):\n"
+        f"    if event == 'call' and frame.f_code.co_name == '{call}':\n"
+        "        sys.setprofile(None)\n        signal.raise_signal(signal.SIGALRM)\n\n\n"
+        "sys.setprofile(hook)\nraise SystemExit(0)"
+    )
+    one = application(at("import", text), encrypt=False)
+
+    assert 1 == one.process.wait(20)
+    assert "failed" == one.status_file()["state"]
+
+
 def test_more_signals_give_no_more_time(application):
     """A supervisor that repeats SIGTERM does not put the end off."""
     one = served(application(at("request", SWALLOWING), encrypt=False))
