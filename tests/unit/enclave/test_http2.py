@@ -58,6 +58,11 @@ class Client:
 
     def ask(self, method, path, body=b"", kind=None):
         """Return status and body of one request."""
+        headers, answer, _ = self.exchange(method, path, body, kind)
+        return int(dict(headers)[b":status"]) if headers else None, answer
+
+    def exchange(self, method, path, body=b"", kind=None):
+        """Return the headers of the answer in their order, its body, and how it ended."""
         stream = self.h2.get_next_available_stream_id()
         headers = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
         headers += [("content-type", kind)] if kind else []
@@ -71,15 +76,17 @@ class Client:
             else:
                 self.receive()
         self.flush()
-        status, parts = None, []
+        found, parts = (), []
         while True:
             for event in self.receive():
+                if getattr(event, "stream_id", stream) != stream:
+                    continue  # of one that was reset
                 if isinstance(event, h2.events.ResponseReceived):
-                    status = int(dict(event.headers)[b":status"])
+                    found = tuple(event.headers)
                 elif isinstance(event, h2.events.DataReceived):
                     parts.append(event.data)
                 elif isinstance(event, ENDS):
-                    return status, b"".join(parts)
+                    return found, b"".join(parts), type(event)
 
     def receive(self):
         data = self.socket.recv(65536)

@@ -6,11 +6,13 @@ Each row is posted to one enclave before and after it has accepted the right env
 import contextlib
 import dataclasses
 import os
+import sys
 import time
 from pathlib import Path
 
 import cbor2
 import pytest
+from h2.events import StreamEnded
 
 from glasscase.codec import cbor
 from glasscase.enclave.keys import InstanceKeys
@@ -22,7 +24,8 @@ from glasscase.seal.receipt import FORM as RECEIPT_FORM
 from glasscase.seal.receipt import read_receipt
 from glasscase.sgx.report import ReportBody
 
-from .conftest import MRENCLAVE, OWNER, OWNER_SEED, make_config
+from .conftest import HTTP2_PACKAGES, MRENCLAVE, OWNER, OWNER_SEED, PACKAGES, make_config, wheel_files
+from .test_http2 import Client
 
 STRANGER_SEED = b"\x08" * 32
 SECOND_SEED = b"\x09" * 32
@@ -293,6 +296,43 @@ def test_what_was_kept_is_judged_again():
     assert "seal.envelope.second" == caught.value.reason
 
 
+def steps(call):
+    """Return the functions of glasscase and of Python's C modules that a call comes through, and the reason of its Error."""
+    found = []
+
+    def note(frame, event, argument):
+        if event == "call" and "glasscase" in frame.f_code.co_filename:
+            found.append(frame.f_code.co_qualname)
+        elif event == "c_call" and "glasscase" in frame.f_code.co_filename:
+            found.append(argument.__qualname__)
+
+    sys.setprofile(note)
+    try:
+        call()
+    except Error as error:
+        return found, error.reason
+    finally:
+        sys.setprofile(None)
+    raise AssertionError("it was accepted")
+
+
+def test_a_wrong_key_takes_the_steps_of_a_changed_ciphertext():
+    """Neither answer nor time can tell another seal key from a corrupt envelope: the same functions run, in the same order."""
+    provisioner, owner, _, _ = make_provisioner()
+    ciphertext = cbor2.loads(owner.payload())["ct"]
+    changed = [
+        owner.edited(ct=ciphertext[:at] + bytes([ciphertext[at] ^ 1]) + ciphertext[at + 1 :])
+        for at in (0, 1100, hpke.OVERHEAD - 16, len(ciphertext) - 1)  # ML-KEM-768, X25519, the plaintext, the tag
+    ]
+    wrong = owner.make(seal_key=hpke.SealKey().public)
+    assert {len(wrong)} == {len(data) for data in changed}
+    found = [steps(lambda data=data: provisioner.accept(data)) for data in (wrong, *changed)]
+
+    assert [found[0]] * 4 == found[1:]
+    assert "seal.ciphertext.unauthentic" == found[0][1]
+    assert found[0] != steps(lambda: provisioner.accept(owner.make(mrenclave=b"x" * 32)))
+
+
 def test_half_an_envelope_changes_nothing(enclave):
     """An envelope whose sender goes away half-way is none: still waiting, and the whole one is accepted."""
     one = enclave().start()
@@ -309,34 +349,51 @@ def test_half_an_envelope_changes_nothing(enclave):
     one.serve(right)
 
 
-def test_a_running_enclave_refuses_all_alike(enclave):
+def over_http2(one, data, kind="application/cose"):
+    """Return everything of the answer to an envelope over HTTP/2 but its date: headers in order, body, how it ended."""
+    with Client(one) as client:
+        assert "h2" == client.protocol
+        headers, body, end = client.exchange("POST", "/.well-known/glasscase/provision", data, kind)
+    return tuple(item for item in headers if item[0] != b"date"), body, end
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+def test_a_running_enclave_refuses_all_alike(enclave, http2):
     """Over the wire every row gets one answer, byte for byte but for its date, before and after acceptance; nothing changes."""
-    one = enclave(config=make_config(owners=tuple(sorted((OWNER, SECOND))))).start()
+    paths = [f"rootfs/opt/site/{path}" for path in wheel_files((*PACKAGES, *HTTP2_PACKAGES))]
+    one = enclave(config=make_config(owners=tuple(sorted((OWNER, SECOND)))), site_paths=paths).start()
+
+    def refusal(data, kind="application/cose", at=one):
+        return over_http2(at, data, kind) if http2 else at.refusal(data, kind)
+
     claims = one.claims()
     facts = claims.instance_facts()
     owner = Owner(one.context(CONTENTS).instance, facts.seal_key, int(time.time()))
     envelopes = {name: make(owner) for name, (_, make) in REFUSALS.items()}
     right = owner.make()
     before = (one.attestation(), sorted(one.run.rglob("*")))
-    uniform = one.refusal(b"let me in")
+    uniform = refusal(b"let me in")
 
-    assert (403, b"refused") == (uniform[1], uniform[-1])
+    if http2:
+        assert (b"403", b"refused", StreamEnded) == (dict(uniform[0])[b":status"], *uniform[1:])
+    else:
+        assert (403, b"refused") == (uniform[1], uniform[-1])
     for name, data in envelopes.items():
-        assert uniform == one.refusal(data), name
+        assert uniform == refusal(data), name
     for kind in ("application/cbor", "text/plain", "application/cose; x=y"):
-        assert uniform == one.refusal(right, kind)
+        assert uniform == refusal(right, kind)
     assert before == (one.attestation(), sorted(one.run.rglob("*")))
     assert "waiting" == one.status_file()["state"]
 
     receipt = one.serve(right)
     seq = one.claims().session_facts().seq
     for name, data in {**envelopes, "a second envelope": owner.make()}.items():
-        assert uniform == one.refusal(data), name
+        assert uniform == refusal(data), name
     assert (200, receipt) == one.provision(right)
     assert seq == one.claims().session_facts().seq
     assert (200, b"s3cret-canary") == one.ask("GET", "/secret")
 
-    other = enclave().start()
-    assert uniform == other.refusal(right)
+    other = enclave(site_paths=paths).start()
+    assert uniform == refusal(right, at=other)
     assert "s3cret-canary" not in one.text() + other.text()
     assert "seal." not in one.text()
