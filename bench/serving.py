@@ -79,26 +79,6 @@ def handshake_ms(tests, port, *, count=200):
     return sorted(times)[count // 2]
 
 
-def self_signed(folder):
-    """Write key and certificate of plain uvicorn; return the path."""
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "plain")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path = folder / "plain.pem"
-    path.write_bytes(pem + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    return path
-
-
 def main(arguments):
     """Print the two rates and their ratio; return 1 if it is below the floor, 3 if there are no figures."""
     parser = argparse.ArgumentParser(prog="bench/run.py serving")
@@ -120,7 +100,8 @@ def main(arguments):
         enclave = tests.Enclave(folder / "enclave", paths, platform, app={"demo.py": APP}).start()
         port = enclave.port + 1
         plain = subprocess.Popen(
-            [sys.executable, "-c", PLAIN, str(folder), str(port), str(self_signed(folder))], start_new_session=True
+            [sys.executable, "-c", PLAIN, str(folder), str(port), str(tests.self_signed(folder))],
+            start_new_session=True,
         )
         try:
             enclave.serve()

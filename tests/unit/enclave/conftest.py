@@ -1,6 +1,7 @@
 """A real enclave program in a process of its own: minimal rootfs, software attestation device, TLS client."""
 
 import dataclasses
+import datetime
 import hashlib
 import http.client
 import json
@@ -14,6 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from glasscase.bundle.imports import import_table
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
@@ -119,7 +124,24 @@ def make_config(**changes):
     return EnclaveConfig(**{**values, **changes})
 
 
-class Enclave:
+class Peer:
+    """What answers over HTTPS at `port`."""
+
+    def connection(self, *, timeout=10):
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=client_context(), timeout=timeout)
+
+    def ask(self, method, path, body=None, headers=None, *, connection=None):
+        own = connection or self.connection()
+        try:
+            own.request(method, path, body=body, headers=headers or {})
+            answer = own.getresponse()
+            return answer.status, answer.read()
+        finally:
+            if connection is None:
+                own.close()
+
+
+class Enclave(Peer):
     """One enclave process and everything a host and an owner do with it."""
 
     def __init__(self, folder, site_paths, platform, *, config=None, app=None, instance=None, blobs=None):
@@ -197,19 +219,6 @@ class Enclave:
     def port(self):
         return self.status_file()["port"]
 
-    def connection(self, *, timeout=10):
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=client_context(), timeout=timeout)
-
-    def ask(self, method, path, body=None, headers=None, *, connection=None):
-        own = connection or self.connection()
-        try:
-            own.request(method, path, body=body, headers=headers or {})
-            answer = own.getresponse()
-            return answer.status, answer.read()
-        finally:
-            if connection is None:
-                own.close()
-
     def well_known(self, method, name, body=None, kind=None):
         return self.ask(method, f"/.well-known/glasscase/{name}", body, {"content-type": kind} if kind else {})
 
@@ -283,6 +292,19 @@ def client_context():
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def self_signed(folder):
+    """Write a key and a certificate for it; return the path."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "certificate.pem"
+    path.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    return path
 
 
 def _maker(folder, site_paths, platform, made):

@@ -6,7 +6,6 @@ Most tests run the listener with small limits in a thread, with real TLS sockets
 import asyncio
 import concurrent.futures
 import contextlib
-import datetime
 import gc
 import http.client
 import inspect
@@ -21,10 +20,6 @@ import h2.connection
 import h2.events
 import h2.settings
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from glasscase.codec import cbor
 from glasscase.config.enclave import ServerOptions
@@ -32,7 +27,7 @@ from glasscase.enclave import connections, gateway
 from glasscase.enclave.keys import server_context
 from glasscase.enclave.serve import make_server
 
-from .conftest import HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
+from .conftest import HTTP2_PACKAGES, PACKAGES, Peer, client_context, make_config, self_signed, wheel_files
 from .test_http2 import Client
 from .test_listener import Unread, Wire, raw, read_all, resident_bytes, sockets_of, uvicorn_parts, wait_until
 
@@ -100,7 +95,7 @@ class Inside:
         return {}
 
 
-class Listener:
+class Listener(Peer):
     """One listener in a thread of its own."""
 
     def __init__(self, certificate, **options):
@@ -128,16 +123,6 @@ class Listener:
     def serve(self):
         self.loop.call_soon_threadsafe(self.gateway.open, app, {})
 
-    def ask(self, method, path, body=None, headers=None, connection=None):
-        own = connection or http.client.HTTPSConnection("127.0.0.1", self.port, context=client_context(), timeout=5)
-        try:
-            own.request(method, path, body=body, headers=headers or {})
-            answer = own.getresponse()
-            return answer.status, answer.read()
-        finally:
-            if connection is None:
-                own.close()
-
     def provision(self, body=b"envelope"):
         return self.ask("POST", PREFIX + "provision", body, {"content-type": "application/cose"})
 
@@ -151,16 +136,8 @@ class Listener:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """Return the path of a key and a certificate for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    path = tmp_path_factory.mktemp("certificate") / "x.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    return path
+    """Return the path of a key and its certificate."""
+    return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture
