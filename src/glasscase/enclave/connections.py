@@ -9,19 +9,21 @@ Source: docs/provisioning.md, "Limits of the listener".
 import asyncio
 import asyncio.sslproto
 import ssl
+from asyncio.sslproto import SSLProtocolState
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from glasscase.enclave.gateway import Gateway, Receive, Scope, Send
+from glasscase.enclave.gateway import GONE, Gateway, Receive, Scope, Send
 
 CONNECTIONS_MAX = 2048  # of the 4096 descriptors that the manifest allows
 HANDSHAKES_MAX = 512  # connections whose TLS handshake is not done, besides
 CLOSE_S = 5  # seconds that a client may take to read what is left and to close
 HEADERS_MAX = 32 * 1024  # bytes of a request's head
 TLS_BUFFER_SIZE = 32 * 1024  # bytes read ahead for each connection; asyncio's 256 KiB would fill an enclave
+UNREAD_MAX = 64 * 1024  # bytes of an answer above which the application waits for its client; asyncio's are 512 KiB
 
 
 class Guard:
@@ -103,12 +105,14 @@ class Connection(asyncio.sslproto.SSLProtocol):
 
     max_size = TLS_BUFFER_SIZE
     _transport: Any
+    _state: SSLProtocolState
 
     def __init__(self, guard: Guard, context: ssl.SSLContext, protocol: "GuardedProtocol") -> None:
         super().__init__(
             asyncio.get_running_loop(), protocol, context, None, server_side=True,  # type: ignore[arg-type]
             ssl_handshake_timeout=guard.header_s, ssl_shutdown_timeout=CLOSE_S,  # type: ignore[arg-type]
         )  # fmt: skip
+        self._set_write_buffer_limits(UNREAD_MAX)  # type: ignore[attr-defined]
         self._guard = guard
         self._guarded = protocol
         self._left = 0  # bytes that were not read when this was looked at last
@@ -133,6 +137,10 @@ class Connection(asyncio.sslproto.SSLProtocol):
         """Cut the connection, also one that is being closed, whose TLS transport Python 3.11.2 cannot abort."""
         if self._transport is not None:
             self._transport.abort()
+
+    def is_gone(self) -> bool:
+        """Return whether nothing that is written now will arrive."""
+        return self._transport is None or self._transport.is_closing() or self._state is not SSLProtocolState.WRAPPED
 
     def note_unread(self) -> None:
         """Remember how much of what was sent is not read yet."""
@@ -171,6 +179,15 @@ class GuardedProtocol(H11Protocol):
         self._welcome = True
         self._upgraded = False
 
+    @property
+    def app(self) -> Any:
+        """Return what answers a request. It is no attribute: that would refer to itself and wait for the garbage collection."""
+        return self._answer
+
+    @app.setter
+    def app(self, _: Any) -> None:
+        """Ignore uvicorn's, which is the gateway."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline; there may be one connection too many."""
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -180,7 +197,6 @@ class GuardedProtocol(H11Protocol):
         if guard.mutual:
             tls = transport.get_extra_info("ssl_object")
             self._welcome = tls is not None and tls.getpeercert(binary_form=True) is not None
-            self.app = self._answer
         if guard.http2 is not None and transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
             self.connections.discard(self)
             guard.http2.take(transport, self._answer, guard.waiting)
@@ -253,7 +269,11 @@ class GuardedProtocol(H11Protocol):
         return self._welcome and super()._should_upgrade()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._guard.gateway.answer(scope, receive, send, welcome=self._welcome)
+        scope.setdefault(GONE, self.tls.is_gone)  # with HTTP/2 it is there for the single request
+        if self._welcome:
+            await self._guard.gateway(scope, receive, send)
+        else:
+            await self._guard.gateway.answer(scope, receive, send, welcome=False)
 
     def _wait(self) -> None:
         self._guard.waiting[self.transport] = None

@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Protocol
 
 from glasscase.codec import cbor
@@ -27,14 +28,20 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Waits = OrderedDict[object, asyncio.Timeout]
 
 PREFIX = "/.well-known/glasscase"
+GONE = "glasscase.gone"  # in the scope of a request: what returns whether its client is gone
 ASK_MAX = 64 * 1024  # bytes of a POST evidence
 UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more ends the oldest
 JUDGED_MAX = 64  # envelopes that may wait for their answer; one more is refused
 RUNNING_MAX = 1536  # requests and WebSockets that the application has; leaves 512 of CONNECTIONS_MAX
 UPLOAD_TIMEOUT_S = 30.0
 END_S = 1.0  # seconds in which the client of an idle WebSocket must have room for the close frame
+GONE_S = 0.05  # seconds for an application to see by itself that its client is gone
 _BUSY = b"too many requests are running\n"
 _CBOR, _COSE, _TEXT = "application/cbor", "application/cose", "text/plain; charset=utf-8"
+
+
+class GoneError(OSError):
+    """Raised into an application that goes on with a stream which nobody can get any more, as ASGI 2.4 has it."""
 
 
 class Enclave(Protocol):
@@ -197,7 +204,9 @@ class Gateway:
             receive, send = limited.receive, limited.send
         self._running += 1
         try:
-            await application(scope, receive, send)
+            await application(scope, receive, partial(_send_on, send, scope[GONE]))
+        except GoneError:  # the server notes the end of the connection by itself
+            pass
         finally:
             self._running -= 1
 
@@ -311,6 +320,14 @@ class _Talk:
         if not self._ended:
             self._talks[self] = asyncio.get_running_loop().time()
             self._talks.move_to_end(self)
+
+
+async def _send_on(send: Send, gone: Callable[[], bool], message: Message) -> None:
+    """Send a message of an application. A stream that goes on for nobody would never wait, and stop the event loop."""
+    if message.get("more_body", False) and gone():
+        await asyncio.sleep(GONE_S)
+        raise GoneError
+    await send(message)
 
 
 def _end_oldest(waits: Waits) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from glasscase.enclave.gateway import Application, Message
+from glasscase.enclave.gateway import GONE, Application, Message
 from glasscase.errors import UsageError
 
 DEADLINE_S = 30.0  # seconds for the first good answer
@@ -54,7 +54,7 @@ async def _ask(application: Application, path: str, host: str, state: dict[str, 
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
         "scheme": "https", "path": path_only, "raw_path": path_only.encode(), "query_string": query.encode(),
         "root_path": "", "headers": [(b"host", host.encode())], "client": None, "server": (host, 443),
-        "state": dict(state),
+        "state": dict(state), GONE: lambda: False,
     }  # fmt: skip
     try:
         await application(scope, receive, send)

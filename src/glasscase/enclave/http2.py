@@ -18,7 +18,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
-from glasscase.enclave.gateway import Application, Message, Receive, Scope, Send
+from glasscase.enclave.gateway import GONE, Application, Message, Receive, Scope, Send
 
 STREAMS_MAX = 100  # requests of one connection at a time
 BUFFER_SIZE = 64 * 1024  # bytes read ahead
@@ -124,25 +124,41 @@ class _Watched:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        stream: Any = send.__self__  # type: ignore[attr-defined]
+        buffers: dict[int, Any] = stream.send.__self__.stream_buffers
+
+        async def send_drained(message: Message) -> None:
+            """Send, and wait until everything is sent: hypercorn waits for nothing once the client's window is closed."""
+            await send(message)
+            buffer = buffers.get(stream.stream_id)
+            while buffer is not None and buffer.buffer and not stream.closed:
+                await buffer._paused.clear()
+                await buffer._paused.wait()  # set whenever it has sent what it could, and at a reset
+            if buffer is not None and stream.closed:
+                await buffer.close()  # hypercorn keeps it otherwise
 
         async def send_parts(message: Message) -> None:
             if message["type"] != "http.response.body":
-                await self._send(send, message)
+                await self._send(send_drained, message)
                 return
             body = message.get("body", b"")
-            for start in range(0, len(body) or 1, PART_SIZE):
-                end = start + PART_SIZE
-                more = end < len(body) or message.get("more_body", False)
-                await self._send(send, {**message, "body": body[start:end], "more_body": more})
+            for start in range(0, len(body), PART_SIZE):
+                if not stream.closed:
+                    part = {**message, "body": body[start : start + PART_SIZE], "more_body": True}
+                    await self._send(send_drained, part)
+            if not message.get("more_body", False):
+                await self._send(send, {**message, "body": b""})
 
         self._running += 1
         self._note()
+        scope[GONE] = lambda: self._gone or stream.closed or self._transport.is_closing()
         try:
             await self._application(scope, receive, send_parts)
         except (SystemExit, KeyboardInterrupt) as error:
             # asyncio would end the event loop; uvicorn catches it by itself
             raise RuntimeError("the application tried to exit").with_traceback(error.__traceback__) from None
         finally:
+            scope.pop(GONE, None)  # it refers to the scope
             self._running -= 1
             self._note()
 

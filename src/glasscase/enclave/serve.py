@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 from glasscase.config.enclave import ServerOptions
 from glasscase.enclave.connections import HEADERS_MAX, Guard
-from glasscase.enclave.gateway import Application, Gateway, Receive, Scope, Send
+from glasscase.enclave.gateway import GONE, Application, Gateway, Receive, Scope, Send
 from glasscase.enclave.redact import is_redacted
 from glasscase.errors import StorageError, UsageError
 
@@ -178,12 +178,43 @@ def load_application(entry: str, interface: str, *, threads: int, drain_s: float
     handlers = max(1, threads - max(1, threads // 4))
     asyncio.get_running_loop().set_default_executor(_AppThreads(max(1, threads - handlers), "app"))
     if interface == "wsgi":
-        from a2wsgi import WSGIMiddleware
-
-        wrapped: Any = WSGIMiddleware(found, workers=handlers)
-        return LoadedApplication(wrapped, lifespan=False, drain_s=drain_s)
+        return LoadedApplication(adapt_wsgi(found, handlers), lifespan=False, drain_s=drain_s)
     _limit_anyio(handlers)
     return LoadedApplication(found, lifespan=True, drain_s=drain_s)
+
+
+def adapt_wsgi(found: Callable[..., Any], threads: int) -> Application:
+    """Return a WSGI application as one for ASGI that nobody's answer keeps busy.
+
+    A request whose client is gone by the time a thread is free is not begun, and a stream ends when its client is gone.
+    """
+    from a2wsgi import WSGIMiddleware
+
+    def until_gone(environ: Any, start_response: Any) -> Iterator[bytes]:
+        gone = environ["asgi.scope"][GONE]
+        if gone():
+            return
+        parts = found(environ, start_response)
+        try:
+            for part in parts:
+                yield part
+                if gone():
+                    return
+        finally:
+            getattr(parts, "close", lambda: None)()
+
+    middleware: Any = WSGIMiddleware(until_gone, workers=threads)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        gone = scope[GONE]
+
+        async def send_on(message: Any) -> None:
+            if not gone():  # an error here would leave the thread waiting
+                await send(message)
+
+        await middleware(scope, receive, send_on)
+
+    return application
 
 
 class _AppThreads(ThreadPoolExecutor):

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import http.client
 import inspect
+import socket
 import ssl
 import threading
 import time
@@ -19,13 +20,14 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import hypercorn.protocol.h2
 import pytest
 
 from glasscase.codec import cbor
 from glasscase.config.enclave import ServerOptions
 from glasscase.enclave import connections, gateway
 from glasscase.enclave.keys import server_context
-from glasscase.enclave.serve import make_server
+from glasscase.enclave.serve import adapt_wsgi, make_server
 
 from .conftest import HTTP2_PACKAGES, PACKAGES, Peer, client_context, make_config, self_signed, wheel_files
 from .test_http2 import Client
@@ -120,8 +122,8 @@ class Listener(Peer):
         self.port = port
         self.ready.set()
 
-    def serve(self):
-        self.loop.call_soon_threadsafe(self.gateway.open, app, {})
+    def serve(self, application=app):
+        self.loop.call_soon_threadsafe(self.gateway.open, application, {})
 
     def provision(self, body=b"envelope"):
         return self.ask("POST", PREFIX + "provision", body, {"content-type": "application/cose"})
@@ -427,8 +429,8 @@ def test_a_lost_connection_leaves_no_timer(error):
     """A timer would keep its buffers for a minute, and a client may reset as many connections as it likes."""
 
     async def go():
-        guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
-        made = guard.protocol(**uvicorn_parts(app))
+        guard = connections.Guard(app, header_s=5, stall_s=5, mutual=False)
+        made = guard.protocol(**uvicorn_parts())
         made.tls = Unread()
         made.connection_made(Wire([], 0))
         made.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -463,8 +465,6 @@ def test_a_client_that_stops_reading_is_ended(listener, kind, monkeypatch):
 
 def slowly(one, kind, *, seconds):
     """Return the bytes that are had by reading slowly for so many seconds and then, after a pause, what is left."""
-    import socket
-
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     plain.connect(("127.0.0.1", one.port))
@@ -553,6 +553,154 @@ def test_http2_without_progress_ends(listener, said):
                         break
 
         assert time.monotonic() - start < 5
+
+
+PARTS_MAX = 100_000  # an application that has sent them all did not learn that nobody gets them
+PART = bytes(65536)
+
+
+class Stream:
+    """An application whose answer has no end, and which never looks for its client."""
+
+    def __init__(self):
+        self.parts = 0
+        self.ended = threading.Event()
+
+    async def asgi(self, scope, receive, send):
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while self.parts < PARTS_MAX:
+                self.parts += 1
+                await send({"type": "http.response.body", "body": PART, "more_body": True})
+        finally:
+            self.ended.set()
+
+    def wsgi(self, environ, start_response):
+        start_response("200 OK", [])
+        try:
+            while self.parts < PARTS_MAX:
+                self.parts += 1
+                yield PART
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("how", ["goes", "only says so", "does not read", "resets"])
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_a_stream_for_nobody_ends(listener, crowd, kind, http2, how):
+    """The application waits for a client that does not read, and learns that it is gone; the event loop is free meanwhile."""
+    one, stream = listener(serving=False, idle_timeout=15 if how in ("goes", "resets") else 1), Stream()
+    one.serve(stream.asgi if kind == "asgi" else adapt_wsgi(stream.wsgi, 1))
+    (client,) = crowd(one, 1, frames("GET", "/", window=1 << 30) if http2 else f"GET /{HEAD}\r\n".encode(), http2=http2)
+    wait_until(lambda: stream.parts)
+    time.sleep(0.3)
+    before = stream.parts
+    assert before < 500  # what all the buffers on the way take, those of the kernel too
+    assert one.is_reachable()
+    assert not stream.ended.is_set()
+    assert stream.parts == before
+    if how == "goes" or (how == "resets" and not http2):
+        client.close()
+    elif how == "resets":
+        client.sendall(b"\0\0\4\3\0\0\0\0\1" + bytes(4))
+    elif how == "only says so":
+        client.shutdown(socket.SHUT_WR)
+
+    assert stream.ended.wait(9)
+    assert stream.parts < before + 100
+    assert one.is_reachable()
+
+
+def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monkeypatch):
+    """What an HTTP/2 client did not let through before it reset a stream is forgotten; its other requests are answered."""
+    buffers = []
+
+    class Noted(hypercorn.protocol.h2.StreamBuffer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            buffers.append(self)
+
+    monkeypatch.setattr(hypercorn.protocol.h2, "StreamBuffer", Noted)
+    one = listener(idle_timeout=1, header_timeout=20)
+    with Client(one) as client:
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1000})
+        for _ in range(5):
+            stream = client.h2.get_next_available_stream_id()
+            path = [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/medium")]
+            client.h2.send_headers(stream, path, end_stream=True)
+            client.flush()
+            wait_until(lambda: buffers and buffers[-1].buffer)
+            client.h2.reset_stream(stream)
+            client.flush()
+
+        assert (200, b"0") == client.ask("GET", "/slow")
+        assert [b""] * 6 == [bytes(buffer.buffer) for buffer in buffers]
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_the_end_of_a_stream_for_nobody_is_not_logged(listener, caplog, kind):
+    """A client that goes away is nobody's error."""
+    one, stream = listener(serving=False), Stream()
+    one.serve(stream.asgi if kind == "asgi" else adapt_wsgi(stream.wsgi, 1))
+    for client in (raw(one), Client(one).socket):
+        client.sendall(
+            f"GET /{HEAD}\r\n".encode() if client.selected_alpn_protocol() is None else frames("GET", "/")[24:]
+        )
+        wait_until(lambda: stream.parts)
+        client.close()
+        assert stream.ended.wait(9)
+        stream.ended.clear()
+        stream.parts = 0
+    wait_until(lambda: not one.gateway._running)
+
+    assert "" == caplog.text
+
+
+def test_an_answer_for_nobody_is_no_error(listener):
+    """What is not a stream is dropped without a word: an application may go on after its answer."""
+    one, went_on = listener(serving=False), threading.Event()
+
+    async def answer(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": PART})
+        went_on.set()
+
+    one.serve(answer)
+    with raw(one) as client:
+        client.sendall(HOLD)
+        time.sleep(0.3)
+
+    assert went_on.wait(5)
+
+
+def test_a_request_that_waited_for_a_thread_in_vain_is_not_begun(listener):
+    """Of WSGI requests in the queue only those are run whose client is still there."""
+    one, begun, free = listener(serving=False), [], threading.Event()
+
+    def answer(environ, start_response):
+        begun.append(environ["PATH_INFO"])
+        free.wait(10)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    one.serve(adapt_wsgi(answer, 1))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(one.ask, "GET", "/first")
+        wait_until(lambda: begun)
+        with raw(one) as gone, Client(one) as gone_too:
+            gone.sendall(HOLD)
+            gone_too.socket.sendall(frames("GET", "/hold")[24:])
+            wait_until(lambda: one.gateway._running == 3)
+        last = pool.submit(one.ask, "GET", "/last")
+        wait_until(lambda: one.gateway._running == 4)
+        time.sleep(0.3)
+        free.set()
+
+        assert [(200, b"done")] * 2 == [first.result(), last.result()]
+    assert ["/first", "/last"] == begun
 
 
 LARGE = ("closing unread", "http2 unread answers")  # thousands of them need the memory of what the application answers

@@ -301,8 +301,8 @@ def test_an_upgrade_right_behind_a_request_leaves_nothing_waiting(unread):
     wire = Wire([], 0)
 
     async def go():
-        guard = connections.Guard(None, header_s=0.2, stall_s=0.2, mutual=False)
-        made = guard.protocol(**uvicorn_parts(answer, ws=guard.websocket(Socket)))
+        guard = connections.Guard(answer, header_s=0.2, stall_s=0.2, mutual=False)
+        made = guard.protocol(**uvicorn_parts(ws=guard.websocket(Socket)))
         made.tls = Unread()
         made.connection_made(wire)
         made.data_received(GET + UPGRADE)
@@ -325,8 +325,8 @@ def test_a_connection_that_has_read_its_answer_waits_again():
     """Who reads late keeps the place among those that may be ended, once nothing is asked any more."""
 
     async def go():
-        guard = connections.Guard(None, header_s=5, stall_s=5, mutual=False)
-        made = guard.protocol(**uvicorn_parts(answer))
+        guard = connections.Guard(answer, header_s=5, stall_s=5, mutual=False)
+        made = guard.protocol(**uvicorn_parts())
         made.tls = Unread()
         made.connection_made(Wire([], 0))
         made.data_received(GET)
@@ -361,8 +361,8 @@ class Socket(asyncio.Protocol):
         pass
 
 
-def uvicorn_parts(application=lambda scope: None, ws="none"):
-    config = uvicorn.Config(application, log_config=None, loop="asyncio", http="h11", ws=ws, interface="asgi3")
+def uvicorn_parts(ws="none"):
+    config = uvicorn.Config(answer, log_config=None, loop="asyncio", http="h11", ws=ws, interface="asgi3")
     config.load()
     return {"config": config, "server_state": uvicorn.server.ServerState(), "app_state": {}, "_loop": None}
 
@@ -375,6 +375,9 @@ class Unread:
 
     def end(self):
         self.wire.abort()
+
+    def is_gone(self):
+        return False
 
     def note_unread(self):
         pass
