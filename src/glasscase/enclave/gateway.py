@@ -9,7 +9,7 @@ Source: docs/provisioning.md, "Endpoints" and "Limits of the listener".
 import asyncio
 import contextlib
 import json
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any, Protocol
@@ -34,7 +34,7 @@ UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more e
 JUDGED_MAX = 64  # envelopes that may wait for their answer; one more is refused
 RUNNING_MAX = 1536  # requests and WebSockets that the application has; leaves 512 of CONNECTIONS_MAX
 UPLOAD_TIMEOUT_S = 30.0
-END_S = 1.0  # seconds in which the client of an idle WebSocket must have room for the close frame
+END_S = 1.0  # seconds for what is told to end: for an idle WebSocket's client to have room for the close frame, and to be gone
 GONE_S = 0.05  # seconds for an application to see by itself that its client is gone
 _BUSY = b"too many requests are running\n"
 _CBOR, _COSE, _TEXT = "application/cbor", "application/cose", "text/plain; charset=utf-8"
@@ -73,6 +73,7 @@ class Gateway:
         self._judged = 0
         self._uploads: Waits = OrderedDict()
         self._running = 0
+        self._places: deque[asyncio.Future[None]] = deque()  # of requests that wait for another to end
         self._bodies: Waits = OrderedDict()  # requests of which the application waits for a part, longest first
         self._talks: OrderedDict[_Talk, float] = OrderedDict()  # when the last message passed, longest ago first
 
@@ -196,32 +197,62 @@ class Gateway:
                 if name == b"content-length" and int(value) > self._body_max:
                     await _reply(send, 413, _TEXT, b"the body is too long\n")
                     return
-        if self._running >= RUNNING_MAX and not await self._make_room():
+        if not await self._take_place():
             await _reply(send, 503, _TEXT, _BUSY)
             return
         if length:
             limited = _Limited(receive, send, self._bodies, body_max=self._body_max, idle_s=self._idle_s)
             receive, send = limited.receive, limited.send
-        self._running += 1
         try:
             await application(scope, receive, partial(_send_on, send, scope[GONE]))
         except GoneError:  # the server notes the end of the connection by itself
             pass
         finally:
-            self._running -= 1
+            self._leave_place()
 
     async def _talk(self, scope: Scope, receive: Receive, send: Send, application: Application) -> None:
         """Run the application with one WebSocket."""
-        if self._running >= RUNNING_MAX and not await self._make_room():
+        if not await self._take_place():
             await _refuse_socket(scope, receive, send, 503)
             return
         talk = _Talk(receive, send, self._talks)
-        self._running += 1
         try:
             await application(scope, talk.receive, talk.send)
         finally:
-            self._running -= 1
+            self._leave_place()
             self._talks.pop(talk, None)
+
+    async def _take_place(self) -> bool:
+        """Return whether the application may be given one more, if need be once another that was told to end has ended."""
+        if self._running >= RUNNING_MAX:
+            if not await self._make_room():
+                return False
+            if self._running >= RUNNING_MAX:
+                return await self._wait_for_place()
+        self._running += 1
+        return True
+
+    async def _wait_for_place(self) -> bool:
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._places.append(place)
+        try:
+            await asyncio.wait({place}, timeout=END_S)
+        except asyncio.CancelledError:
+            if place.done():
+                self._leave_place()
+            raise
+        finally:
+            place.cancel()  # if nobody has left
+        return not place.cancelled()
+
+    def _leave_place(self) -> None:
+        """Hand the place of what has ended to the one that has waited longest for it, if any."""
+        while self._places:
+            place = self._places.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._running -= 1
 
     async def _make_room(self) -> bool:
         """End a request of which the application waits for a part of the body, longest, else a WebSocket that is idle.

@@ -310,6 +310,37 @@ def test_the_body_that_does_not_come_makes_room(listener, crowd):
     assert read_all(first).startswith(b"HTTP/1.1 408 ")
 
 
+def test_what_does_not_end_makes_no_room(listener, crowd, monkeypatch):
+    """The application never has more than its limit: one more waits until what was told to end has ended, a second at most."""
+    monkeypatch.setattr(gateway, "END_S", 0.5)
+    one, running, most, free = listener(serving=False), [], [], threading.Event()
+
+    async def stubborn(scope, receive, send):
+        running.append(scope)
+        most.append(len(running))
+        try:
+            while (await receive())["type"] == "http.request" and scope["method"] == "POST":
+                pass
+            while scope["method"] == "POST" and not free.is_set():
+                await asyncio.sleep(0.01)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            running.pop()
+
+    one.serve(stubborn)
+    limit = LIMITS["RUNNING_MAX"]
+    crowd(one, limit, BODY)
+    wait_until(lambda: len(running) == limit)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert [(503, gateway._BUSY)] * 4 == list(pool.map(lambda _: one.ask("GET", "/"), range(4)))
+        threading.Timer(0.2, free.set).start()
+        assert [(200, b"")] * 4 == list(pool.map(lambda _: one.ask("GET", "/"), range(4)))
+    wait_until(lambda: len(running) == limit - 8)
+    assert limit == max(most)
+    assert limit - 8 == one.gateway._running
+
+
 def test_an_idle_websocket_makes_room(listener, crowd):
     """A WebSocket without messages for idle_timeout is closed with 1013 for a new request, and never without need."""
     one = listener(idle_timeout=1)
