@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from glasscase import auditor, client
-from glasscase.hosting import state
+from glasscase.hosting import processes
 
 from .conftest import SECRET, Shell, environment_of
 
@@ -322,7 +322,7 @@ def test_life_of_a_second_instance(shell, serving):
     assert "waiting" == shell.run("status", "second")["state"]
     os.kill(started["pid"], signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while state.identify(started["pid"]) is not None and time.monotonic() < deadline:
+    while processes.identify(started["pid"]) is not None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert "failed" == shell.run("status", "second")["state"]
     assert 4 == shell.raw("evidence", "second", "-o", "gone.json").returncode
@@ -333,7 +333,7 @@ def test_life_of_a_second_instance(shell, serving):
     assert again["pid"] != started["pid"]
     stopped = shell.run("stop", "second")
     assert ("stopped", "stopped") == (stopped["state"], stopped["how"])
-    assert state.identify(again["pid"]) is None
+    assert processes.identify(again["pid"]) is None
     assert [] == processes_below(shell.directory.parent / "state" / "instances" / "second")
     assert "gone" == shell.run("stop", "second", "--remove")["how"]
     assert 1 == shell.raw("status", "second").returncode
@@ -435,7 +435,7 @@ def test_foreground_stops_with_its_command(shell, serving):
         assert b"STOPPING=1" == channel.recv(100)
 
     assert 0 == process.returncode
-    assert state.identify(pid) is None
+    assert processes.identify(pid) is None
     assert "stopped" == shell.run("status", "front")["state"]
 
 
@@ -451,7 +451,7 @@ def test_a_crash_under_foreground_is_no_stop(shell, serving):
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
     assert 0 == process.returncode
-    assert state.identify(said["pid"]) is None
+    assert processes.identify(said["pid"]) is None
     assert "stopped" == shell.run("status", "crashed")["state"]
 
 
@@ -597,4 +597,4 @@ def test_an_enclave_that_hangs_holds_up_nobody(shell, serving):
     assert 4 == shell.raw("evidence", "hung", "-o", "hung.json").returncode
     assert not (shell.directory / "hung.json").exists()
     assert "killed" == shell.run("stop", "hung", "--timeout", "1")["how"]
-    assert state.identify(started["pid"]) is None
+    assert processes.identify(started["pid"]) is None

@@ -299,13 +299,13 @@ def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
 
 def _view(place: "Place") -> dict[str, Any]:
     """Return what `status` says of one instance."""
-    from glasscase.hosting import state
+    from glasscase.hosting import processes, state
     from glasscase.ratls import link
 
     record = place.record()
     now = state.state_of(place, record)
     found = place.status()
-    alive = state.is_alive(record.process)
+    alive = processes.is_alive(record.process)
     url = None
     if alive and found is not None and found.port:
         url = link.url(place.facts().host, found.port)
@@ -325,7 +325,7 @@ def _view(place: "Place") -> dict[str, Any]:
         "bundle_id": record.bundle_id.hex(),
         "pid": record.process.pid if alive else None,
         "expires": found.exp if alive and found is not None else None,
-        "memory": state.resident_bytes(record.process) if alive else None,
+        "memory": processes.resident_bytes(record.process) if alive else None,
         "warnings": ["bundle.writable.by_enclave"] if alive and state.can_write_bundle(record) else [],
     }
 

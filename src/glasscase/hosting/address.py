@@ -13,7 +13,7 @@ from pathlib import Path
 
 from glasscase.errors import Error, FormatError, UsageError
 from glasscase.evidence.attestation import check_san
-from glasscase.hosting import state
+from glasscase.hosting import processes, state
 from glasscase.hosting.state import Place
 from glasscase.ratls.link import canonical_name
 
@@ -84,7 +84,7 @@ def _is_address(name: str) -> bool:
 def _ports_of(other: Place) -> tuple[int, ...]:
     """Return the ports of an instance that runs; none of one whose files cannot be read, for nobody else to be held up by it."""
     try:
-        if not state.is_alive(other.record().process):
+        if not processes.is_alive(other.record().process):
             return ()
         status = other.status()
         return other.facts().port, status.port if status else 0

@@ -17,7 +17,7 @@ from glasscase.errors import Error, FormatError, StorageError
 from glasscase.evidence.attestation import ATTESTATION_MAX, Attestation, Claims
 from glasscase.evidence.model import Evidence
 from glasscase.fs import atomic
-from glasscase.hosting import state
+from glasscase.hosting import processes, state
 from glasscase.hosting.state import RECORD_MAX, InstanceRecord, Place
 from glasscase.ratls import link
 
@@ -32,10 +32,10 @@ def require_running(place: Place) -> tuple[InstanceRecord, int]:
     """Return record and port of an instance that runs; raises StorageError("hosting.enclave.stopped") otherwise."""
     record = place.record()
     status = place.status()
-    if not state.is_alive(record.process) or status is None:
+    if not processes.is_alive(record.process) or status is None:
         raise StorageError(
             "hosting.enclave.stopped", f"{place.name!r} is {state.state_of(place, record)}, it does not answer",
-            hint=f"glasscase {'logs' if state.is_alive(record.process) else 'restart'} {place.name}", path=str(place.path),
+            hint=f"glasscase {'logs' if processes.is_alive(record.process) else 'restart'} {place.name}", path=str(place.path),
         )  # fmt: skip
     return record, status.port
 

@@ -24,8 +24,9 @@ from glasscase.bundle.index import CONFIG
 from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
 from glasscase.errors import Error, FormatError, StorageError, UsageError
 from glasscase.fs import atomic
-from glasscase.hosting import address, backends, logs, state
-from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place, ProcessId
+from glasscase.hosting import address, backends, logs, processes, state
+from glasscase.hosting.processes import ProcessId
+from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place
 
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
@@ -105,7 +106,7 @@ def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bo
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
         status = place.status()
-        if not state.is_alive(record.process):
+        if not processes.is_alive(record.process):
             _clear(place)
             raise StorageError(
                 "hosting.enclave.died", f"the enclave {place.name!r} ended while it started{logs.last_lines(place)}",
@@ -150,7 +151,7 @@ def finish(place: Place, record: InstanceRecord, *, deadline_s: float | None = N
 
     Hold the instance's lock.
     """
-    if state.is_alive(record.process):
+    if processes.is_alive(record.process):
         stop(place, record, deadline_s=deadline_s)
     else:
         _clear(place)
@@ -158,15 +159,15 @@ def finish(place: Place, record: InstanceRecord, *, deadline_s: float | None = N
 
 def _end(process: ProcessId, *, name: str, deadline_s: float) -> str:
     """Return how a process went, as stop() does; raises StorageError("hosting.process.stuck") if it does not go."""
-    if not state.is_alive(process):
+    if not processes.is_alive(process):
         return "gone"
     if deadline_s > 0:
-        _signal(process, signal.SIGTERM)
-    if _wait_gone(process, deadline_s):
+        processes.send(process, signal.SIGTERM)
+    if processes.wait_gone(process, deadline_s):
         return "stopped"
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if not _wait_gone(process, GONE_S):
+    if not processes.wait_gone(process, GONE_S):
         raise StorageError("hosting.process.stuck", f"process {process.pid} does not end after SIGKILL", path=name)
     return "killed"
 
@@ -175,9 +176,9 @@ def _end_writers(place: Place) -> bool:
     """Kill what still holds the log of an instance, whatever state.json names; return whether there was any."""
     found = logs.writers(place)
     for process in found:
-        _signal(process, signal.SIGKILL)
+        processes.send(process, signal.SIGKILL)
     for process in found:
-        _wait_gone(process, GONE_S)
+        processes.wait_gone(process, GONE_S)
     return bool(found)
 
 
@@ -216,7 +217,7 @@ def _require_runtime(request: LaunchRequest, runtime_name: str) -> None:
 
 
 def _require_stopped(place: Place) -> None:
-    if (place.path / "state.json").exists() and state.is_alive(place.record().process):
+    if (place.path / "state.json").exists() and processes.is_alive(place.record().process):
         raise UsageError("hosting.name.running", f"{place.name!r} runs already", hint=f"glasscase stop {place.name}")
 
 
@@ -271,7 +272,7 @@ def _start(
             stderr=log, start_new_session=True, pass_fds=keep, umask=0o077, **identity,
         )  # fmt: skip
         child.returncode = 0  # it outlives this process on purpose; its destructor would warn
-        return state.identify(child.pid) or ProcessId(child.pid, 0, state.boot_id())
+        return processes.identify(child.pid) or ProcessId(child.pid, 0, processes.boot_id())
     except OSError as error:
         raise StorageError(
             "hosting.process.refused",
@@ -330,27 +331,6 @@ def _wait_device_ready(place: Place, child: "subprocess.Popen[bytes]") -> None:
             )
         time.sleep(POLL_S / 5)
     child.returncode = 0  # it ends by itself when the enclave is gone; its destructor would warn
-
-
-def _signal(process: ProcessId, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(process.pid)
-        try:
-            if state.is_alive(process):
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
-
-
-def _wait_gone(process: ProcessId, deadline_s: float) -> bool:
-    deadline = time.monotonic() + deadline_s
-    while state.is_alive(process):
-        if time.monotonic() >= deadline:
-            return False
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)
-        time.sleep(POLL_S / 2)
-    return True
 
 
 def _wait_device(place: Place) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from glasscase.fs.atomic import storage_error
-from glasscase.hosting import logwriter, state
+from glasscase.hosting import logwriter, processes
 from glasscase.hosting.state import Place
 
 POLL_S = 0.2
@@ -71,7 +71,7 @@ def wait_written(place: Place, deadline_s: float = WRITTEN_S) -> bool:
     return written
 
 
-def writers(place: Place) -> tuple[state.ProcessId, ...]:
+def writers(place: Place) -> tuple[processes.ProcessId, ...]:
     """Return the processes that still write to the log of an instance: those that hold the pipe to the one that keeps it.
 
     The keeper is who holds the lock, by what the kernel says; no text that a process has chosen for itself counts.
@@ -82,7 +82,9 @@ def writers(place: Place) -> tuple[state.ProcessId, ...]:
         pid for pid, files in opened.items() if any(_holds(pid, fd, lock) for fd, path in files.items() if path == lock)
     }
     pipes = {path for pid in keepers if (path := opened[pid].get("0", "")).startswith("pipe:")}
-    found = [state.identify(pid) for pid, files in opened.items() if pid not in keepers and pipes & set(files.values())]
+    found = [
+        processes.identify(pid) for pid, files in opened.items() if pid not in keepers and pipes & set(files.values())
+    ]
     return tuple(process for process in found if process is not None)
 
 
@@ -99,7 +101,9 @@ def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
     file = _open(parts[0])
     try:
         while True:
-            over = not state.is_alive(record.process) and _is_written(place)  # asked before reading: no last words lost
+            over = not processes.is_alive(record.process) and _is_written(
+                place
+            )  # asked before reading: no last words lost
             follower = _follower(place, file.fileno())
             while chunk := file.read(LINE_MAX):
                 *whole, rest = (rest + chunk).split(b"\n")

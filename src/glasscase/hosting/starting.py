@@ -16,7 +16,7 @@ from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError, StorageError
 from glasscase.fs.atomic import shell_word
 from glasscase.gramine.pins import RuntimePin
-from glasscase.hosting import address, collect, launch, state
+from glasscase.hosting import address, collect, launch, processes, state
 from glasscase.hosting.launch import LaunchRequest
 from glasscase.hosting.state import InstanceRecord, Place
 from glasscase.ratls import link
@@ -161,7 +161,7 @@ def _without_directory(place: Place) -> Any:
         raise
 
 
-def _process_of(place: Place) -> state.ProcessId | None:
+def _process_of(place: Place) -> processes.ProcessId | None:
     return place.record().process if (place.path / "state.json").exists() else None
 
 

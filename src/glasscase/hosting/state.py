@@ -1,7 +1,7 @@
-"""The operator's record of instances: one directory a name, who runs there, and whether that process still lives.
+"""The operator's record of instances: one directory a name, and who runs there.
 
-Invariants: a process is named by pid, start time and boot, so a recycled pid is never taken for it; whoever changes an
-instance holds its lock; state.json is whole or absent; files that an enclave can write are read as hostile.
+Invariants: whoever changes an instance holds its lock; state.json is whole or absent; files that an enclave can write are
+read as hostile.
 Source: docs/operating.md, "Directories".
 """
 
@@ -21,21 +21,14 @@ from glasscase.codec import hexid, strictjson
 from glasscase.codec.record import check_version, take_map
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
+from glasscase.hosting import processes
+from glasscase.hosting.processes import ProcessId
 
 RECORD_MAX = 64 * 1024  # bytes of state.json, facts.json, instance.json and status.json
 LOCK_WAIT_S = 5.0
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 BACKENDS = ("gramine-sgx", "gramine-direct", "simulator")
 ENCLAVE_STATES = ("booted", "waiting", "provisioning", "serving", "failed", "stopped")
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """One process of one boot. start: field 22 of /proc/PID/stat, clock ticks after boot."""
-
-    pid: int
-    start: int
-    boot_id: str
 
 
 @dataclass(frozen=True)
@@ -362,37 +355,6 @@ def _is_lock_of(descriptor: int, place: Place) -> bool:
         return False
 
 
-def boot_id() -> str:
-    """Return the id of this boot of the kernel."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def identify(pid: int) -> ProcessId | None:
-    """Return the identity of a process that lives now; None for one that is gone or a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    fields = text[text.rindex(b")") + 2 :].split()
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return ProcessId(pid, int(fields[19]), boot_id())
-
-
-def is_alive(process: ProcessId) -> bool:
-    """Return whether exactly this process still runs."""
-    return process.pid > 0 and identify(process.pid) == process
-
-
-def resident_bytes(process: ProcessId) -> int | None:
-    """Return the resident memory of a process as the host sees it, None if it is gone."""
-    try:
-        pages = int(Path(f"/proc/{process.pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def can_write_bundle(record: InstanceRecord) -> bool:
     """Return whether the account of the running process owns the bundle: an enclave could then delete its own files."""
     try:
@@ -407,7 +369,7 @@ def state_of(place: Place, record: InstanceRecord) -> str:
     A process that is gone is `stopped` if a command stopped it or the enclave said so, else `failed`.
     """
     status = place.status()
-    if is_alive(record.process):
+    if processes.is_alive(record.process):
         return "starting" if status is None else status.state
     if record.state == "stopped" or (status is not None and status.state == "stopped"):
         return "stopped"

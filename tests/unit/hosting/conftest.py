@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from glasscase.hosting import launch, state
+from glasscase.hosting import launch, processes, state
 from glasscase.hosting.launch import LaunchRequest
 
 USER = "nobody" if os.geteuid() == 0 else None
@@ -127,5 +127,5 @@ def crash(record):
     """Kill a process from outside and wait until it is gone."""
     os.kill(record.process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while state.is_alive(record.process) and time.monotonic() < deadline:
+    while processes.is_alive(record.process) and time.monotonic() < deadline:
         time.sleep(0.02)

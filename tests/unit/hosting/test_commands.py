@@ -14,7 +14,7 @@ import pytest
 
 from glasscase.cli import foreground
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import address, launch, starting, state
+from glasscase.hosting import address, launch, processes, starting, state
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
@@ -56,7 +56,7 @@ def test_stop_ends_what_runs_when_its_turn_comes(running, workplace, checked):
     code, said = answer(process)
 
     assert (0, "stopped", "stopped") == (code, said["how"], said["state"])
-    assert not state.is_alive(record.process)
+    assert not processes.is_alive(record.process)
 
 
 def test_the_end_of_foreground_leaves_another_start_alone(running, workplace, checked):
@@ -68,7 +68,7 @@ def test_the_end_of_foreground_leaves_another_start_alone(running, workplace, ch
     (place.path / "run").mkdir()
     foreground.end(SimpleNamespace(place=place, record=record))
 
-    assert state.is_alive(again.process)
+    assert processes.is_alive(again.process)
     assert (place.path / "run").exists()
     launch.stop(place, again)
 
@@ -213,7 +213,7 @@ def test_a_restart_starts_the_bundle_and_address_of_before(running, workplace, c
     with pytest.raises(FormatError) as caught:
         restart(workplace)
     assert "hosting.bundle.changed" == caught.value.reason
-    assert state.is_alive(record.process) and record == place.record()
+    assert processes.is_alive(record.process) and record == place.record()
 
     facts = place.facts()
     told = json.loads((place.instance / "instance.json").read_bytes())

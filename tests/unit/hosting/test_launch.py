@@ -14,7 +14,7 @@ import pytest
 
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import address, launch, logs, state
+from glasscase.hosting import address, launch, logs, processes, state
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
@@ -105,7 +105,7 @@ def test_stop_returns_when_the_process_is_gone(running):
     how = launch.stop(place, record)
 
     assert "stopped" == how
-    assert not os.path.exists(f"/proc/{record.process.pid}") or state.identify(record.process.pid) is None
+    assert not os.path.exists(f"/proc/{record.process.pid}") or processes.identify(record.process.pid) is None
     assert "stopped" == state.state_of(place, place.record())
     assert not (place.path / "run").exists() and not place.simulated_device.exists()
     assert "gone" == launch.stop(place, record)
@@ -136,7 +136,7 @@ def in_session(session):
     """Return the processes of a session that are no zombies."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (process := state.identify(int(entry.name))) is not None:
+        if entry.name.isdigit() and (process := processes.identify(int(entry.name))) is not None:
             try:
                 fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
             except OSError:
@@ -154,7 +154,7 @@ def test_a_deaf_process_is_killed_after_the_deadline(workplace, checked):
     how = launch.stop(place, record, deadline_s=0.3)
 
     assert "killed" == how
-    assert not state.is_alive(record.process)
+    assert not processes.is_alive(record.process)
     deadline = time.monotonic() + 10
     while (left := in_session(record.process.pid)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def test_an_enclave_that_nobody_could_find_again_is_ended(workplace, checked, mo
         start(workplace, checked)
 
     assert caught.value is error
-    assert started and not any(map(state.is_alive, started))
+    assert started and not any(map(processes.is_alive, started))
     assert () == state.places(workplace / "state")
 
 
@@ -214,7 +214,7 @@ def lose(workplace, checked):
         finally:
             os._exit(1)
     assert signal.SIGKILL == os.WTERMSIG(os.waitpid(launcher, 0)[1])
-    lost = state.identify(int((workplace / "lost").read_text()))
+    lost = processes.identify(int((workplace / "lost").read_text()))
     assert lost is not None
     return lost
 
@@ -230,13 +230,13 @@ def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impat
     lost = lose(workplace, checked)
     assert () == state.places(workplace / "state")
     place, record = start(workplace, checked)
-    assert not state.is_alive(lost) and state.is_alive(record.process)
+    assert not processes.is_alive(lost) and processes.is_alive(record.process)
 
     crash(record)
     again = lose(workplace, checked)
     assert record == place.record()
     assert "killed" == launch.stop(place, record)
-    assert not state.is_alive(again)
+    assert not processes.is_alive(again)
     assert "gone" == launch.stop(place, record)
 
 
@@ -262,18 +262,18 @@ def test_who_only_looks_at_a_log_is_not_its_writer(running):
 def test_a_signal_while_the_process_is_started_leaves_none(workplace, checked, monkeypatch):
     """Ctrl-C between the start of the process and its record ends the process."""
     started = []
-    identify = state.identify
+    identify = processes.identify
 
     def interrupted(pid):
         started.append(identify(pid))
-        monkeypatch.setattr(state, "identify", identify)
+        monkeypatch.setattr(processes, "identify", identify)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(state, "identify", interrupted)
+    monkeypatch.setattr(processes, "identify", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start(workplace, checked)
 
-    assert started[0] is not None and not state.is_alive(started[0])
+    assert started[0] is not None and not processes.is_alive(started[0])
     assert () == state.places(workplace / "state")
 
 
@@ -288,7 +288,7 @@ def test_an_enclave_that_never_answers_is_stopped(workplace, checked, monkeypatc
         launch.wait_ready(place, record, lambda _port: False, deadline_s=0.5)
 
     assert "hosting.enclave.silent" == caught.value.reason
-    assert not state.is_alive(record.process)
+    assert not processes.is_alive(record.process)
 
 
 @pytest.mark.parametrize("name", ["*", "a.*.b", "*.", "a..b", ".a", "a.", "-a", "a-", "a:80", "1.2.3", "1.2.3.256", "fe80::1%lo",
@@ -324,7 +324,7 @@ def test_a_name_cannot_run_twice(running, workplace, checked):
         start(workplace, checked)
 
     assert "hosting.name.running" == caught.value.reason
-    assert state.is_alive(record.process)
+    assert processes.is_alive(record.process)
 
 
 def test_two_names_cannot_share_a_port(running, workplace, checked):
@@ -365,7 +365,7 @@ def test_an_end_that_the_enclave_has_said_is_no_crash(running):
     place, record = running
     os.kill(record.process.pid, signal.SIGTERM)
     deadline = time.monotonic() + 10
-    while state.is_alive(record.process) and time.monotonic() < deadline:
+    while processes.is_alive(record.process) and time.monotonic() < deadline:
         time.sleep(0.02)
 
     assert ("running", "stopped") == (place.record().state, state.state_of(place, place.record()))
@@ -411,7 +411,7 @@ def test_finishing_stops_what_runs(running):
     place, record = running
     launch.finish(place, record)
 
-    assert not state.is_alive(record.process)
+    assert not processes.is_alive(record.process)
     assert "stopped" == state.state_of(place, place.record())
 
 
@@ -421,7 +421,7 @@ def test_state_of_an_earlier_boot_or_a_recycled_pid_is_stale(running):
     crash(record)
     text = json.loads((place.path / "state.json").read_text())
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as other:
-        found = state.identify(other.pid)
+        found = processes.identify(other.pid)
         for change in ({"boot_id": "00000000-0000-0000-0000-000000000000"}, {"pid_start": found.start + 1}):
             named = {"pid": found.pid, "pid_start": found.start, "boot_id": found.boot_id}
             (place.path / "state.json").write_text(json.dumps({**text, **named, **change}))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from glasscase.hosting import logs, logwriter, state
+from glasscase.hosting import logs, logwriter, processes, state
 from glasscase.hosting.logwriter import Log
 from glasscase.hosting.state import InstanceRecord
 
@@ -28,7 +28,7 @@ def place(tmp_path, process):
     """Return the place of an instance of that process."""
     found = state.Place(tmp_path / "one")
     found.path.mkdir()
-    identity = state.identify(process.pid)
+    identity = processes.identify(process.pid)
     found.write_record(InstanceRecord("one", "simulator", "/b", bytes(32), bytes(32), identity, 1, "running"))
     return found
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import state
-from glasscase.hosting.state import InstanceFacts, InstanceRecord, ProcessId
+from glasscase.hosting import processes, state
+from glasscase.hosting.processes import ProcessId
+from glasscase.hosting.state import InstanceFacts, InstanceRecord
 
 RECORD = InstanceRecord(
     "one", "simulator", "/b/app.bundle", b"\x01" * 32, b"\x02" * 32, ProcessId(12, 34, "boot"), 56, "running"
@@ -135,13 +136,13 @@ def test_a_status_file_of_an_enclave_is_hostile(place, tmp_path):
 
 def test_this_process_lives_and_a_finished_one_does_not():
     """identify and is_alive tell a running process from one that is gone."""
-    own = state.identify(os.getpid())
+    own = processes.identify(os.getpid())
 
-    assert own is not None and state.is_alive(own)
-    assert state.resident_bytes(own) > 1 << 20
+    assert own is not None and processes.is_alive(own)
+    assert processes.resident_bytes(own) > 1 << 20
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    assert state.identify(child) is None  # a zombie counts as gone
+    assert processes.identify(child) is None  # a zombie counts as gone
     os.waitpid(child, 0)
