@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from glasscase.bundle.wheelfiles import HOST_ONLY
+
 SRC = Path(__file__).resolve().parents[2] / "src" / "glasscase"
 ENTRIES = ("enclave.bootstrap", "runtime")
 FORBIDDEN = (
@@ -125,6 +127,16 @@ def test_the_closure_is_the_golden_list():
 def test_the_closure_holds_nothing_of_the_other_roles():
     """No module that builds, hosts, judges or simulates is measured code."""
     assert not {name for name in closure() if name.split(".")[0] in FORBIDDEN}
+
+
+def test_nothing_else_is_in_a_bundle():
+    """What a bundle takes of glasscase's own wheel is the closure; the rest would be measured, and read by auditors, for nothing."""
+    paths = {path.relative_to(SRC).as_posix() for path in SRC.rglob("*.py") if path.read_bytes().strip()}
+    left = {path for path in paths if any(path == part or path.startswith(f"{part}/") for part in HOST_ONLY)}
+
+    assert {f"{name.replace('.', '/')}.py" for name in closure()} == {
+        path for path in paths - left if not path.endswith("/__init__.py")
+    }
 
 
 def test_no_package_init_runs_code():

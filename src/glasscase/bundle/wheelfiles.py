@@ -23,8 +23,11 @@ ENTRIES_MAX = 200_000
 # parts of glasscase that never run inside, so that what is measured can be read in one sitting
 HOST_ONLY = (
     "_pins", "audit", "bundle", "cli", "collateral", "gramine", "hosting", "importers", "lock", "measure", "reasons", "sim",
-    "statements", "templates", "verify", "__main__.py", "auditor.py", "client.py", "provider.py", "ratls/client.py", "ratls/judging.py",
-    "seal/sealing.py",
+    "statements", "templates", "verify", "__main__.py", "auditor.py", "client.py", "provider.py", "codec/printable.py",
+    "codec/stricttoml.py", "core/dcap.py", "core/facts.py", "core/intel.py", "core/measure.py", "core/ratls.py", "core/stream.py",
+    "evidence/format.py", "evidence/model.py", "fs/deb.py", "fs/directory.py", "fs/extract.py", "fs/tar.py", "ratls/client.py",
+    "ratls/judging.py", "ratls/link.py", "ratls/proxy.py", "ratls/reading.py", "ratls/shared.py", "ratls/shown.py",
+    "ratls/sources.py", "seal/package.py", "seal/sealing.py", "sgx/sigstruct.py",
 )  # fmt: skip
 _INSTALLER_FILES = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s", "uv_cache.json")
 
