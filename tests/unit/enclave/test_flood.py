@@ -244,17 +244,16 @@ def test_a_running_request_is_not_ended_for_others(listener, crowd, kind):
     """What the application is working on is answered, and a WebSocket with messages stays, whatever comes meanwhile."""
     said, http2 = KINDS[kind]
     one = listener(idle_timeout=3)
-    talking = Talk(one)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(one.ask, "GET", "/slow")
-        wait_until(lambda: one.gateway._running == 2)
-        for _ in range(3):
-            crowd(one, LIMITS["CONNECTIONS_MAX"], said, http2=http2)
-            assert b"more" == talking.say(b"more")
+    with contextlib.closing(Talk(one)) as talking:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, talking.always(b"more") as heard:
+            answer = pool.submit(one.ask, "GET", "/slow")
+            wait_until(lambda: one.gateway._running == 2)
+            for _ in range(3):
+                crowd(one, LIMITS["CONNECTIONS_MAX"], said, http2=http2)
 
-        assert (200, b"0") == answer.result()
-    assert b"still" == talking.say(b"still")
-    talking.close()
+            assert (200, b"0") == answer.result()
+        assert {b"more"} == set(heard)
+        assert b"still" == talking.say(b"still")
 
 
 class Talk:
@@ -270,6 +269,23 @@ class Talk:
         while (frame := self.socket.recv(65536)).startswith(b"\x89"):  # a ping
             pass
         return frame[2:]
+
+    @contextlib.contextmanager
+    def always(self, text):
+        """Say it ten times a second meanwhile, however slow the machine is; give what was answered."""
+        stop, heard = threading.Event(), []
+
+        def talk():
+            while not stop.wait(0.1):
+                heard.append(self.say(text))
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            stop.set()
+            thread.join()
 
     def close(self):
         self.socket.close()
