@@ -17,6 +17,7 @@ OPTIONS = [
     if isinstance(option, click.Option)
 ]
 UNITS = ("seconds", "threads", "port")
+FORMS = {"TIME": "RFC 3339 or unix seconds", "HEX": "64 hex digits"}  # what a value of that name looks like
 
 
 def fault_of(option):
@@ -28,6 +29,8 @@ def fault_of(option):
         return "no sentence"
     if isinstance(option.type, click.IntRange) and not any(unit in help_text.lower() for unit in UNITS):
         return "no unit"
+    if FORMS.get(option.metavar or "", "") not in help_text:
+        return "no form"
     has_default = not option.is_flag and not option.multiple and isinstance(option.default, (str, int))
     if has_default and not option.show_default and "[default:" not in help_text:
         return "default not shown"
@@ -53,6 +56,7 @@ def test_an_option_says_effect_unit_and_default(option):
         (click.Option(["--a"], help="Wait.", type=click.IntRange(1)), "no unit"),
         (click.Option(["--a"], help="Wait.", default="b"), "default not shown"),
         (click.Option(["--a"], help="Wait; default b."), "a default that is not written as [default: ...]"),
+        (click.Option(["--a"], help="Wait.", metavar="TIME"), "no form"),
         (click.Option(["--a"], help="Wait.", multiple=True), "not said to be repeatable"),
         (click.Option(["--a"], help="Wait [default: b]."), None),
     ],

@@ -157,7 +157,9 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int | Non
     metavar="E",
     help="Where the evidence goes: NAME.cbor is written as CBOR, any other as JSON; - is stdout.",
 )
-@click.option("--nonce", metavar="HEX", help="32 bytes of the verifier: a new quote over them is made.")
+@click.option(
+    "--nonce", metavar="HEX", help="32 bytes of the verifier, as 64 hex digits: a new quote over them is made."
+)
 @click.option(
     "--collateral-source",
     metavar="S",

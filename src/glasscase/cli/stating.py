@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--policy", metavar="FILE", help="Evidence: the policy that it must satisfy.")
 @click.option("--bundle", metavar="BUNDLE", help="Evidence: recompute this bundle's MRENCLAVE and compare.")
 @click.option("--collateral", metavar="FILE", help="Evidence: Intel's collateral [default: its own].")
-@click.option("--at", metavar="TIME", help="Evidence: judge as of this time [default: now].")
+@click.option("--at", metavar="TIME", help="Evidence: judge as of this time, RFC 3339 or unix seconds [default: now].")
 @click.option(
     "--engine",
     type=click.Choice(["native", "intel", "both"]),
@@ -51,7 +51,11 @@ if TYPE_CHECKING:
 @click.option("--compile", "compile_again", is_flag=True, help=f"Bundle: {COMPILE}")
 @click.option("--uri", metavar="URI", help="Bundle: where the source comes from; with --commit.")
 @click.option("--commit", metavar="ID", help="Bundle: which commit of it.")
-@click.option("--expires", metavar="TIME", help="Bundle: until when the statement counts [default: for ever].")
+@click.option(
+    "--expires",
+    metavar="TIME",
+    help="Bundle: until when the statement counts, RFC 3339 or unix seconds [default: for ever].",
+)
 def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -> int:
     """Verify or rebuild, then sign what came out."""
     from glasscase.cli.sealing import read_owner_key
