@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasscase.cli.output import Output, verb
+from glasscase.cli.output import Output, refuse_given, verb
 from glasscase.cli.reading import read_argument, result_beside, write_argument
 from glasscase.errors import UsageError, VerificationError
 
@@ -57,6 +57,7 @@ def collateral(  # noqa: PLR0917 - one argument for each option
         for option, given in (("--for", for_file), ("-o", output), ("--insecure-anchor", insecure_anchor)):
             if given is not None:
                 raise UsageError("cli.usage.wrong", f"{option} belongs to collateral fetch", hint="show judges nothing")
+        refuse_given("source", "update", because="belongs to collateral fetch")
         return _show(out, file)
     if file is not None or for_file is None or output is None:
         raise UsageError(
@@ -124,6 +125,8 @@ def tcb(
     from glasscase.cli.verifying import anchor_argument, collateral_argument, time_argument
     from glasscase.verify.quote import verify_quote
 
+    if collateral is not None:
+        refuse_given("source", because="is not asked with --collateral")
     if early and collateral is not None:
         raise UsageError("cli.usage.wrong", "--early and --collateral exclude each other", hint="leave one away")
     moment, anchor, quote = time_argument(at), anchor_argument(insecure_anchor), _quote(file)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasscase.cli.output import Output, verb
+from glasscase.cli.output import Output, refuse_given, verb
 from glasscase.cli.reading import bundle_files, read_argument
 from glasscase.errors import UsageError
 
@@ -89,6 +89,7 @@ def sign(out: Output, bundle: str | None, **options: Any) -> int:
                 raise UsageError(
                     "cli.usage.wrong", f"give a BUNDLE or --{name}, not both", hint="glasscase sign --help"
                 )
+        refuse_given("profile", because="is for a manifest: a bundle names its own")
         measurement = signing.sign_bundle(out, bundle, request)
     else:
         measurement = signing.sign_manifest(out, options, request)

@@ -120,3 +120,12 @@ def refuse_option(option: str, value: Any) -> None:
         raise UsageError(
             "cli.option.unavailable", f"{option} is not available in this version", hint="see CHANGELOG.md"
         )
+
+
+def refuse_given(*names: str, because: str) -> None:
+    """Raise UsageError("cli.usage.wrong") if one of these parameters was given, its default too, and would not count."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+        if parameter.name in names and given:
+            raise UsageError("cli.usage.wrong", f"{parameter.opts[0]} {because}", hint="leave it away")

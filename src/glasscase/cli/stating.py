@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasscase.cli.output import Output, verb
+from glasscase.cli.output import Output, refuse_given, verb
 from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
 from glasscase.cli.reproducing import COMPILE
 from glasscase.errors import FormatError, UsageError
@@ -123,6 +123,7 @@ def _rebuilt(out: Output, target: str, options: dict[str, Any]) -> "Statement":
     from glasscase.cli.verifying import time_argument
     from glasscase.statements.intoto import REPRODUCTION, Statement
 
+    refuse_given("engine", because="belongs to evidence")
     _refuse(options, "policy", "bundle", "collateral", "at", "insecure_anchor", "nonce", what="evidence")
     if (options["uri"] is None) != (options["commit"] is None):
         raise UsageError("cli.usage.wrong", "--uri and --commit belong together", hint="glasscase attest --help")

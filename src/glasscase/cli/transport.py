@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from glasscase.cli.output import Output, verb
+from glasscase.cli.output import Output, refuse_given, verb
 from glasscase.errors import UsageError
 
 
@@ -24,6 +24,8 @@ def export(out: Output, bundle: str, *, tar: str | None, oci: str | None, tag: s
 
     if (tar is None) == (oci is None):
         raise UsageError("cli.usage.wrong", "export writes one form: --tar FILE or --oci DIR", hint="name exactly one")
+    if tar is not None:
+        refuse_given("tag", because="is for --oci")
     made = export_tar(bundle, tar) if tar is not None else export_oci(bundle, oci or "", tag=tag)
     value = {
         "bundle_id": made.bundle_id.hex(),

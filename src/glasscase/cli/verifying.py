@@ -7,7 +7,7 @@ import click
 
 from glasscase.cli import judging
 from glasscase.cli.clock import clock_time, refuse_behind
-from glasscase.cli.output import Output, verb
+from glasscase.cli.output import Output, refuse_given, verb
 from glasscase.cli.reading import read_argument
 from glasscase.errors import FormatError, UsageError
 
@@ -67,6 +67,8 @@ def verify(  # noqa: PLR0917 - one argument for each option
     from glasscase.cli.failing import say_failure
     from glasscase.cli.verdicts import exit_code, verdict_text
 
+    if engine == "native":
+        refuse_given("intel_library", because="needs --engine intel or both")
     judge = Arguments(
         policy=policy, collateral=collateral, bundle=bundle, at=at, engine=engine, insecure_anchor=insecure_anchor,
         nonce=nonce, statements=statements, intel_library=intel_library,

@@ -368,3 +368,27 @@ def test_a_full_stdout_without_a_buffer_is_exit_four():
 
     assert 4 == done.returncode
     assert b"Traceback" not in done.stderr and b"fs.file.full" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "command"),
+    [
+        ("--profile", "v1.8", ("sign", "bundle", "--key", "owner")),
+        ("--tag", "latest", ("export", "bundle", "--tar", "t")),
+        ("--source", "intel", ("collateral", "show", "owner")),
+        ("--update", "standard", ("collateral", "show", "owner")),
+        ("--source", "intel", ("tcb", "owner", "--collateral", "owner")),
+        ("--engine", "native", ("attest", "bundle", "--key", "owner", "-o", "s")),
+        ("--intel-library", "owner", ("verify", "owner")),
+    ],
+)
+def test_options_with_a_default_that_do_nothing_are_refused(tmp_path, option, value, command):
+    """What is given and would not count is refused, also with the value that is the default; without it the verb goes on."""
+    (tmp_path / "bundle").mkdir()
+    glasscase("keygen", "--kind", "owner", "-o", "owner", cwd=tmp_path)
+    refused = glasscase(*command, option, value, "--json", cwd=tmp_path)
+    plain = json.loads(glasscase(*command, "--json", cwd=tmp_path).stdout)
+
+    assert (1, "cli.usage.wrong") == (refused.returncode, json.loads(refused.stdout)["error"]["id"])
+    assert option in json.loads(refused.stdout)["error"]["message"]
+    assert "cli.usage.wrong" != plain.get("error", {}).get("id")
