@@ -173,14 +173,17 @@ class Server:
                         self.in_clear += data
 
     def close(self):
-        """Stop listening and close what is open."""
+        """Stop listening and end what is open."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._listener.close()
         self._thread.join(5)
+        # each thread closes its own: OpenSSL would go on reading a number that the next test's socket has by then
         for connection in self._sockets:
             with contextlib.suppress(OSError):
-                connection.close()
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        for talk in self._talks:
+            talk.join(5)
 
 
 def wait_until(condition, seconds):
