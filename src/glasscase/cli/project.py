@@ -167,7 +167,8 @@ def _run_tests(out: Output, project: Path, tests: str, url: str) -> tuple[int, s
         [sys.executable, "-B", "-m", *argv], cwd=project, env=environment, stdin=subprocess.DEVNULL,
         stdout=sys.stderr if out.json else None, check=False,
     )  # fmt: skip
-    return done.returncode, runner
+    code = done.returncode
+    return (code if code >= 0 else 128 - code), runner  # by a signal: as shells say it
 
 
 def project_files(kind: str, name: str) -> dict[str, bytes]:

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 
 from glasscase.cli import main
+from glasscase.cli import project as project_verbs
+from glasscase.cli.output import Output
 from glasscase.cli.project import KINDS
 
 
@@ -159,3 +163,12 @@ def test_the_test_verb_locks_a_project_that_has_no_lock(tmp_path, locked):
 
     assert (["lock"] if not locked else []) == [verb for verb in flow.verbs if verb == "lock"]
     assert "build" == next(verb for verb in flow.verbs if verb not in ("keygen", "lock"))
+
+
+@pytest.mark.parametrize(("ended", "code"), [(0, 0), (3, 3), (-signal.SIGSEGV, 139), (-signal.SIGKILL, 137)])
+def test_the_exit_code_of_the_tests_is_theirs(tmp_path, monkeypatch, ended, code):
+    """Whatever it is; of tests that a signal has ended it is what a shell would say."""
+    out = Output(json=True, quiet=True, color="never")
+    monkeypatch.setattr(project_verbs.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=ended))
+
+    assert code == project_verbs._run_tests(out, tmp_path, "tests", "http://127.0.0.1:1")[0]
