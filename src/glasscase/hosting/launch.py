@@ -69,6 +69,11 @@ def launch(
     account = _account(request)
     _require_stopped(place)
     _clear(place)  # after a crash just now, or a launcher that was killed
+    if not logs.wait_written(place, 0):
+        raise StorageError(
+            "hosting.process.stuck", f"a process of an earlier start of {place.name!r} still runs, and this account cannot end it",
+            hint=f"end the process that has its log open, or choose another --name: {place.log}", path=str(place.log),
+        )  # fmt: skip
     address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")

@@ -240,6 +240,20 @@ def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impat
     assert "gone" == launch.stop(place, record)
 
 
+def test_a_former_enclave_that_cannot_be_ended_is_not_joined(running, workplace, checked, impatient, monkeypatch):
+    """Where the kernel does not show us who holds the log, no second enclave is put into the directory."""
+    place, record = running
+    named = (place.path / "state.json").read_bytes()
+    (place.path / "state.json").unlink()
+    with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
+        patch.setattr(logs, "writers", lambda _place: ())
+        start(workplace, checked)
+    assert "hosting.process.stuck" == caught.value.reason and str(place.log) in caught.value.hint
+    assert processes.is_alive(record.process)
+    assert not (place.path / "state.json").exists()
+    (place.path / "state.json").write_bytes(named)
+
+
 def test_who_only_looks_at_a_log_is_not_its_writer(running):
     """Nobody who has the lock's file open, or shares a pipe with such a one, is taken for the enclave."""
     place, record = running
