@@ -63,6 +63,16 @@ class RatlsContext(ssl.SSLContext):
     def check_hostname(self, value: bool) -> None:
         """Change nothing: clients set this on every context that they are given."""
 
+    @property
+    def sslsocket_class(self) -> type[ssl.SSLSocket]:  # type: ignore[override]
+        """Return the class of sockets that verify; there is no setter."""
+        return _RatlsSocket
+
+    @property
+    def sslobject_class(self) -> type[ssl.SSLObject]:  # type: ignore[override]
+        """Return the class of objects that verify; there is no setter."""
+        return _RatlsObject
+
     def examine(self, connection: "ssl.SSLSocket | ssl.SSLObject") -> LivePeer:
         """Return the verified peer of a connection whose handshake is done; raises PeerRefused."""
         if connection.version() != "TLSv1.3" or connection.session_reused:
@@ -166,10 +176,6 @@ class _RatlsObject(ssl.SSLObject):
 def _is_cut(error: ssl.SSLError) -> bool:
     """Return whether the connection ended without TLS's own end; Python before 3.11.4 has no class for it."""
     return isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
-
-
-RatlsContext.sslsocket_class = _RatlsSocket
-RatlsContext.sslobject_class = _RatlsObject
 
 
 def context(

@@ -371,6 +371,9 @@ def test_nobody_can_switch_it_off(serve, identity, context):
     context.verify_mode = ssl.CERT_NONE
 
     assert (ssl.CERT_REQUIRED, True) == (context.verify_mode, context.check_hostname)
+    for name, other in (("sslsocket_class", ssl.SSLSocket), ("sslobject_class", ssl.SSLObject)):
+        with pytest.raises(AttributeError):
+            setattr(context, name, other)
     server = serve(identity(mrenclave=bytes(32)))
     with pytest.raises(PeerRefused):
         by_http_client(server.url, context)
