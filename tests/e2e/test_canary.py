@@ -166,6 +166,9 @@ def test_the_canary(shell, words):
         for name in ("keys/owner", "long.key", "canary.json"):
             hear("encrypt", "plain.txt", "-o", "other.enc", "--key", name, fails=True)
             hear("decrypt", "plain.enc", "-o", "plain.out", "--key", name, fails=True)
+        hear("disclose", "app.bundle", "--key", "keys/package.key", "-o", "opening.json")
+        for name in ("keys/owner", "long.key", "canary.json"):
+            hear("disclose", "app.bundle", "--key", name, "-o", "other.json", fails=True)
         hear("keygen", "--kind", "owner", "-o", "keys/owner", fails=True)
         hear("sign", "app.bundle", "--key", "keys/package.key", fails=True)
         hear("get", f"{shell.run('status', 'canary')['url']}health", *shell.trust)
