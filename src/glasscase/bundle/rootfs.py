@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from glasscase.bundle.application import AppFile
 from glasscase.bundle.debfiles import check_libraries, debian_files
 from glasscase.bundle.index import ROOTFS
+from glasscase.bundle.inside import FILES
 from glasscase.bundle.runtime import LIBC, RuntimeFiles
 from glasscase.bundle.tree import TreeWriter
-from glasscase.bundle.wheelfiles import HOST_ONLY, wheel_entries
+from glasscase.bundle.wheelfiles import wheel_entries
 from glasscase.errors import FormatError
 from glasscase.fs.walk import read_unchanged
 from glasscase.gramine.dynamic import MAGIC
@@ -66,14 +67,12 @@ def check_closure(tree: TreeWriter, *, simulated: bool) -> None:
 
 
 def add_wheels(tree: TreeWriter, lock: Lock, cache: InputCache) -> None:
-    """Unpack every wheel of the lock to opt/site; glasscase's own without its host part, its bootstrap as main.py."""
+    """Unpack every wheel of the lock to opt/site; of glasscase's own what runs inside, its bootstrap as main.py."""
     bootstrap = None
     for wheel in lock.wheels:
         own = wheel.name == OWN
         data = cache.read(wheel.sha256, wheel.size, wheel.file)
-        for entry in wheel_entries(
-            data, wheel.file, leave_out=tuple(f"{OWN}/{part}" for part in HOST_ONLY) if own else ()
-        ):
+        for entry in wheel_entries(data, wheel.file, only=FILES if own else None):
             if not own and entry.path.partition("/")[0] == OWN:
                 text = f"{wheel.file} has {entry.path!r}: only glasscase's own wheel may have files there"
                 raise FormatError("bundle.wheel.unsupported", text, what="wheel")

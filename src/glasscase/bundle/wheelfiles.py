@@ -20,15 +20,6 @@ from glasscase.fs.walk import check_path
 
 UNPACKED_MAX = 8 << 30  # bytes of all files of one wheel
 ENTRIES_MAX = 200_000
-# parts of glasscase that never run inside, so that what is measured can be read in one sitting
-HOST_ONLY = (
-    "_pins", "audit", "bundle", "cli", "collateral", "gramine", "hosting", "importers", "lock", "measure", "reasons", "sim",
-    "statements", "templates", "verify", "__main__.py", "auditor.py", "client.py", "provider.py", "codec/printable.py",
-    "codec/stricttoml.py", "core/dcap.py", "core/facts.py", "core/intel.py", "core/measure.py", "core/ratls.py", "core/stream.py",
-    "evidence/format.py", "evidence/model.py", "fs/deb.py", "fs/directory.py", "fs/extract.py", "fs/tar.py", "ratls/client.py",
-    "ratls/judging.py", "ratls/link.py", "ratls/proxy.py", "ratls/reading.py", "ratls/shared.py", "ratls/shown.py",
-    "ratls/sources.py", "seal/package.py", "seal/sealing.py", "sgx/sigstruct.py",
-)  # fmt: skip
 _INSTALLER_FILES = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s", "uv_cache.json")
 
 
@@ -41,10 +32,10 @@ class WheelEntry:
     executable: bool
 
 
-def wheel_entries(data: bytes, file: str, *, leave_out: tuple[str, ...] = ()) -> Iterator[WheelEntry]:
+def wheel_entries(data: bytes, file: str, *, only: frozenset[str] | None = None) -> Iterator[WheelEntry]:
     """Yield what a wheel puts on sys.path, RECORD last and without the lines of what is left out.
 
-    leave_out: files and directories, relative, that are not taken. Raises FormatError("bundle.wheel.malformed") if the file
+    only: the files outside of .dist-info that are taken, if not all. Raises FormatError("bundle.wheel.malformed") if the file
     is not a sound wheel, ("bundle.wheel.unsupported") if it wants files outside of sys.path.
     """
     try:
@@ -53,7 +44,7 @@ def wheel_entries(data: bytes, file: str, *, leave_out: tuple[str, ...] = ()) ->
             _check_size(archive, file)
             wheel = WheelFile(archive)
             wheel.validate_record(validate_contents=True)
-            yield from _entries(wheel, file, leave_out)
+            yield from _entries(wheel, file, only)
     except (
         InstallerError,
         zipfile.BadZipFile,
@@ -67,7 +58,7 @@ def wheel_entries(data: bytes, file: str, *, leave_out: tuple[str, ...] = ()) ->
         raise _malformed(file, str(error) or type(error).__name__) from None
 
 
-def _entries(wheel: WheelFile, file: str, leave_out: tuple[str, ...]) -> Iterator[WheelEntry]:
+def _entries(wheel: WheelFile, file: str, only: frozenset[str] | None) -> Iterator[WheelEntry]:
     info, data_dir = wheel.dist_info_dir, f"{wheel.data_dir}/"
     record = f"{info}/RECORD"
     kept: list[str] = []
@@ -81,7 +72,7 @@ def _entries(wheel: WheelFile, file: str, leave_out: tuple[str, ...]) -> Iterato
                 raise FormatError(
                     "bundle.wheel.unsupported", f"{file} wants files outside of sys.path: {path!r}", what="wheel"
                 )
-        if path == record or _left_out(target, info, leave_out):
+        if path == record or _left_out(target, info, only):
             continue
         check_path(target)
         kept.append(path)
@@ -89,13 +80,13 @@ def _entries(wheel: WheelFile, file: str, leave_out: tuple[str, ...]) -> Iterato
     yield WheelEntry(record, _record(wheel.read_dist_info("RECORD"), set(kept), data_dir), executable=False)
 
 
-def _left_out(path: str, info: str, leave_out: tuple[str, ...]) -> bool:
+def _left_out(path: str, info: str, only: frozenset[str] | None) -> bool:
     parts = path.split("/")
     if path.endswith((".pyc", ".pyo")) or "__pycache__" in parts:
         return True
-    if parts[0] == info and parts[-1] in _INSTALLER_FILES:
-        return True
-    return any(path == name or path.startswith(name + "/") for name in leave_out)
+    if parts[0] == info:
+        return parts[-1] in _INSTALLER_FILES
+    return only is not None and path not in only
 
 
 def _record(text: str, kept: set[str], data_dir: str) -> bytes:

@@ -49,7 +49,8 @@ def test_clear_bundle_is_what_the_format_says(workshop):
         "app.manifest.sgx",
     } <= files
     assert found["rootfs/opt/glasscase/main.py"][2] == b"# bootstrap\n"
-    assert not [path for path in files if "glasscase/cli" in path]
+    own = {path.removeprefix("rootfs/opt/site/glasscase/") for path in files if "site/glasscase/" in path}
+    assert own == {"__init__.py", "enclave/__init__.py", "enclave/bootstrap.py"}
     config = EnclaveConfig.from_bytes(found["rootfs/opt/glasscase/enclave.cbor"][2])
     assert ("dev-enclave", "host-python", "simulated") == config.insecure == index.insecure
     assert (1_700_000_000, False, None) == (config.build_epoch, config.encrypt, config.package)
