@@ -58,6 +58,7 @@ class Witness:
         self.look(f"output of {' '.join(map(str, arguments))}", (done.stdout + done.stderr).encode())
         assert fails == (done.returncode != 0), (arguments, done.returncode, done.stderr[-1000:])
         assert "Traceback" not in done.stderr
+        assert "fs.key.exposed" not in done.stderr
         return done
 
     def look(self, where, content):
@@ -132,6 +133,8 @@ def test_the_canary(shell, words):
     (project / "plain.txt").write_text("hello")
     own = {project / "keys" / name for name in KEYS} | {private, project / "secrets.json"}
     own |= {project / name for name in (*broken, "long.key", "cut.pem")}
+    for path in own:
+        path.chmod(0o600)  # else nothing but that would be looked at
     with Witness(shell, found, own) as witness:
         shell.names.append("canary")
         hear = witness.hear
