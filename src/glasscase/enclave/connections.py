@@ -92,9 +92,12 @@ class Guard:
                 self.app = self._answer
 
             async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+                connection = guard.open.get(self.transport)
+                scope[GONE] = connection.is_gone if connection is not None else self.transport.is_closing
                 try:
                     await guard.gateway.answer(scope, receive, send, welcome=True)
                 finally:
+                    scope.pop(GONE, None)  # it would keep the connection's buffers
                     guard.finish(self.transport)
 
         return Guarded

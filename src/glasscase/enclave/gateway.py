@@ -215,9 +215,11 @@ class Gateway:
         if not await self._take_place():
             await _refuse_socket(scope, receive, send, 503)
             return
-        talk = _Talk(receive, send, self._talks)
+        talk = _Talk(receive, send, self._talks, scope[GONE])
         try:
             await application(scope, talk.receive, talk.send)
+        except GoneError:
+            pass
         finally:
             self._leave_place()
             self._talks.pop(talk, None)
@@ -303,7 +305,9 @@ class _Limited:
         return message
 
     async def send(self, message: Message) -> None:
-        if not self._ended:
+        if self._ended:
+            await _drop(message)
+        else:
             self._started = True
             await self._send(message)
 
@@ -317,9 +321,12 @@ class _Limited:
 class _Talk:
     """One WebSocket's receive and send, which note when a message passed; its end looks like the client's to the app."""
 
-    def __init__(self, receive: Receive, send: Send, talks: OrderedDict["_Talk", float]) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, talks: OrderedDict["_Talk", float], gone: Callable[[], bool]
+    ) -> None:
         self._receive = receive
         self._send = send
+        self._gone = gone
         self._talks = talks
         self._ended = False
         self._note()
@@ -330,8 +337,10 @@ class _Talk:
         return message
 
     async def send(self, message: Message) -> None:
-        if not self._ended:
-            await self._send(message)
+        if self._ended:
+            await _drop(message)
+        else:
+            await _send_on(self._send, self._gone, message)
             self._note()
 
     async def end(self) -> bool:
@@ -354,11 +363,17 @@ class _Talk:
 
 
 async def _send_on(send: Send, gone: Callable[[], bool], message: Message) -> None:
-    """Send a message of an application. A stream that goes on for nobody would never wait, and stop the event loop."""
-    if message.get("more_body", False) and gone():
+    """Send a message of an application, whose stream ends with its client."""
+    if gone():
+        await _drop(message)
+    await send(message)
+
+
+async def _drop(message: Message) -> None:
+    """Raise GoneError for a part of a stream: the server would not wait for a client that is gone, and the loop stand still."""
+    if message.get("more_body", False) or message["type"] == "websocket.send":
         await asyncio.sleep(GONE_S)
         raise GoneError
-    await send(message)
 
 
 def _end_oldest(waits: Waits) -> bool:

@@ -622,6 +622,15 @@ class Stream:
         finally:
             self.ended.set()
 
+    async def talk(self, scope, receive, send):
+        try:
+            await send({"type": "websocket.accept"})
+            while self.parts < PARTS_MAX:
+                self.parts += 1
+                await send({"type": "websocket.send", "bytes": PART})
+        finally:
+            self.ended.set()
+
     def wsgi(self, environ, start_response):
         start_response("200 OK", [])
         try:
@@ -657,6 +666,61 @@ def test_a_stream_for_nobody_ends(listener, crowd, kind, http2, how):
     assert stream.ended.wait(9)
     assert stream.parts < before + 100
     assert one.is_reachable()
+
+
+def connect_frames():
+    """Return the bytes of an HTTP/2 client that asks for a WebSocket."""
+    client = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
+    client.initiate_connection()
+    names = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "x"),
+        (":path", "/"),
+    ]
+    client.send_headers(1, [*names, ("sec-websocket-version", "13")])
+    return client.data_to_send()
+
+
+@pytest.mark.parametrize("how", ["goes", "resets"])
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+def test_a_websocket_for_nobody_ends(listener, crowd, caplog, http2, how):
+    """An application that sends messages without an end and never receives learns that its client is gone."""
+    one, stream = listener(serving=False), Stream()
+    one.serve(stream.talk)
+    (client,) = crowd(one, 1, connect_frames() if http2 else UPGRADE, http2=http2)
+    wait_until(lambda: stream.parts)
+    time.sleep(0.3)
+    before = stream.parts
+    assert before < 500
+    if how == "resets" and http2:
+        client.sendall(b"\0\0\4\3\0\0\0\0\1" + bytes(4))
+    else:
+        client.close()
+
+    assert stream.ended.wait(9)
+    assert stream.parts < before + 100
+    assert one.is_reachable()
+    assert "" == caplog.text
+
+
+def test_a_stream_after_its_body_was_ended_ends(listener):
+    """Who goes on with an answer though the body of the request did not come in time is told by the next part."""
+    one, stream = listener(serving=False, idle_timeout=1), Stream()
+
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+        await receive()
+        await stream.asgi(scope, receive, lambda message: send({**message, "type": "http.response.body"}))
+
+    one.serve(answer)
+    with raw(one) as client:
+        client.sendall(BODY)
+        assert stream.ended.wait(9)
+
+    assert 2 > stream.parts
 
 
 def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monkeypatch):
@@ -813,7 +877,7 @@ def test_a_websocket_that_is_not_read_holds_up_nobody(monkeypatch):
     async def run():
         gate = gateway.Gateway(Inside(), body_max=1000, idle_s=0)
         gate.open(talk, {})
-        scope = {"path": "/", "headers": [], "http_version": "1.1", "method": "GET"}
+        scope = {"path": "/", "headers": [], "http_version": "1.1", "method": "GET", gateway.GONE: lambda: False}
         socket = asyncio.create_task(gate.answer({**scope, "type": "websocket"}, receive, send_socket, welcome=True))
         await asyncio.sleep(0.01)
         async with asyncio.timeout(2):

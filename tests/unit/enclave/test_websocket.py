@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -303,7 +304,7 @@ def test_a_websocket_that_the_application_has_left_makes_room():
 
     guard = connections.Guard(Gateway(), header_s=1, stall_s=1, mutual=False)
     made = guard.websocket(Base)()
-    guard.enter(made.transport, None)
+    guard.enter(made.transport, SimpleNamespace(is_gone=lambda: False))
     asyncio.run(made.app({}, None, None))
 
     assert [made.transport] == list(guard.closing)
