@@ -54,12 +54,12 @@ def _local(path: str) -> Iterator[bytes]:
         raise storage_error(error, path) from None
 
 
-def _login(*urls: SplitResult) -> dict[str, str]:
+def _login(*urls: SplitResult, header: str = "Authorization") -> dict[str, str]:
     """Return the header with the user name and password of the first URL, or of another one on the same server."""
     for url in urls:
         if url.username is not None and _server(url) == _server(urls[0]):
             words = f"{unquote(url.username)}:{unquote(url.password or '')}"
-            return {"Authorization": "Basic " + base64.b64encode(words.encode("utf-8")).decode("ascii")}
+            return {header: "Basic " + base64.b64encode(words.encode("utf-8")).decode("ascii")}
     return {}
 
 
@@ -104,7 +104,8 @@ def _pool(url: str, environment: Mapping[str, str]) -> Any:
     timeout = urllib3.Timeout(connect=TIMEOUT, read=TIMEOUT)
     proxy = _proxy(urlsplit(url), environment)
     if proxy:
-        return urllib3.ProxyManager(proxy, ssl_context=context, timeout=timeout)
+        login = _login(urlsplit(proxy), header="Proxy-Authorization")
+        return urllib3.ProxyManager(proxy, proxy_headers=login, ssl_context=context, timeout=timeout)
     return urllib3.PoolManager(ssl_context=context, timeout=timeout)
 
 
@@ -115,4 +116,17 @@ def _proxy(parts: SplitResult, environment: Mapping[str, str]) -> str:
         if rule and (rule in ("*", host) or host.endswith("." + rule)):
             return ""
     names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
-    return next((environment[name] for name in names if environment.get(name)), "")
+    name = next((name for name in names if environment.get(name)), None)
+    if name is None:
+        return ""
+    proxy = environment[name] if "://" in environment[name] else f"http://{environment[name]}"
+    try:
+        found = urlsplit(proxy)
+        known = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:
+        known = False
+    if not known:  # it may hold a password
+        raise CannotVerify(
+            "lock.fetch.failed", f"{name} does not name an http or https proxy", hint="or leave it out with no_proxy"
+        )
+    return proxy

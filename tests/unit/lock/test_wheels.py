@@ -26,6 +26,7 @@ from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
 from glasscase.lock import child
 from glasscase.lock import resolve as resolving
 from glasscase.lock.cache import InputCache
+from glasscase.lock.fetch import fetch
 from glasscase.lock.model import LockedDebian, LockedPackage
 from glasscase.lock.pylock import select_wheels, write_pylock
 from glasscase.lock.requirements import enclave_requirements, parse_requirements
@@ -632,6 +633,52 @@ def test_a_password_stays_with_its_server(project, index, resolver, way):
     other.server.server_close()
 
     assert {None} == other.logins
+
+
+class Proxy(Index):
+    """An index that answers for any host, as a proxy does."""
+
+    def __init__(self, files):
+        super().__init__(files)
+        self.server.RequestHandlerClass.do_GET = self.get(self.server.RequestHandlerClass.do_GET)
+
+    def get(self, real):
+        def do_get(handler):
+            self.logins.add(handler.headers.get("Proxy-Authorization"))
+            handler.path = "/" + handler.path.partition("://")[2].partition("/")[2]
+            real(handler)
+
+        return do_get
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_with_a_password(scheme, tmp_path):
+    """The proxy gets the user name and password of its URL, with or without a scheme."""
+    name, data = "demo-1.0-py3-none-any.whl", b"any bytes"
+    proxy = Proxy({name: data})
+    url = proxy.url.replace("http://", f"{scheme}me:s%25cret@").removesuffix("/simple")
+    cache = InputCache(tmp_path / "inputs")
+    fields = {"sha256": hashlib.sha256(data).digest(), "size": len(data), "what": name}
+    fetch(f"http://absent.invalid/files/{name}", cache, environment={"http_proxy": url}, **fields)
+    proxy.server.shutdown()
+    proxy.server.server_close()
+
+    assert "Basic " + base64.b64encode(b"me:s%cret").decode() in proxy.logins
+    assert data == cache.read(fields["sha256"], fields["size"], name)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://me:secret@127.0.0.1:9", "http://", "http://me:secret@h:x", "http://[me:secret@h"]
+)
+def test_a_proxy_that_is_none(proxy, tmp_path):
+    """Another kind of proxy, or no URL, is an error that names the variable and not what stands in it."""
+    cache, fields = InputCache(tmp_path / "inputs"), {"sha256": bytes(32), "size": 1, "what": "x"}
+    with pytest.raises(CannotVerify) as caught:
+        fetch("https://127.0.0.1:9/x", cache, environment={"all_proxy": proxy}, **fields)
+
+    assert ("lock.fetch.failed", True) == (caught.value.reason, "all_proxy" in caught.value.message)
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+    assert [] == os.listdir(tmp_path / "inputs")
 
 
 def test_pip_reads_no_configuration_file(project, index, use, tmp_path):
