@@ -57,7 +57,6 @@ OWN = {
     "glasscase/enclave/__init__.py": b"",
     "glasscase/enclave/bootstrap.py": b"# bootstrap\n",
     "glasscase/cli/main.py": b"# host only\n",
-    "glasscase/enclave/unlisted.py": b"# a module that nobody has listed\n",
 }
 
 

@@ -15,7 +15,7 @@ from glasscase.bundle.index import BundleIndex, open_bundle
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.seal.files import open_package
-from tests.unit.bundle.conftest import add_wheel
+from tests.unit.bundle.conftest import OWN, add_wheel
 
 
 def tree(root):
@@ -49,8 +49,7 @@ def test_clear_bundle_is_what_the_format_says(workshop):
         "app.manifest.sgx",
     } <= files
     assert found["rootfs/opt/glasscase/main.py"][2] == b"# bootstrap\n"
-    own = {path.removeprefix("rootfs/opt/site/glasscase/") for path in files if "site/glasscase/" in path}
-    assert own == {"__init__.py", "enclave/__init__.py", "enclave/bootstrap.py"}
+    assert not [path for path in files if "glasscase/cli" in path]
     config = EnclaveConfig.from_bytes(found["rootfs/opt/glasscase/enclave.cbor"][2])
     assert ("dev-enclave", "host-python", "simulated") == config.insecure == index.insecure
     assert (1_700_000_000, False, None) == (config.build_epoch, config.encrypt, config.package)
@@ -247,6 +246,23 @@ def test_no_files_are_refused(workshop):
     for name in ("__init__.py", "main.py"):
         (workshop.project / "src" / "app" / name).unlink()
     refused(workshop, "bundle.app.empty", out="two.bundle")
+
+
+def test_a_module_that_is_not_listed_stays_outside(workshop):
+    """Of glasscase's own wheel the listed modules and the core are taken, whatever else is in it."""
+    more = (
+        "glasscase/enclave/unlisted.py",
+        "glasscase/enclave/unpack/__init__.py",
+        "glasscase/notes.txt",
+        "glasscase/_native.abi3.so",
+        "other.py",
+    )
+    workshop.wheels[1] = add_wheel(workshop.cache, "glasscase", "0.1", OWN | dict.fromkeys(more, b"x = 1\n"))
+    workshop.lock()
+    taken = {file.path.removeprefix("rootfs/opt/site/") for file in workshop.build().index.files}
+
+    assert {"glasscase/_native.abi3.so"} == taken & set(more)
+    assert set(OWN) - {"glasscase/cli/main.py"} == {path for path in taken if path in OWN}
 
 
 def test_compiled_python_is_left_out(workshop):
