@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 from glasscase.config.enclave import ServerOptions
 from glasscase.enclave.connections import HEADERS_MAX, Guard
-from glasscase.enclave.gateway import GONE, Application, Gateway, Receive, Scope, Send
+from glasscase.enclave.gateway import GONE, Application, Gateway, GoneError, Receive, Scope, Send
 from glasscase.enclave.redact import is_redacted
 from glasscase.errors import StorageError, UsageError
 
@@ -186,7 +186,8 @@ def load_application(entry: str, interface: str, *, threads: int, drain_s: float
 def adapt_wsgi(found: Callable[..., Any], threads: int) -> Application:
     """Return a WSGI application as one for ASGI that nobody's answer keeps busy.
 
-    A request whose client is gone by the time a thread is free is not begun, and a stream ends when its client is gone.
+    A request whose client is gone by the time a thread is free is not begun, and a stream ends when its client is gone or
+    nothing more of it can be sent.
     """
     from a2wsgi import WSGIMiddleware
 
@@ -194,7 +195,18 @@ def adapt_wsgi(found: Callable[..., Any], threads: int) -> Application:
         gone = environ["asgi.scope"][GONE]
         if gone():
             return
-        parts = found(environ, start_response)
+
+        def begin(*arguments: Any, **named: Any) -> Callable[[bytes], Any]:
+            write = start_response(*arguments, **named)
+
+            def write_on(part: bytes) -> None:
+                if gone():
+                    raise GoneError
+                write(part)
+
+            return write_on
+
+        parts = found(environ, begin)
         try:
             for part in parts:
                 yield part
@@ -207,12 +219,23 @@ def adapt_wsgi(found: Callable[..., Any], threads: int) -> Application:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         gone = scope[GONE]
+        failed: list[Exception] = []
 
         async def send_on(message: Any) -> None:
-            if not gone():  # an error here would leave the thread waiting
+            if failed or gone():
+                return
+            try:
                 await send(message)
+            except Exception as error:  # noqa: BLE001 - it is raised below; here it would leave the thread waiting for ever
+                failed.append(error)
 
-        await middleware(scope, receive, send_on)
+        try:
+            with contextlib.suppress(GoneError):
+                await middleware({**scope, GONE: lambda: bool(failed) or gone()}, receive, send_on)
+            if failed:
+                raise failed[0]
+        finally:
+            failed.clear()  # an error refers to this call
 
     return application
 

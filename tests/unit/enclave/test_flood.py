@@ -723,6 +723,51 @@ def test_a_stream_after_its_body_was_ended_ends(listener):
     assert 2 > stream.parts
 
 
+@pytest.mark.parametrize("why", ["the body did not come", "too long", "write"])
+def test_a_wsgi_stream_that_cannot_be_sent_frees_its_thread(listener, caplog, why):
+    """The only thread is free again: the body was ended after the answer had begun, the answer is longer than it said, or
+    write() is called for a client that is gone.
+    """
+    one, sent, ended = listener(serving=False, idle_timeout=1), [], threading.Event()
+
+    def answer(environ, start_response):
+        if environ["PATH_INFO"] == "/other":
+            start_response("200 OK", [])
+            return [b"other"]
+        write = start_response("200 OK", [("content-length", "3")] if why == "too long" else [])
+        return written(write) if why == "write" else parts(environ["wsgi.input"])
+
+    def parts(body):
+        try:
+            yield b"a"
+            body.read()
+            while len(sent) < PARTS_MAX:
+                sent.append(b"more")
+                yield b"more"
+        finally:
+            ended.set()
+
+    def written(write):
+        try:
+            while len(sent) < PARTS_MAX:
+                sent.append(PART)
+                write(PART)
+        finally:
+            ended.set()
+        return []
+
+    one.serve(adapt_wsgi(answer, 1))
+    with raw(one) as client:
+        client.sendall(BODY if why == "the body did not come" else HOLD)
+        wait_until(lambda: sent)
+        assert why == "write" or ended.wait(5)
+    assert ended.wait(5)
+
+    assert len(sent) < 500
+    assert (200, b"other") == one.ask("GET", "/other")
+    assert ("Too much data" in caplog.text) == bool(caplog.text) == (why == "too long")
+
+
 def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monkeypatch):
     """What an HTTP/2 client did not let through before it reset a stream is forgotten; its other requests are answered."""
     buffers = []
