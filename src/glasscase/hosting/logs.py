@@ -77,15 +77,15 @@ def writers(place: Place) -> tuple[processes.ProcessId, ...]:
     The keeper is who holds the lock, by what the kernel says; no text that a process has chosen for itself counts.
     """
     lock = os.path.realpath(place.path / "log.lock")
-    opened = {int(name): _opened(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()}
+    pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid()}
+    # who it is, before what it has open: a pid may be somebody else's afterwards
+    living = {pid: process for pid in pids if (process := processes.identify(pid)) is not None}
+    opened = {pid: _opened(pid) for pid in living}
     keepers = {
         pid for pid, files in opened.items() if any(_holds(pid, fd, lock) for fd, path in files.items() if path == lock)
     }
     pipes = {path for pid in keepers if (path := opened[pid].get("0", "")).startswith("pipe:")}
-    found = [
-        processes.identify(pid) for pid, files in opened.items() if pid not in keepers and pipes & set(files.values())
-    ]
-    return tuple(process for process in found if process is not None)
+    return tuple(living[pid] for pid, files in opened.items() if pid not in keepers and pipes & set(files.values()))
 
 
 def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _follower(place: Place, descriptor: int) -> tuple[Path, bool] | None:
         return None
 
 
-def _opened(pid: str) -> dict[str, str]:
+def _opened(pid: int) -> dict[str, str]:
     """Return what the descriptors of a process are open on; nothing of one that is gone or another account's."""
     found = {}
     with contextlib.suppress(OSError):

@@ -273,6 +273,26 @@ def test_who_only_looks_at_a_log_is_not_its_writer(running):
             other.communicate()
 
 
+def test_a_pid_that_is_used_again_is_not_taken_for_a_writer(running, monkeypatch):
+    """Where a writer ends while it is looked at, nobody who has its pid afterwards is named."""
+    place, record = running
+    real, opened = processes.identify, logs._opened
+    recycled = processes.ProcessId(record.process.pid, record.process.start + 1, record.process.boot_id)
+
+    with monkeypatch.context() as patch:
+
+        def looked_at(pid):
+            found = opened(pid)
+            if int(pid) == recycled.pid:
+                patch.setattr(processes, "identify", lambda pid: recycled if pid == recycled.pid else real(pid))
+            return found
+
+        patch.setattr(logs, "_opened", looked_at)
+        named = logs.writers(place)
+        assert recycled == processes.identify(record.process.pid)
+    assert (record.process,) == named
+
+
 def test_a_signal_while_the_process_is_started_leaves_none(workplace, checked, monkeypatch):
     """Ctrl-C between the start of the process and its record ends the process."""
     started = []
