@@ -213,14 +213,14 @@ class Place:
             (self.path / "port").unlink(missing_ok=True)
 
     def facts(self) -> InstanceFacts:
-        """Return what the instance was told at its last start; raises StorageError with what to do if that is absent.
+        """Return what the instance was told at its last start; raises Error with what to do if that is absent or damaged.
 
         Not from instance.json, which the enclave can write: a restart would listen wherever it says.
         """
         path = self.path / "facts.json"
         try:
             return InstanceFacts.from_bytes(atomic.read_file(path, max_bytes=RECORD_MAX, what="facts.json"))
-        except StorageError as error:
+        except (StorageError, FormatError) as error:
             error.hint = error.hint or f"glasscase stop {self.name}, and run it again"
             raise
 

@@ -225,6 +225,17 @@ def test_a_restart_starts_the_bundle_and_address_of_before(running, workplace, c
     launch.stop(place, started.record)
 
 
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"port":1}', None])
+def test_facts_that_cannot_be_read_say_what_to_do(running, workplace, damage):
+    """A restart refuses them before it stops anything, and names the commands that write them again."""
+    place, record = running
+    (place.path / "facts.json").unlink() if damage is None else (place.path / "facts.json").write_bytes(damage)
+    with pytest.raises((FormatError, StorageError)) as caught:
+        restart(workplace)
+    assert "glasscase stop one, and run it again" == caught.value.hint
+    assert processes.is_alive(record.process)
+
+
 def test_a_removal_takes_the_name_away_first(running, monkeypatch):
     """Who waits for the lock meanwhile shares no directory with it; what a killed removal left goes with the next one."""
     place, record = running
