@@ -39,7 +39,8 @@ def fetch(
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         chunks = _local(unquote(parts.path))
     elif parts.scheme in ("https", "http"):
-        chunks = _remote(url, environment, what, login)
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # a proxy sees it, and writes it down
+        chunks = _remote(bare, environment, what, login)
     else:
         raise CannotVerify("lock.fetch.failed", f"{what}: the scheme {parts.scheme!r} is not supported")
     return cache.add(chunks, sha256=sha256, size=size, limit=INPUT_MAX, what=what)

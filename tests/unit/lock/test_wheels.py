@@ -635,16 +635,25 @@ def test_a_password_stays_with_its_server(project, index, resolver, way):
     assert {None} == other.logins
 
 
+@pytest.mark.parametrize("login", ["me:s%25cret", "me:se/cret", "12/se@cret", "se/cret"])
+def test_what_a_tool_says_is_shown_without_logins(login):
+    """A password that holds a `/` or `@`, which should have been encoded, is not shown either; other text stays."""
+    text = "error: '{0}' and https://h/simple/ do not answer: a@b"
+    assert text.format("https://h:1/a?b") == child.without_logins(text.format(f"https://{login}@h:1/a?b"))
+
+
 class Proxy(Index):
     """An index that answers for any host, as a proxy does."""
 
     def __init__(self, files):
         super().__init__(files)
+        self.lines = []
         self.server.RequestHandlerClass.do_GET = self.get(self.server.RequestHandlerClass.do_GET)
 
     def get(self, real):
         def do_get(handler):
             self.logins.add(handler.headers.get("Proxy-Authorization"))
+            self.lines.append(handler.requestline)
             handler.path = "/" + handler.path.partition("://")[2].partition("/")[2]
             real(handler)
 
@@ -653,17 +662,18 @@ class Proxy(Index):
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_a_proxy_with_a_password(scheme, tmp_path):
-    """The proxy gets the user name and password of its URL, with or without a scheme."""
+    """The proxy gets the user name and password of its URL, with or without a scheme, and no line with those of the server's."""
     name, data = "demo-1.0-py3-none-any.whl", b"any bytes"
     proxy = Proxy({name: data})
     url = proxy.url.replace("http://", f"{scheme}me:s%25cret@").removesuffix("/simple")
     cache = InputCache(tmp_path / "inputs")
     fields = {"sha256": hashlib.sha256(data).digest(), "size": len(data), "what": name}
-    fetch(f"http://absent.invalid/files/{name}", cache, environment={"http_proxy": url}, **fields)
+    fetch(f"http://you:word@absent.invalid/files/{name}", cache, environment={"http_proxy": url}, **fields)
     proxy.server.shutdown()
     proxy.server.server_close()
 
-    assert "Basic " + base64.b64encode(b"me:s%cret").decode() in proxy.logins
+    assert {"Basic " + base64.b64encode(login).decode() for login in (b"me:s%cret", b"you:word")} == proxy.logins
+    assert [f"GET http://absent.invalid/files/{name} HTTP/1.1"] == proxy.lines
     assert data == cache.read(fields["sha256"], fields["size"], name)
 
 
