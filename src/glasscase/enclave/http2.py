@@ -94,9 +94,24 @@ class _Server(TCPServer):
     gone: Callable[[], None]
 
     async def _read_data(self) -> None:
+        self.protocol.protocol.streams = _Streams()  # type: ignore[union-attr]
         await super()._read_data()
         self.gone()
         await self.idle_task.stop()
+
+
+class _Streams(dict[int, Any]):
+    """The requests of a connection by their streams. hypercorn would fail at what still comes for one that was answered."""
+
+    def __missing__(self, stream_id: int) -> "_Answered":
+        return _Answered()
+
+
+class _Answered:
+    """A request that is over; what still comes of its body is forgotten."""
+
+    async def handle(self, _: Any) -> None:
+        """Take an event."""
 
 
 class _Watched:
@@ -126,6 +141,17 @@ class _Watched:
         """Answer one request."""
         stream: Any = send.__self__  # type: ignore[attr-defined]
         buffers: dict[int, Any] = stream.send.__self__.stream_buffers
+        queue: asyncio.Queue[Message] = receive.__self__  # type: ignore[attr-defined]
+
+        async def put_end(message: Message) -> None:
+            if message["type"].endswith(".disconnect"):
+                queue.put_nowait(message)
+
+        def forget_body() -> None:
+            """Let go what comes of the request: hypercorn would wait for ever for room in a queue that nobody empties."""
+            while not queue.empty():
+                queue.get_nowait()
+            stream.app_put = put_end
 
         async def send_drained(message: Message) -> None:
             """Send, and wait until everything is sent: hypercorn waits for nothing once the client's window is closed."""
@@ -147,6 +173,7 @@ class _Watched:
                     part = {**message, "body": body[start : start + PART_SIZE], "more_body": True}
                     await self._send(send_drained, part)
             if not message.get("more_body", False):
+                forget_body()
                 await self._send(send, {**message, "body": b""})
 
         self._running += 1
@@ -158,6 +185,7 @@ class _Watched:
             # asyncio would end the event loop; uvicorn catches it by itself
             raise RuntimeError("the application tried to exit").with_traceback(error.__traceback__) from None
         finally:
+            forget_body()
             scope.pop(GONE, None)  # it refers to the scope
             self._running -= 1
             self._note()

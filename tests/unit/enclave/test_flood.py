@@ -794,6 +794,25 @@ def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monke
         assert [b""] * 6 == [bytes(buffer.buffer) for buffer in buffers]
 
 
+@pytest.mark.parametrize("wait_s", [0, 0.5], ids=["answered at once", "answered later"])
+def test_an_http2_upload_that_nobody_takes_is_answered(listener, caplog, wait_s):
+    """An application that does not read the body ends neither the connection nor its other requests, and leaves nothing."""
+    one = listener(serving=False, idle_timeout=3, body_max=10 << 20)
+
+    async def answer(scope, receive, send):
+        await asyncio.sleep(wait_s)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    one.serve(answer)
+    with Client(one) as client:
+        assert (200, b"no") == client.ask("POST", "/", bytes(1 << 20))
+        assert (200, b"no") == client.ask("GET", "/")
+    wait_until(lambda: not one.server._guard.http2._tasks)
+
+    assert "" == caplog.text
+
+
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
 def test_the_end_of_a_stream_for_nobody_is_not_logged(listener, caplog, kind):
     """A client that goes away is nobody's error."""

@@ -67,18 +67,19 @@ class Client:
         headers = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
         headers += [("content-type", kind)] if kind else []
         self.h2.send_headers(stream, headers, end_stream=not body)
-        while body:
+        events = []
+        while body and not any(isinstance(event, h2.events.ConnectionTerminated) for event in events):
             size = min(len(body), self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
             if size:
                 self.h2.send_data(stream, body[:size], end_stream=size == len(body))
                 body = body[size:]
                 self.flush()
             else:
-                self.receive()
+                events += self.receive()
         self.flush()
         found, parts = (), []
         while True:
-            for event in self.receive():
+            for event in events:
                 if getattr(event, "stream_id", stream) != stream:
                     continue  # of one that was reset
                 if isinstance(event, h2.events.ResponseReceived):
@@ -87,6 +88,7 @@ class Client:
                     parts.append(event.data)
                 elif isinstance(event, ENDS):
                     return found, b"".join(parts), type(event)
+            events = self.receive()
 
     def receive(self):
         data = self.socket.recv(65536)
