@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from glasscase.errors import UsageError
 from glasscase.fs.atomic import read_file
+from glasscase.lock.child import without_logins
 
 FILE_MAX = 1 << 20  # bytes
 ARCHIVE_KEYRINGS = (
@@ -37,7 +38,8 @@ class AptSource:
         words = (self.suite, *self.components)
         if not _URI.fullmatch(self.uri) or not self.components or not all(_WORD.fullmatch(word) for word in words):
             raise UsageError(
-                "lock.debian.sources", f"{self.uri!r} {self.suite!r} is not a source of packages that is taken"
+                "lock.debian.sources",
+                f"{without_logins(self.uri)!r} {self.suite!r} is not a source of packages that is taken",
             )
 
     def line(self, keyring: str) -> str:
@@ -55,7 +57,7 @@ def parse_lines(lines: Iterable[str]) -> tuple[AptSource, ...]:
         match = _LINE.fullmatch(line.strip())
         if match is None or match["options"] is not None:
             raise UsageError(
-                "lock.debian.sources", f"{line!r} is not a line like: deb URI SUITE COMPONENT...",
+                "lock.debian.sources", f"{without_logins(line)!r} is not a line like: deb URI SUITE COMPONENT...",
                 hint="options in brackets are not taken; the keyring stands in sources.keyring",
             )  # fmt: skip
         found.append(AptSource(match["uri"], match["suite"], tuple(match["components"].split())))

@@ -170,7 +170,7 @@ class _Apt:
         folder = os.path.join(self._work, "state/lists")
         found = []
         for source in sources:
-            base = re.sub(r"^[a-z]+:/*", "", source.uri.rstrip("/"))
+            base = re.sub(r"^[a-z]+:/*", "", without_logins(source.uri).rstrip("/"))  # as apt names its files
             path = (
                 f"{base}/dists/{source.suite}/InRelease"
                 if not source.suite.endswith("/")

@@ -1,12 +1,16 @@
 """Debian packages: real apt on a small signed archive made here, and the .deb files that go into rootfs."""
 
+import base64
 import contextlib
+import functools
 import hashlib
+import http.server
 import io
 import os
 import shutil
 import subprocess
 import tarfile
+import threading
 from dataclasses import replace
 
 import pytest
@@ -259,6 +263,43 @@ def test_real_apt_on_a_signed_archive(archive, tmp_path, monkeypatch):
     assert "test" == found.debian.suite
 
 
+class Guarded(http.server.SimpleHTTPRequestHandler):
+    """Files of a directory, for who has the password."""
+
+    def do_GET(self):
+        known = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:s%cret").decode()
+        if known:
+            super().do_GET()
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@needs_apt
+@pytest.mark.parametrize(("password", "opens"), [("s%25cret", True), ("wrong%25cret", False)])
+def test_an_archive_with_a_password(archive, tmp_path, *, password, opens):
+    """The user name and password of a source open it for apt and for the packages, and are in no error."""
+    handler = functools.partial(Guarded, directory=str(archive.root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = AptSource(f"http://me:{password}@127.0.0.1:{server.server_port}", "test", ("main",))
+        cache = InputCache(tmp_path / "inputs")
+        fields = {"cache": cache, "environment": dict(os.environ), "say": print}
+        with contextlib.nullcontext() if opens else pytest.raises(CannotVerify) as caught:
+            found = resolve_packages([source], str(archive.keyring), **fields)
+        server.shutdown()
+
+    if opens:
+        assert all(cache.holds(package.sha256, package.size) for package in found.debian.packages)
+    else:
+        assert "lock.apt.failed" == caught.value.reason and "cret" not in f"{caught.value} {caught.value.hint}"
+
+
 @needs_apt
 def test_unsigned_or_foreign_archives_are_refused(archive, tmp_path):
     """An archive that is not signed, was changed after it was signed, or is signed by another key gives no lock."""
@@ -344,6 +385,14 @@ def test_apt_lines_of_a_project():
         with pytest.raises(UsageError) as caught:
             parse_lines([line])
         assert "lock.debian.sources" == caught.value.reason
+
+
+@pytest.mark.parametrize("line", ["deb-src {} a main", "deb {} a", "deb {} a@b main", "deb tor+{} a main"])
+def test_a_refused_apt_line_shows_no_password(line):
+    """The line is shown without the user name and password of its URL."""
+    with pytest.raises(UsageError) as caught:
+        parse_lines([line.format("https://me:secret@h/debian")])
+    assert "://h/debian" in caught.value.message and "secret" not in caught.value.message
 
 
 def test_apt_sources_of_the_host(tmp_path, monkeypatch):
