@@ -74,15 +74,20 @@ def wait_written(place: Place, deadline_s: float = WRITTEN_S) -> bool:
 def writers(place: Place) -> tuple[processes.ProcessId, ...]:
     """Return the processes that still write to the log of an instance: those that hold the pipe to the one that keeps it.
 
-    The keeper is who holds the lock, by what the kernel says; no text that a process has chosen for itself counts.
+    The keeper is who holds the lock and has the log open, by what the kernel says; no text that a process has chosen for itself
+    counts.
     """
-    lock = os.path.realpath(place.path / "log.lock")
+    folder = os.path.realpath(place.path)
+    lock, parts = os.path.join(folder, "log.lock"), {os.path.join(folder, f.name) for f in (place.log, previous(place))}
     pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid()}
     # who it is, before what it has open: a pid may be somebody else's afterwards
     living = {pid: process for pid in pids if (process := processes.identify(pid)) is not None}
     opened = {pid: _opened(pid) for pid in living}
     keepers = {
-        pid for pid, files in opened.items() if any(_holds(pid, fd, lock) for fd, path in files.items() if path == lock)
+        pid
+        for pid, files in opened.items()
+        if parts & {path.removesuffix(" (deleted)") for path in files.values()}
+        and any(_holds(pid, fd, lock) for fd, path in files.items() if path == lock)
     }
     pipes = {path for pid in keepers if (path := opened[pid].get("0", "")).startswith("pipe:")}
     return tuple(living[pid] for pid, files in opened.items() if pid not in keepers and pipes & set(files.values()))

@@ -273,6 +273,40 @@ def test_who_only_looks_at_a_log_is_not_its_writer(running):
             other.communicate()
 
 
+def test_who_locks_the_log_of_an_enclave_that_is_gone_is_not_its_keeper(running, impatient):
+    """A stranger may hold the lock and read a pipe: who writes to that one is not killed for it, and the stop goes on."""
+    place, record = running
+    crash(record)
+    assert logs.wait_written(place, 10)
+    read_end, write_end = os.pipe()
+    code = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    code += "; print(flush=True); time.sleep(60)"
+    stranger = subprocess.Popen([sys.executable, "-c", code, place.path / "log.lock"], stdin=read_end, stdout=subprocess.PIPE)
+    friend = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=write_end)
+    os.close(read_end)
+    os.close(write_end)
+    try:
+        assert b"\n" == stranger.stdout.readline()
+        assert () == logs.writers(place)
+        assert "gone" == launch.stop(place, record)
+        assert friend.poll() is None and stranger.poll() is None
+    finally:
+        for process in (stranger, friend):
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("name", ["log.txt", "log.1.txt"])
+def test_a_keeper_is_known_by_a_log_that_was_rotated_or_removed(running, name):
+    """The file that it has open says who it is, also by the names that it has later."""
+    place, record = running
+    if name != place.log.name:
+        os.replace(place.log, place.path / name)
+    assert (record.process,) == logs.writers(place)
+    (place.path / name).unlink()
+    assert (record.process,) == logs.writers(place)
+
+
 def test_a_pid_that_is_used_again_is_not_taken_for_a_writer(running, monkeypatch):
     """Where a writer ends while it is looked at, nobody who has its pid afterwards is named."""
     place, record = running
