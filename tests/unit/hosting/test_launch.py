@@ -281,7 +281,9 @@ def test_who_locks_the_log_of_an_enclave_that_is_gone_is_not_its_keeper(running,
     read_end, write_end = os.pipe()
     code = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
     code += "; print(flush=True); time.sleep(60)"
-    stranger = subprocess.Popen([sys.executable, "-c", code, place.path / "log.lock"], stdin=read_end, stdout=subprocess.PIPE)
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", code, place.path / "log.lock"], stdin=read_end, stdout=subprocess.PIPE
+    )
     friend = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=write_end)
     os.close(read_end)
     os.close(write_end)
