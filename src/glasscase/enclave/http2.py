@@ -9,20 +9,25 @@ Source: docs/provisioning.md, "Serving" and "Limits of the listener".
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.protocol.http_stream import ASGIHTTPState
 
 from glasscase.enclave.gateway import GONE, Application, Message, Receive, Scope, Send
 
 STREAMS_MAX = 100  # requests of one connection at a time
 BUFFER_SIZE = 64 * 1024  # bytes read ahead
 PART_SIZE = 64 * 1024  # bytes of an answer that a client must read in idle_timeout
+_BEGUN = (ASGIHTTPState.RESPONSE, ASGIHTTPState.TRAILERS)
 
 
 class Http2:
@@ -176,6 +181,16 @@ class _Watched:
                 forget_body()
                 await self._send(send, {**message, "body": b""})
 
+        async def break_off(_: Message) -> None:
+            """Reset the stream of an answer that has begun: hypercorn would leave its client to wait for the rest."""
+            protocol: Any = stream.send.__self__
+            with contextlib.suppress(ProtocolError):
+                protocol.connection.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+                await protocol._flush()
+            if (buffer := buffers.get(stream.stream_id)) is not None:
+                await buffer.close()
+                await protocol._window_updated(stream.stream_id)  # so that it is forgotten
+
         self._running += 1
         self._note()
         scope[GONE] = lambda: self._gone or stream.closed or self._transport.is_closing()
@@ -189,6 +204,9 @@ class _Watched:
             scope.pop(GONE, None)  # it refers to the scope
             self._running -= 1
             self._note()
+            task = asyncio.current_task()
+            if stream.state in _BEGUN and not stream.closed and task is not None and not task.cancelling():
+                await self._send(break_off, {})
 
     def end(self) -> None:
         """Forget the connection, which is over."""

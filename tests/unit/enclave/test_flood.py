@@ -768,8 +768,8 @@ def test_a_wsgi_stream_that_cannot_be_sent_frees_its_thread(listener, caplog, wh
     assert ("Too much data" in caplog.text) == bool(caplog.text) == (why == "too long")
 
 
-def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monkeypatch):
-    """What an HTTP/2 client did not let through before it reset a stream is forgotten; its other requests are answered."""
+def buffers_of(monkeypatch):
+    """Return the list of what hypercorn keeps of each answer from now on."""
     buffers = []
 
     class Noted(hypercorn.protocol.h2.StreamBuffer):
@@ -778,6 +778,12 @@ def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monke
             buffers.append(self)
 
     monkeypatch.setattr(hypercorn.protocol.h2, "StreamBuffer", Noted)
+    return buffers
+
+
+def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monkeypatch):
+    """What an HTTP/2 client did not let through before it reset a stream is forgotten; its other requests are answered."""
+    buffers = buffers_of(monkeypatch)
     one = listener(idle_timeout=1, header_timeout=20)
     with Client(one) as client:
         client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1000})
@@ -792,6 +798,33 @@ def test_a_stream_that_is_reset_leaves_nothing_and_ends_no_other(listener, monke
 
         assert (200, b"0") == client.ask("GET", "/slow")
         assert [b""] * 6 == [bytes(buffer.buffer) for buffer in buffers]
+
+
+@pytest.mark.parametrize("how", ["raises", "returns", "exits", "its body is too long"])
+def test_an_http2_answer_that_breaks_off_is_reset(listener, monkeypatch, how):
+    """Its client is told at once, not when the connection ends; the other requests go on, and nothing is left of it."""
+    buffers = buffers_of(monkeypatch)
+    one = listener(serving=False)
+
+    async def answer(scope, receive, send):
+        broken = scope["path"] == "/broken"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": broken})
+        if broken and how.startswith("its body"):
+            while (await receive())["type"] == "http.request":
+                pass
+            await send({"type": "http.response.body", "body": b"rest"})
+        elif broken and how != "returns":
+            raise {"raises": ValueError, "exits": SystemExit}[how]
+
+    one.serve(answer)
+    request = ("POST", "/broken", bytes(150_000)) if how.startswith("its body") else ("GET", "/broken")
+    with Client(one) as client:
+        for _ in range(3):
+            _, body, end = client.exchange(*request)
+            assert (b"half", h2.events.StreamReset) == (body, end)
+            assert (200, b"half") == client.ask("GET", "/whole")
+        assert all(buffer.complete for buffer in buffers)
 
 
 @pytest.mark.parametrize("wait_s", [0, 0.5], ids=["answered at once", "answered later"])

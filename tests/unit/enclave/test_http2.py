@@ -15,7 +15,8 @@ from glasscase.evidence.attestation import Attestation
 
 from .conftest import ASGI_APP, HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
 
-ENDS = (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)
+CUTS = (h2.events.StreamReset, h2.events.ConnectionTerminated)
+ENDS = (h2.events.StreamEnded, *CUTS)
 PREFIX = "/.well-known/glasscase/"
 
 
@@ -68,7 +69,7 @@ class Client:
         headers += [("content-type", kind)] if kind else []
         self.h2.send_headers(stream, headers, end_stream=not body)
         events = []
-        while body and not any(isinstance(event, h2.events.ConnectionTerminated) for event in events):
+        while body and not any(isinstance(event, CUTS) for event in events):
             size = min(len(body), self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
             if size:
                 self.h2.send_data(stream, body[:size], end_stream=size == len(body))
