@@ -17,6 +17,7 @@ from glasscase.lock.model import INPUT_MAX
 
 TIMEOUT = 60.0  # seconds without a byte
 REDIRECTS = 5
+DEFAULT_PORTS = {"https": 443, "http": 80}
 _CHUNK = 1 << 20
 
 
@@ -65,7 +66,8 @@ def _login(*urls: SplitResult, header: str = "Authorization") -> dict[str, str]:
 
 
 def _server(url: SplitResult) -> tuple[str, str | None, int | None]:
-    return url.scheme, url.hostname, url.port
+    port = DEFAULT_PORTS.get(url.scheme) if url.port is None else url.port
+    return url.scheme, url.hostname, port
 
 
 def _remote(url: str, environment: Mapping[str, str], what: str, headers: Mapping[str, str]) -> Iterator[bytes]:

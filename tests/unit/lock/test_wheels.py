@@ -678,6 +678,27 @@ def test_a_proxy_with_a_password(scheme, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("server", "same"),
+    [("http://absent.invalid:80", True), ("http://ABSENT.invalid", True), ("http://absent.invalid:8080", False),
+     ("https://absent.invalid:80", False), ("https://absent.invalid", False), ("http://absent.invalid.example", False)],
+)  # fmt: skip
+def test_the_server_of_an_index_is_known_with_and_without_its_port(tmp_path, *, server, same):
+    """uv leaves out the port that the scheme has anyway; another port, scheme or name is another server."""
+    name, data = "demo-1.0-py3-none-any.whl", b"any bytes"
+    proxy = Proxy({name: data})
+    fields = {"sha256": hashlib.sha256(data).digest(), "size": len(data), "what": name}
+    fetch(
+        f"http://absent.invalid/files/{name}", InputCache(tmp_path / "inputs"), index=server.replace("://", "://me:word@"),
+        environment={"http_proxy": proxy.url.removesuffix("/simple")}, **fields,
+    )  # fmt: skip
+    proxy.server.shutdown()
+    proxy.server.server_close()
+
+    # None: that nobody logged in to the proxy
+    assert {None, *(["Basic " + base64.b64encode(b"me:word").decode()] if same else [])} == proxy.logins
+
+
+@pytest.mark.parametrize(
     "proxy", ["socks5://me:secret@127.0.0.1:9", "http://", "http://me:secret@h:x", "http://[me:secret@h"]
 )
 def test_a_proxy_that_is_none(proxy, tmp_path):
