@@ -35,7 +35,7 @@ def start_writer(place: Place) -> int:
     with contextlib.suppress(FileNotFoundError):
         os.replace(place.log, place.log.with_name("log.old.txt"))
     previous(place).unlink(missing_ok=True)
-    os.close(os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fresh = place.path / "log.lock.new"  # nobody may hold the new lock before it has its name
     fresh.unlink(missing_ok=True)
     lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -45,7 +45,7 @@ def start_writer(place: Place) -> int:
         os.replace(fresh, place.path / "log.lock")
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", logwriter.__file__, place.log, previous(place), str(logwriter.LIMIT)],
-            stdin=read_end, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            stdin=read_end, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True,
             pass_fds=(lock,), umask=0o077, cwd="/", env={},
         )  # fmt: skip
     except BaseException:
@@ -54,6 +54,7 @@ def start_writer(place: Place) -> int:
     finally:
         os.close(read_end)
         os.close(lock)
+        os.close(log)
     child.returncode = 0  # it ends by itself when the enclave is gone; its destructor would warn
     return write_end
 

@@ -72,6 +72,7 @@ def main(path: str, previous: str, limit: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the pipe, after the last words
     log = Log(path, previous, limit)
+    os.close(1)  # the log too, from the first moment on: who looks for the keeper knows it by that (logs.writers)
     while piece := os.read(0, PIECE):
         log.put(piece)
 

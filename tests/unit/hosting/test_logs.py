@@ -178,3 +178,19 @@ def test_a_rotation_that_fails_half_way_is_made_up_for(tmp_path, monkeypatch):
 
     assert {"log.txt", "log.1.txt"} == {path.name for path in tmp_path.iterdir()}
     assert all(path.stat().st_size <= 2000 for path in tmp_path.iterdir())
+
+
+def test_a_keeper_is_known_before_it_has_run(place, tmp_path, monkeypatch):
+    """Whoever ends a start at once finds what writes to the log, however long its keeper takes to begin."""
+    slow = tmp_path / "slow.py"
+    slow.write_text("import os; os.read(0, 1)")
+    monkeypatch.setattr(logwriter, "__file__", str(slow))
+    descriptor = logs.start_writer(place)
+    writer = subprocess.Popen(["sleep", "60"], stdout=descriptor)
+    os.close(descriptor)
+    try:
+        assert (processes.identify(writer.pid),) == logs.writers(place)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert logs.wait_written(place)
