@@ -26,7 +26,7 @@ from glasscase.enclave.gateway import GONE, Application, Message, Receive, Scope
 
 STREAMS_MAX = 100  # requests of one connection at a time
 BUFFER_SIZE = 64 * 1024  # bytes read ahead
-PART_SIZE = 64 * 1024  # bytes of an answer that a client must read in idle_timeout
+PART_SIZE = 64 * 1024  # bytes of an answer that are sent, and read, before the next
 _BEGUN = (ASGIHTTPState.RESPONSE, ASGIHTTPState.TRAILERS)
 
 
@@ -137,7 +137,9 @@ class _Watched:
         self._waiting = waiting
         self._stall_s = stall_s
         self._running = 0
-        self._sending: set[asyncio.Timeout] = set()
+        self._sent = 0  # messages of all answers
+        self._buffers: dict[int, Any] = {}  # hypercorn's, what is not sent yet of each
+        self._sending: dict[asyncio.Timeout, asyncio.Handle] = {}
         self._gone = False
         self._timer: asyncio.TimerHandle | None = None
         self._note()
@@ -145,7 +147,7 @@ class _Watched:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         stream: Any = send.__self__  # type: ignore[attr-defined]
-        buffers: dict[int, Any] = stream.send.__self__.stream_buffers
+        buffers = self._buffers = stream.send.__self__.stream_buffers
         queue: asyncio.Queue[Message] = receive.__self__  # type: ignore[attr-defined]
 
         async def put_end(message: Message) -> None:
@@ -221,19 +223,31 @@ class _Watched:
                 timeout.reschedule(asyncio.get_running_loop().time())
 
     async def _send(self, send: Send, message: Message) -> None:
+        """Send, and end the connection if nothing is read of any answer for stall_s meanwhile."""
         if self._gone:
             return
-        timeout = asyncio.timeout(self._stall_s)
+        timeout = asyncio.timeout(None)
         try:
             async with timeout:
-                self._sending.add(timeout)
+                # first as soon as it waits
+                self._sending[timeout] = asyncio.get_running_loop().call_soon(self._check, timeout, (-1, 0))
                 self._note()
                 await send(message)
+                self._sent += 1
         except TimeoutError:
             self._transport.abort()
         finally:
-            self._sending.discard(timeout)
+            self._sending.pop(timeout).cancel()
             self._note()
+
+    def _check(self, timeout: asyncio.Timeout, before: tuple[int, int]) -> None:
+        """End a wait once nothing has changed for stall_s. before: what was sent and what was not, that long ago."""
+        loop = asyncio.get_running_loop()
+        now = self._sent, sum(len(buffer.buffer) for buffer in self._buffers.values())
+        if now != before:
+            self._sending[timeout] = loop.call_later(self._stall_s, self._check, timeout, now)
+        elif not timeout.expired():
+            timeout.reschedule(loop.time())
 
     def _note(self) -> None:
         waits = not self._running or bool(self._sending)

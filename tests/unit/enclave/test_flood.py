@@ -30,7 +30,7 @@ from glasscase.enclave.keys import server_context
 from glasscase.enclave.serve import adapt_wsgi, make_server
 
 from .conftest import HTTP2_PACKAGES, PACKAGES, Peer, client_context, make_config, self_signed, wheel_files
-from .test_http2 import Client
+from .test_http2 import CUTS, Client
 from .test_listener import Unread, Wire, raw, read_all, resident_bytes, sockets_of, uvicorn_parts, wait_until
 
 PREFIX = "/.well-known/glasscase/"
@@ -44,6 +44,10 @@ UPGRADE = (
     f"GET /talk{HEAD}connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
     "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 ).encode()
+
+
+GET = ((":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/"))
+CONNECT = ((":method", "CONNECT"), (":protocol", "websocket"), *GET[1:], ("sec-websocket-version", "13"))
 
 
 async def app(scope, receive, send):
@@ -538,6 +542,38 @@ def slowly(one, kind, *, seconds):
     return got
 
 
+@pytest.mark.parametrize("kind", ["many answers", "one message"])
+def test_an_http2_client_that_reads_slowly_but_on_gets_everything(listener, kind):
+    """The deadline begins anew with every part, also of another answer, and within the message of a WebSocket."""
+    one = listener(serving=False, idle_timeout=1)
+
+    async def answer(scope, receive, send):
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "bytes": bytes(400_000)})
+            await send({"type": "websocket.close"})
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(100_000)})
+
+    one.serve(answer)
+    got, ended, streams = 0, 0, 1 if kind == "one message" else 10
+    with Client(one) as client:
+        client.h2.config.validate_outbound_headers = False  # h2 knows no extended CONNECT
+        for stream in range(1, 2 * streams, 2):
+            client.h2.send_headers(stream, CONNECT if streams == 1 else GET, end_stream=streams > 1)
+        client.flush()
+        while ended < streams:
+            for event in client.receive():
+                assert not isinstance(event, CUTS)
+                ended += isinstance(event, h2.events.StreamEnded)
+                size = len(event.data) if isinstance(event, h2.events.DataReceived) else 0
+                got += size
+                time.sleep(size / (200_000 if streams == 1 else 300_000))
+
+    assert got >= (400_000 if streams == 1 else 1_000_000)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_connections_that_are_gone_leave_nothing(listener, crowd, monkeypatch, kind):
     """Their memory is given back at once: after no deadline, and without the garbage collection."""
@@ -672,14 +708,7 @@ def connect_frames():
     """Return the bytes of an HTTP/2 client that asks for a WebSocket."""
     client = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
     client.initiate_connection()
-    names = [
-        (":method", "CONNECT"),
-        (":protocol", "websocket"),
-        (":scheme", "https"),
-        (":authority", "x"),
-        (":path", "/"),
-    ]
-    client.send_headers(1, [*names, ("sec-websocket-version", "13")])
+    client.send_headers(1, CONNECT)
     return client.data_to_send()
 
 
