@@ -142,8 +142,9 @@ class Connection(asyncio.sslproto.SSLProtocol):
             self._transport.abort()
 
     def is_gone(self) -> bool:
-        """Return whether nothing that is written now will arrive."""
-        return self._transport is None or self._transport.is_closing() or self._state is not SSLProtocolState.WRAPPED
+        """Return whether nothing that is written now will arrive. May be called from any thread."""
+        transport = self._transport  # it is None at once when the connection is lost
+        return transport is None or transport.is_closing() or self._state is not SSLProtocolState.WRAPPED
 
     def note_unread(self) -> None:
         """Remember how much of what was sent is not read yet."""

@@ -913,6 +913,16 @@ def test_an_answer_for_nobody_is_no_error(listener):
     assert went_on.wait(5)
 
 
+def test_a_connection_that_is_lost_while_a_thread_asks_is_gone():
+    """WSGI applications ask from their threads, between two lines of the event loop."""
+    seen = iter([SimpleNamespace(is_closing=lambda: True), None, None])
+
+    class Lost(connections.Connection):
+        _transport = property(lambda _: next(seen))
+
+    assert Lost.is_gone(Lost.__new__(Lost))
+
+
 def test_a_request_that_waited_for_a_thread_in_vain_is_not_begun(listener):
     """Of WSGI requests in the queue only those are run whose client is still there."""
     one, begun, free = listener(serving=False), [], threading.Event()
