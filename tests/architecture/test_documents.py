@@ -30,7 +30,7 @@ OURS = {name for _, command in every_command() for part in command.params for na
     "--version",
 }
 # of ./dev, the benches and reproducible/rebuild.py; then of the tools of others
-OTHERS = {"--long", "--busy", "--huge", "--what", "--write"} | {"--format", "--hash", "--no-emit-project"}
+OTHERS = {"--long", "--busy", "--huge", "--rounds", "--what", "--write"} | {"--format", "--hash", "--no-emit-project"}
 
 
 def text_of(path):
