@@ -109,6 +109,7 @@ class Connection(asyncio.sslproto.SSLProtocol):
     max_size = TLS_BUFFER_SIZE
     _transport: Any
     _state: SSLProtocolState
+    _shutdown_timeout_handle: asyncio.TimerHandle | None
 
     def __init__(self, guard: Guard, context: ssl.SSLContext, protocol: "GuardedProtocol") -> None:
         super().__init__(
@@ -135,6 +136,14 @@ class Connection(asyncio.sslproto.SSLProtocol):
         self._guard.leave(self._guarded.transport)
         super().connection_lost(exc)
         del self._guarded  # the buffers need no garbage collection
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Begin to close, as the client has; asyncio would wait without end for what is left to be read."""
+        stay_open = super().eof_received()
+        if not stay_open and self._transport is not None and self._shutdown_timeout_handle is None:
+            self.note_unread()
+            self._shutdown_timeout_handle = self._loop.call_later(CLOSE_S, self._check_shutdown_timeout)
+        return stay_open
 
     def end(self) -> None:
         """Cut the connection, also one that is being closed, whose TLS transport Python 3.11.2 cannot abort."""
