@@ -73,8 +73,8 @@ class Shell:
             yield self.first(process)["listen"]
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
-        assert 5 == process.returncode
+            rest, _ = process.communicate(timeout=20)
+        assert (5, "") == (process.returncode, rest)  # the one object was written when it listened
 
     def serve(self, name, **options):
         """Bring one instance up to serving; return what run said."""

@@ -29,9 +29,9 @@ def stay(out: Output, started: "Started", show: Callable[[], None]) -> int:
         with contextlib.suppress(UsageError):
             for line in logs.lines(started.place, follow=True):
                 out.say(escape(line))
-    except Interrupted as error:
+    except (Interrupted, KeyboardInterrupt) as error:
         notify("STOPPING=1")
-        out.say(error.message)
+        out.say(str(error.args[0]) if error.args else "stopped by SIGINT")
         end(started)
     if not started.place.path.exists():  # stopped and removed by another command
         return exitcodes.OK

@@ -17,6 +17,7 @@ import click
 from glasscase import __version__
 from glasscase.cli import exitcodes
 from glasscase.cli.failing import report_error
+from glasscase.cli.output import SAID
 from glasscase.errors import Error, Interrupted, StorageError, UsageError
 
 click.UsageError.exit_code = exitcodes.USAGE
@@ -150,7 +151,12 @@ def _no_core_dumps() -> None:
 
 def run(arguments: list[str]) -> int:
     """Return the exit code of one command line; never raises for a foreseeable cause."""
-    as_json = "--json" in arguments
+    context: click.Context | None = None
+
+    def failed(error: Error) -> int:
+        told = context is not None and SAID in context.meta  # --json is one object, also of a verb that ends later
+        return report_error(error, as_json="--json" in arguments and not told)
+
     _no_core_dumps()
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal is an end too; nohup ignores it
@@ -170,25 +176,25 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
-        return report_error(Interrupted("cli.signal.received", "interrupted"), as_json=as_json)
+        return failed(Interrupted("cli.signal.received", "interrupted"))
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(error.format_message() + "\n")
         return exitcodes.USAGE
     except click.ClickException as error:
-        return report_error(_usage(error), as_json=as_json)
+        return failed(_usage(error))
     except Error as error:
-        return report_error(error, as_json=as_json)
+        return failed(error)
     except KeyboardInterrupt:
-        return report_error(Interrupted("cli.signal.received", "interrupted"), as_json=as_json)
+        return failed(Interrupted("cli.signal.received", "interrupted"))
     except MemoryError:
-        return report_error(StorageError("core.memory.exhausted", "memory could not be allocated"), as_json=as_json)
+        return failed(StorageError("core.memory.exhausted", "memory could not be allocated"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exitcodes.INTERRUPTED
     except OSError as error:
         from glasscase.fs.atomic import storage_error
 
-        return report_error(storage_error(error, error.filename or "stdout"), as_json=as_json)
+        return failed(storage_error(error, error.filename or "stdout"))
     return exitcodes.OK
 
 

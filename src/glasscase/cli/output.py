@@ -21,6 +21,7 @@ _PATHS = frozenset({
     "FILE", "[FILE]", "FILE.pub", "PATH", "DIR", "BUNDLE", "EVIDENCE|BUNDLE", "PEM", "PAL", "POLICY", "M", "M.sgx", "SIG",
     "A", "B", "[B]", "E", "O", "file", "bundle", "secrets", "path",
 })  # fmt: skip
+SAID = "glasscase.said"  # in the meta of click's context: the one object of --json has been written
 _COLORS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 # our own color codes, or one character that may not be plain; names of files come from outside too
 _ODD = re.compile(r"(\x1b\[(?:3[123]|[012])m)|[^\n\t\x20-\x7e]")
@@ -59,6 +60,9 @@ class Output:
         if self.json:
             import json
 
+            context = click.get_current_context(silent=True)
+            if context is not None:
+                context.meta[SAID] = True
             sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=2, allow_nan=False) + "\n")
         elif text:
             sys.stdout.write(self._shown(text.rstrip("\n")) + "\n")

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from glasscase.cli import main
 from glasscase.cli.main import VERBS
-from glasscase.cli.output import Output, escape
+from glasscase.cli.output import Output, escape, verb
 from glasscase.cli.reading import write_argument
-from glasscase.errors import UsageError
+from glasscase.errors import StorageError, UsageError
 
 
 def glasscase(*arguments, **options):
@@ -111,6 +112,25 @@ def test_errors_with_json_are_one_object():
 
     assert result.returncode == 1
     assert json.loads(result.stdout)["error"]["id"] == "cli.usage.wrong"
+
+
+def test_a_failure_after_the_object_is_no_second_one(monkeypatch, capsys):
+    """With --json a verb that ends by an error or Ctrl-C later, as proxy, has written its one object."""
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main, "_no_core_dumps", lambda: None)
+    for late in (StorageError("fs.file.full", "no space left"), KeyboardInterrupt()):
+
+        @verb("version")
+        def late_verb(out, late=late):
+            out.result({"first": True}, "")
+            raise late
+
+        monkeypatch.setattr("glasscase.cli.versioning.version", late_verb)
+        code = main.run(["version", "--json"])
+        out, err = capsys.readouterr()
+
+        assert ({"first": True}, 4 if isinstance(late, StorageError) else 5) == (json.loads(out), code)
+        assert "glasscase: error: " in err
 
 
 @pytest.mark.parametrize("name", sorted(VERBS))
