@@ -25,7 +25,7 @@ _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True)
 class _Subject:
-    """One side of a comparison, as far as it is known."""
+    """One side of a comparison, as far as it is known. lone: it is a manifest that --libpal is for."""
 
     label: str
     mrenclave: bytes | None = None
@@ -34,6 +34,7 @@ class _Subject:
     measurement: "Measurement | None" = None
     bundle: "Bundle | None" = None
     text: bytes | None = None
+    lone: bool = False
 
 
 @verb("why", help="Say why two bundles, manifests or measurements differ. Exit 0 if they do not, 6 if they do.")
@@ -46,7 +47,7 @@ def why(out: Output, before: str, after: str, libpal: str | None, html_path: str
     from glasscase.fs.atomic import write_file
     from glasscase.measure.compare import first_difference
 
-    one, two = _subject(before, libpal), _subject(after, libpal)
+    one, two = _subjects((before, after), libpal)
     for item in (one, two):
         if item.bundle:
             _warn_if_unsound(out, item.bundle)
@@ -81,7 +82,8 @@ def map(out: Output, subject: str, other: str | None, **options: Any) -> int:  #
     libpal, svg = options["libpal"], options["svg"]
     if options["diff"] != (other is not None):
         raise UsageError("cli.usage.wrong", "--diff takes two bundles, without it map takes one", hint="map --diff A B")
-    measured = [_measured(path, libpal) for path in ([subject] if other is None else [subject, other])]
+    paths = (subject,) if other is None else (subject, other)
+    measured = [_measured(item, path) for item, path in zip(_subjects(paths, libpal), paths, strict=True)]
     if svg:
         write_file(svg, draw_svg(measured))
         out.say(f"wrote     {svg}")
@@ -109,11 +111,24 @@ def _warn_if_unsound(out: Output, bundle: "Bundle") -> None:
         out.warn(escape(f"{bundle.path} is not sound: {problems[0].text} [{problems[0].id}]"))
 
 
-def _measured(path: str, libpal: str | None) -> "Measurement":
-    measurement = _subject(path, libpal).measurement
-    if measurement is None:
-        raise UsageError("cli.usage.wrong", f"{path!r} is a manifest: the map needs --libpal too")
-    return measurement
+def _measured(subject: _Subject, path: str) -> "Measurement":
+    if subject.measurement is None:
+        what, hint = ("a manifest", "give --libpal PAL too") if subject.lone else ("the digits of an MRENCLAVE", "")
+        hint = hint or "give the bundle, or what measure --json says of it"
+        raise UsageError("cli.usage.wrong", f"{path!r} is {what}, which alone has no memory map", hint=hint)
+    return subject.measurement
+
+
+def _subjects(paths: tuple[str, ...], libpal: str | None) -> tuple[_Subject, ...]:
+    """Return what the paths are; raises UsageError if --libpal is given and none of them is a manifest."""
+    found = tuple(_subject(path, libpal) for path in paths)
+    if libpal and not any(subject.lone for subject in found):
+        given = " and ".join(repr(path) for path in paths)
+        raise UsageError(
+            "cli.usage.wrong", f"--libpal is for a manifest, and none is given: {given}",
+            hint="leave --libpal away: a bundle and a measurement say themselves what was measured",
+        )  # fmt: skip
+    return found
 
 
 def _subject(path: str, libpal: str | None) -> _Subject:
@@ -127,7 +142,8 @@ def _subject(path: str, libpal: str | None) -> _Subject:
     if _HEX.fullmatch(path) and not os.path.exists(path):
         return _Subject(path, mrenclave=bytes.fromhex(path))
     bundle = None
-    if os.path.isdir(path):
+    lone = not os.path.isdir(path)
+    if not lone:
         from glasscase.bundle.index import INDEX, open_bundle
 
         path, libpal = bundle_files(path)
@@ -139,10 +155,10 @@ def _subject(path: str, libpal: str | None) -> _Subject:
         return _Subject(path, mrenclave=measurement.mrenclave, measurement=measurement)
     document = parse_manifest(content)
     if not libpal:
-        return _Subject(path, document=document, text=content)
+        return _Subject(path, document=document, text=content, lone=lone)
     plan = layout(content, read_argument(libpal, max_bytes=PAL_MAX, what="libpal.so"))
     measurement = measure_layout(plan)
-    return _Subject(path, measurement.mrenclave, document, plan, measurement, bundle, content)
+    return _Subject(path, measurement.mrenclave, document, plan, measurement, bundle, content, lone)
 
 
 def _causes(one: _Subject, two: _Subject) -> "tuple[Cause, ...]":

@@ -162,6 +162,26 @@ def test_manifests_and_measurements_are_compared_too(built):
     glasscase("why", "b.bundle", digits, cwd=built.root)
     glasscase("why", "out.bundle", digits, cwd=built.root, code=6)
     glasscase("why", a, "map.json", cwd=built.root, code=1)
+    glasscase("why", a, "out.bundle", "--libpal", pal, cwd=built.root)
+
+
+def test_a_libpal_that_nothing_would_use_is_refused(built):
+    """--libpal beside what is no manifest is refused, and the picture is not written; digits have no memory to draw."""
+    measured = glasscase("measure", "out.bundle", "--json", cwd=built.root).stdout
+    (built.root / "map.json").write_text(measured)
+    digits = json.loads(measured)["mrenclave"]
+    pal = ("--libpal", "out.bundle/runtime/libpal.so")
+    for command in (
+        ("why", "out.bundle", "out.bundle", "--html", "new"), ("why", "out.bundle", "map.json"), ("why", digits, "map.json"),
+        ("map", "out.bundle", "--svg", "new"), ("map", "map.json"), ("map", "--diff", "out.bundle", "map.json"),
+    ):  # fmt: skip
+        refused = glasscase(*command, *pal, cwd=built.root, code=1)
+        assert "--libpal is for a manifest" in refused.stderr and "Traceback" not in refused.stderr
+
+    assert not (built.root / "new").exists()
+    assert "the digits of an MRENCLAVE" in glasscase("map", digits, cwd=built.root, code=1).stderr
+    assert "give --libpal PAL too" in glasscase("map", "out.bundle/app.manifest.sgx", cwd=built.root, code=1).stderr
+    glasscase("map", "--diff", "out.bundle/app.manifest.sgx", "out.bundle", *pal, cwd=built.root)
 
 
 def test_why_as_a_page(built):
