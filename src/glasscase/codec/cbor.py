@@ -42,13 +42,17 @@ def decode(
         raise FormatError(
             "codec.cbor.oversize", f"{what} has {len(data)} bytes, at most {max_bytes} are allowed", what=what
         )
+    if not data:
+        raise FormatError(_MALFORMED, f"{what} is empty", what=what)
     _scan(data, what, max_items)
     try:
         stream = io.BytesIO(data)
         value = cbor2.CBORDecoder(stream).decode()
         used = stream.tell()
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError, EOFError, OverflowError, MemoryError) as error:
-        raise FormatError(_MALFORMED, f"{what} is not CBOR: {type(error).__name__}", what=what) from None
+    except (cbor2.CBORDecodeEOF, EOFError):  # a tag without its value
+        raise FormatError(_MALFORMED, f"{what} ends too early", offset=len(data), what=what) from None
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError):
+        raise FormatError(_MALFORMED, f"{what} is not CBOR", what=what) from None
     _walk(value, 0, tags, cose=cose, what=what)
     if used < len(data) or cbor2.dumps(value, canonical=True) != bytes(data):
         raise FormatError(_MALFORMED, f"{what} is not in deterministic CBOR encoding", what=what)

@@ -151,7 +151,7 @@ def _parts(data: bytes, tag: int, form: Form) -> list[Any]:
     if len(data) > COSE_MAX:
         raise FormatError(form.oversize, f"the object has {len(data)} bytes, at most {COSE_MAX} are allowed")
     try:
-        value = cbor.decode(data, max_bytes=COSE_MAX, what=form.content_type, tags=frozenset({tag}), cose=True)
+        value = cbor.decode(data, max_bytes=COSE_MAX, what="it", tags=frozenset({tag}), cose=True)
     except FormatError as error:
         raise _malformed(form, error.message) from None
     if not isinstance(value, cbor2.CBORTag) or not isinstance(value.value, list):

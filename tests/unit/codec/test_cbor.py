@@ -87,6 +87,21 @@ def test_other_spellings_are_refused(hexadecimal):
     assert caught.value.reason == "codec.cbor.malformed"
 
 
+@pytest.mark.parametrize(
+    ("hexadecimal", "message"),
+    [
+        ("", "test is empty"), ("18", "test ends too early"), ("8201", "test ends too early"), ("d864", "test ends too early"),
+        ("62ffff", "test is not CBOR"),
+    ],
+)  # fmt: skip
+def test_messages_name_no_class_of_the_parser(hexadecimal, message):
+    """What is empty or cut off says so; a class name of the parser says nothing to whoever gave the file."""
+    with pytest.raises(FormatError) as caught:
+        decode(bytes.fromhex(hexadecimal), tags=frozenset({100}))
+
+    assert message == caught.value.message
+
+
 def test_a_million_nested_arrays_are_refused():
     """Nesting is refused before a recursive parser sees it."""
     with pytest.raises(FormatError):

@@ -72,3 +72,16 @@ def test_a_receipt_for_another_envelope_is_no_acceptance(answers, monkeypatch):
         provision.provision(PLACE, b"mine", timeout_s=1)
 
     assert "hosting.answer.unexpected" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(b"", "it is empty"), (b'{"v": 1}', "it ends too early"), (b"\xff" * 9, "it is not in deterministic")],
+)
+def test_another_file_is_said_not_to_be_an_envelope(given, found):
+    """What is no envelope is refused before anything is asked of the enclave; the reason is in words."""
+    with pytest.raises(FormatError) as caught:
+        provision.provision(PLACE, given, timeout_s=1)
+
+    assert "hosting.provision.malformed" == caught.value.reason
+    assert f"this is not a sealed envelope ({found}" in caught.value.message
