@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from glasscase.enclave.keys import InstanceKeys, TlsKey
 from glasscase.enclave.quoting import Quoter
-from glasscase.evidence.attestation import Attestation, Claims, Provision, Session
+from glasscase.evidence.attestation import SESSION_MAX_S, Attestation, Claims, Provision, Session
 from glasscase.ratls.cert import make_certificate, make_request
 from glasscase.sgx.reportdata import claims_report_data
 
@@ -125,7 +125,9 @@ class Attester:
         """Return an encoded attestation with new claims over the live TLS key and without a certificate."""
         with self._lock:
             self._beacon = beacon or self._beacon
-            session = self._next(self._clock() - BACKDATE_S, self.session.exp)
+            end = self.session.exp
+            nbf = min(self._clock() - BACKDATE_S, end - 1)  # the host may have moved its clock either way
+            session = self._next(nbf, min(end, max(nbf, 0) + SESSION_MAX_S))
             claims, quote = self._attest(self._tls, session, nonce)
             request = self._current.request if self._current else None
             return Attestation(quote, claims, request=request, provision=self._provision).to_bytes()

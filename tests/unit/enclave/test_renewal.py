@@ -165,6 +165,20 @@ def test_a_challenge_continues_the_chain(bench):
     assert (3, hashlib.sha256(answer.claims).digest(), b"b" * 32) == (session.seq, session.prev, session.beacon)
 
 
+@pytest.mark.parametrize("moved_s", [-10 * 365 * 86_400, -7200, -3601, 0, LIFETIME_S + BACKDATE_S, 10 * 365 * 86_400])
+def test_a_challenge_is_well_formed_whatever_the_clock(bench, moved_s):
+    """A host that moves its clock gets claims of at most 25 hours that end with the certificate, never malformed ones."""
+    one = bench()
+    one.attester.renew()
+    one.now += moved_s
+    claims = Attestation.from_bytes(one.attester.attest(nonce=b"n" * 32, beacon=None)).claims
+    session = Claims.from_bytes(claims).session_facts()
+
+    assert session.exp <= one.attester.session.exp
+    assert session.nbf <= one.now - BACKDATE_S
+    assert 0 < session.exp - session.nbf <= SESSION_MAX_S
+
+
 def test_a_failed_renewal_changes_nothing(bench):
     """When the device is silent the old attestation and certificate stay, and the next number is not used up."""
     one = bench()
