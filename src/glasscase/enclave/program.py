@@ -143,10 +143,7 @@ class Program:
 
     async def provision(self, envelope: bytes) -> bytes:
         """Return the receipt of an accepted envelope; raises Error for any other."""
-        acceptance = await self._work(partial(self._accept, envelope))
-        if self._accepted is not None and not self._accepted.done():
-            self._accepted.set_result(acceptance)
-        return acceptance.receipt
+        return (await self._work(partial(self._accept, envelope))).receipt
 
     def status(self) -> dict[str, Any]:
         """Return what GET status answers."""
@@ -255,9 +252,16 @@ class Program:
             raise
         if acceptance.fresh:
             self._announce(acceptance)
+            if self._loop is not None:  # by itself: whoever has sent it may be gone
+                self._loop.call_soon_threadsafe(self._go_on, acceptance)
             if self._store is not None:
                 self._keep(self._store, acceptance)
         return acceptance
+
+    def _go_on(self, acceptance: Acceptance) -> None:
+        """Let the program have what was accepted, unless its time to wait is over."""
+        if self._accepted is not None and not self._accepted.done():
+            self._accepted.set_result(acceptance)
 
     def _announce(self, acceptance: Acceptance) -> None:
         """Let all later claims name what was accepted."""

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import http.client
 import json
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from glasscase.enclave import health
+from glasscase.enclave import health, program
 from glasscase.enclave.instancefile import parse_instance
 from glasscase.errors import FormatError, UsageError
 from glasscase.evidence.attestation import Claims, instance_digest
@@ -70,6 +72,36 @@ def test_no_secrets_in_time(enclave):
     assert 3 == one.process.wait(15)
     assert "failed" == one.status_file()["state"]
     assert "imported" not in one.text()
+
+
+def test_an_acceptance_counts_although_its_sender_is_gone():
+    """A request that is cancelled while its envelope is judged loses the answer, not the secrets: the program goes on."""
+    one = program.Program.__new__(program.Program)
+    one._worker = concurrent.futures.ThreadPoolExecutor(1)
+    one._store = None
+    begun, judged = threading.Event(), threading.Event()
+    acceptance = SimpleNamespace(fresh=True, receipt=b"receipt")
+
+    def accept(_envelope):
+        begun.set()
+        assert judged.wait(10)
+        return acceptance
+
+    one._provisioner = SimpleNamespace(accept=accept)
+    one._announce = lambda _acceptance: None
+
+    async def live():
+        one._loop = asyncio.get_running_loop()
+        one._accepted = one._loop.create_future()
+        request = asyncio.create_task(one.provision(b"envelope"))
+        await asyncio.to_thread(begun.wait, 10)
+        request.cancel()
+        await asyncio.wait({request})
+        judged.set()
+        return request.cancelled(), await asyncio.wait_for(one._accepted, 10)
+
+    assert (True, acceptance) == asyncio.run(live())
+    one._worker.shutdown()
 
 
 def test_stop_while_waiting(enclave):
