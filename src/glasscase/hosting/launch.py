@@ -9,13 +9,14 @@ import contextlib
 import fcntl
 import os
 import pwd
+import resource
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ DEVICE_WAIT_S = 5.0
 GONE_S = 10.0  # after SIGKILL
 DRAIN_S = 30  # where the bundle does not say it any more
 STOP_MARGIN_S = 15.0  # after the drain, for the application's own shutdown
+DESCRIPTORS = 8192  # of the host, for the 4096 that the manifest lets the program have and for Gramine itself
 FILL_RATE = 16384  # pages a second (64 MiB): of a machine that pages enclave memory out while it fills another enclave
 
 
@@ -272,10 +274,11 @@ def _start(
             # its groups too: /dev/sgx_enclave is open to the group sgx only
             groups = os.getgrouplist(account.pw_name, account.pw_gid)
             identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
-        child = subprocess.Popen(
-            command.argv, cwd=command.directory, env=dict(command.environment), stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log, start_new_session=True, pass_fds=keep, umask=0o077, **identity,
-        )  # fmt: skip
+        with _many_descriptors():
+            child = subprocess.Popen(
+                command.argv, cwd=command.directory, env=dict(command.environment), stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True, pass_fds=keep, umask=0o077, **identity,
+            )  # fmt: skip
         child.returncode = 0  # it outlives this process on purpose; its destructor would warn
         return processes.identify(child.pid) or ProcessId(child.pid, 0, processes.boot_id())
     except OSError as error:
@@ -289,6 +292,24 @@ def _start(
         os.close(log)
         for descriptor in keep:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _many_descriptors() -> Iterator[None]:
+    """Let what is started in the block open as many files and connections as a bundle's manifest allows.
+
+    Gramine's own limit is above the 1,024 that a process usually has; the program inside would be refused more with EACCES.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _start_device(place: Place, checked: Any, data_directory: Path, log: int, *, shared: bool) -> int:

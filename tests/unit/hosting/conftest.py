@@ -20,11 +20,12 @@ PYTHON = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if Path
 
 LOADER = """#!/bin/sh
 exec {python} -I -c '
-import json, os, signal, sys, time
+import json, os, resource, signal, sys, time
 facts = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ),
          "uid": os.getuid(), "groups": os.getgroups(), "sid": os.getsid(0),
          "pid": os.getpid(), "links": {{n: os.readlink(n) for n in ("runtime", "rootfs", "blobs")}},
-         "stdin": os.read(0, 1).decode(), "fds": sorted(map(int, os.listdir("/proc/self/fd"))), "umask": os.umask(0o77)}}
+         "stdin": os.read(0, 1).decode(), "fds": sorted(map(int, os.listdir("/proc/self/fd"))), "umask": os.umask(0o77),
+         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)}}
 def status(state):
     with open("instance/.s", "w") as f:
         json.dump({{"v": 1, "state": state, "port": 4321, "since": 5, "seq": 1, "exp": 9}}, f)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -50,6 +51,23 @@ def test_the_loader_is_started_as_gramine_wants_it(running, bundle):
     assert b"signature" == (place.path / "app.sig").read_bytes()
     assert not (place.path / "app.manifest").exists()
     assert not (place.path / "app.sig").is_symlink()
+
+
+def test_the_enclave_may_have_the_descriptors_of_its_manifest(workplace, checked):
+    """Gramine counts 4,096 for the program, but each is one of the host's, of which a shell or a service has 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != hard < launch.DESCRIPTORS:
+        pytest.skip("this account may have fewer")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        place, record = start(workplace, checked)
+        here = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    launch.stop(place, record, deadline_s=10)
+
+    assert [launch.DESCRIPTORS, hard] == facts_of(place)["descriptors"]
+    assert (1024, hard) == here
 
 
 @pytest.mark.skipif(USER is None, reason="needs root")
