@@ -1,26 +1,26 @@
 """The data user's verbs: get and proxy. Both verify the enclave inside the TLS handshake, before anything is sent."""
 
+import contextlib
 import json
 import os
 import re
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape, verb
-from glasscase.errors import Interrupted, StorageError, UsageError
+from glasscase.errors import Error, Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     import http.client
     from collections.abc import Coroutine, Iterator
 
     from glasscase.ratls.client import RatlsContext
-    from glasscase.ratls.judging import LivePeer
 
 CHUNK = 64 << 10  # bytes
 JSON_BODY_MAX = 64 << 20  # bytes of a body that is put into one JSON object
@@ -105,6 +105,7 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     """Verify, ask, write."""
     import http.client
 
+    from glasscase.fs.atomic import atomic_file
     from glasscase.ratls.client import live_peer
 
     where = _split(url)
@@ -116,18 +117,29 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     asked = _method(method, "GET" if body is None else "POST")
     context = _context(trust, where)
     connection = http.client.HTTPSConnection(where.host, where.port, timeout=timeout, context=context)
-    try:
-        connection.connect()
+    # made before anything is sent: what the application has done is not asked for again because of a place that takes no file
+    with contextlib.closing(connection), contextlib.nullcontext() if output is None else atomic_file(output) as file:
+        with _reaching(where):
+            connection.connect()
         peer = live_peer(connection.sock)
         out.say(f"verified  MRENCLAVE {peer.enclave.mrenclave.hex()}{'  SIMULATED' if peer.enclave.simulated else ''}")
-        connection.request(asked, where.target, body=body, headers=fields)
-        return _answer(out, connection.getresponse(), peer, output)
-    except http.client.HTTPException as error:
-        raise StorageError("client.enclave.unreachable", f"the answer is not HTTP: {type(error).__name__}") from None
-    except OSError as error:
-        raise _unreachable(where, error) from None
-    finally:
-        connection.close()
+        with _reaching(where):
+            connection.request(asked, where.target, body=body, headers=fields)
+            response = connection.getresponse()
+        answered = _answer(out, _chunks(response, where), file)
+    if answered is not None:
+        known = {
+            "status": response.status,
+            "mrenclave": peer.enclave.mrenclave.hex(),
+            "simulated": peer.enclave.simulated,
+            "valid_until": peer.valid_until,
+            "headers": {name.lower(): text for name, text in response.getheaders()},
+        }
+        out.result({**known, **({} if output is None else {"output": output}), **answered}, "")
+    if response.status >= 400:
+        out.warn(f"the answer is {response.status} {escape(response.reason)} [client.response.refused]")
+        return exitcodes.IO
+    return exitcodes.OK
 
 
 @verb("proxy", help="Listen on a local port and carry each connection to an enclave, once that was verified in it.")
@@ -237,44 +249,24 @@ def _checked(bundle: str) -> Any:
     return check_bundle(bundle, runtimes=trusted_pins()).require_sound()
 
 
-def _answer(out: Output, response: "http.client.HTTPResponse", peer: "LivePeer", output: str | None) -> int:
-    from glasscase.fs.atomic import atomic_file
-
-    size = 0
-    value: dict[str, Any] = {
-        "status": response.status,
-        "mrenclave": peer.enclave.mrenclave.hex(),
-        "simulated": peer.enclave.simulated,
-        "valid_until": peer.valid_until,
-        "headers": {name.lower(): text for name, text in response.getheaders()},
-    }
-    if output is not None:
-        with atomic_file(output) as file:
-            for chunk in _chunks(response):
-                size += file.write(chunk)
-        out.result({**value, "output": output, "bytes": size}, "")
-    elif out.json:
-        parts: list[bytes] = []
-        for chunk in _chunks(response):
-            parts.append(chunk)
-            size += len(chunk)
-            if size > JSON_BODY_MAX:
-                raise UsageError(
-                    "client.response.oversize", "the answer is too long for one JSON object", hint="-o FILE"
-                )
-        body = b"".join(parts)
-        out.result({**value, "bytes": len(body), **_text_or_base64(body)}, "")
-    else:
-        for chunk in _chunks(response):
+def _answer(out: Output, chunks: "Iterator[bytes]", file: BinaryIO | None) -> dict[str, Any] | None:
+    """Write the body to `file`, or to stdout unless it is part of a JSON object; return what is said of it, or None."""
+    if file is not None:
+        return {"bytes": sum(file.write(chunk) for chunk in chunks)}
+    if not out.json:
+        for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
-    if response.status >= 400:
-        out.warn(f"the answer is {response.status} {escape(response.reason)} [client.response.refused]")
-        return exitcodes.IO
-    return exitcodes.OK
+        return None
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        if len(body) > JSON_BODY_MAX:
+            raise UsageError("client.response.oversize", "the answer is too long for one JSON object", hint="-o FILE")
+    return {"bytes": len(body), **_text_or_base64(bytes(body))}
 
 
-def _chunks(response: "http.client.HTTPResponse") -> "Iterator[bytes]":
+def _chunks(response: "http.client.HTTPResponse", where: Url) -> "Iterator[bytes]":
     """Give the body; raises StorageError("client.response.truncated") unless all of it came.
 
     http.client takes the end of the connection for the end of a body whose length it knows.
@@ -282,11 +274,15 @@ def _chunks(response: "http.client.HTTPResponse") -> "Iterator[bytes]":
     import http.client
     import ssl
 
-    try:
-        while chunk := response.read(CHUNK):
-            yield chunk
-    except (http.client.IncompleteRead, ssl.SSLEOFError):
-        raise _truncated("before its end") from None
+    while True:
+        try:
+            with _reaching(where, but=(http.client.IncompleteRead, ssl.SSLEOFError)):
+                chunk = response.read(CHUNK)
+        except (http.client.IncompleteRead, ssl.SSLEOFError):
+            raise _truncated("before its end") from None
+        if not chunk:
+            break
+        yield chunk
     if response.length:
         raise _truncated(f"{response.length} bytes too early")
 
@@ -364,11 +360,31 @@ def _body(data: str | None) -> bytes | None:
     return data.encode("utf-8", "surrogateescape")
 
 
-def _unreachable(where: Url, error: OSError) -> Exception:
-    """Return the error of a connection that failed; our own refusals pass unchanged."""
-    from glasscase.errors import Error
+@contextlib.contextmanager
+def _reaching(where: Url, but: tuple[type[Exception], ...] = ()) -> "Iterator[None]":
+    """Give the block in which the network's errors are those of the enclave's address; our own and `but` pass unchanged."""
+    import http.client
+    import ssl
 
-    if isinstance(error, Error):
-        return error
-    why = (error.strerror or str(error) or type(error).__name__).lower()
-    return StorageError("client.enclave.unreachable", f"{where.host} port {where.port} does not answer: {why[:200]}")
+    unchanged: tuple[type[BaseException], ...] = (Error, *but)
+    try:
+        yield
+    except unchanged:
+        raise
+    except http.client.HTTPException as error:
+        raise StorageError("client.enclave.unreachable", f"the answer is not HTTP: {type(error).__name__}") from None
+    except ssl.SSLEOFError:
+        raise StorageError(
+            "client.enclave.unreachable", f"{where.host} port {where.port} has ended the connection"
+        ) from None
+    except ssl.SSLError as error:
+        why = (error.reason or "no reason given").replace("_", " ").lower()
+        raise StorageError(
+            "client.enclave.unreachable", f"{where.host} port {where.port} does not speak TLS 1.3 with us: {why[:200]}",
+            hint="is that the host and port of the enclave? the operator's glasscase status shows its URL",
+        ) from None  # fmt: skip
+    except OSError as error:
+        why = (error.strerror or str(error) or type(error).__name__).lower()
+        raise StorageError(
+            "client.enclave.unreachable", f"{where.host} port {where.port} does not answer: {why[:200]}"
+        ) from None

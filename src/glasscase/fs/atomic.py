@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from glasscase.errors import FormatError, StorageError, UsageError
+from glasscase.errors import Error, FormatError, StorageError, UsageError
 
 PART = ".part-"
 
@@ -142,6 +142,8 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
     if not overwrite and os.path.lexists(final):
         raise name_taken(final)
+    if os.path.isdir(final) and not os.path.islink(final):  # now, not when what the block does is done
+        raise storage_error(IsADirectoryError(errno.EISDIR, "is a directory"), final)
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -160,7 +162,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, Error):  # a refused peer is both
             raise storage_error(error, final) from None
         raise
 

@@ -57,6 +57,20 @@ def test_the_name_of_a_directory_is_not_taken_for_a_file(tmp_path, name, writing
     assert names(tmp_path) == []
 
 
+def test_a_directory_is_refused_before_anything_is_done_for_its_name(tmp_path):
+    """What the block does may not be done twice, so a name that no file can take ends before it; a link to one is replaced."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "link").symlink_to("new")
+    with pytest.raises(StorageError) as caught:
+        with atomic.atomic_file(tmp_path / "new"):
+            pytest.fail("the block ran")
+    assert ("fs.file.failed", "name a file") == (caught.value.reason, caught.value.hint)
+    atomic.write_file(tmp_path / "link", b"content")
+
+    assert (True, False) == ((tmp_path / "new").is_dir(), (tmp_path / "link").is_symlink())
+    assert names(tmp_path) == ["link", "new"]
+
+
 @pytest.mark.parametrize(("name", "hint"), [("owner", "chmod 600 "), ("owner.pub", "that is the public key")])
 def test_a_public_key_is_not_to_be_hidden(tmp_path, name, hint):
     """A key that others can read is refused; for FILE.pub in its place another mode is no advice."""

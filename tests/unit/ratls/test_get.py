@@ -1,7 +1,11 @@
 """`get` on the command line: what a verified enclave answers comes whole or is said not to be."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -119,3 +123,57 @@ def test_silence_ends_with_the_timeout(ask, serve, identity, capsys, when):
         assert 4 == ask(None, "--timeout", "1", server=serve(identity(), answer=answer))
     assert 0.9 < time.monotonic() - start < 8
     assert "[client.enclave.unreachable]" in capsys.readouterr().err
+
+
+def test_a_server_without_tls_is_not_said_to_be_silent(ask, capsys):
+    """Another server on the port, as one of plain HTTP, has answered; what it lacks is TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        threading.Thread(target=_answer_in_clear, args=(plain,), daemon=True).start()
+        url = f"https://127.0.0.1:{plain.getsockname()[1]}/"
+        assert 4 == ask(None, server=type("Plain", (), {"url": url}))
+    words = capsys.readouterr().err
+
+    assert "does not speak TLS 1.3 with us: wrong version number [client.enclave.unreachable]" in words
+    assert "does not answer" not in words and "_ssl.c" not in words
+
+
+def _answer_in_clear(server):
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_a_full_or_closed_stdout_is_no_fault_of_the_enclave(ask, tmp_path, serve, identity):
+    """What stdout refuses is said of stdout (exit 4), and a reader that has gone away is exit 5, as for every verb."""
+    server = serve(identity(), answer=WHOLE["length"], hang_up=True)
+    ask(None, server=server)  # the files of the options
+    words = [sys.executable, "-m", "glasscase", "get", server.url, "--policy", "policy.toml", "--insecure-anchor", "root.pem",
+             "--collateral-source", "collateral.json"]  # fmt: skip
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    assert (4, True) == (result.returncode, b"'stdout': no space left on device [fs.file.full]" in result.stderr)
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    os.close(writing)
+    assert (5, False) == (result.returncode, b"error" in result.stderr)
+
+
+def test_a_place_that_takes_no_file_is_found_before_anything_is_sent(ask, serve, identity, tmp_path, capsys):
+    """-o of a directory, or below none, ends before the request: what the application does is not done in vain."""
+    for place, code in (("", 4), ("none/out", 4)):
+        server = serve(identity(), answer=WHOLE["length"], hang_up=True)
+        assert code == ask(None, "-d", "pay", "-o", str(tmp_path / place), server=server)
+        assert b"" == server.received
+        assert "[fs.file." in capsys.readouterr().err
+
+
+def test_a_reset_of_the_connection_is_not_said_of_the_file(ask, serve, identity, tmp_path, capsys):
+    """With -o too an enclave that falls silent, or is refused, is the enclave's matter, and no file is left."""
+    silent = serve(identity(), answer=HEAD + b"Content-Length: 6\r\n\r\nhello")
+    assert 4 == ask(None, "--timeout", "1", "-o", str(tmp_path / "out"), server=silent)
+    assert "[client.enclave.unreachable]" in capsys.readouterr().err
+    assert 2 == ask(None, "-o", str(tmp_path / "out"), server=serve(identity(flags=7), answer=WHOLE["length"]))
+    assert "[fs." not in capsys.readouterr().err
+    assert [] == [path.name for path in tmp_path.iterdir() if path.name.startswith((".part", "out"))]
