@@ -46,7 +46,7 @@ BAD = [
     ("models", "none"), ("models", "key"), ("build_epoch", -1), ("build_epoch", True), ("owners", ()),
     ("owners", (b"\2" * 32, b"\1" * 32)), ("owners", (b"\1" * 32,) * 2), ("owners", (b"\1" * 31,)),
     ("owners", tuple(bytes([i]) * 32 for i in range(17))), ("threshold", 0), ("threshold", 3), ("package", b"\0" * 128),
-    ("commitment", b"\0" * 32), ("insecure", ("simulated", "host-python")), ("insecure", ("other",)),
+    ("commitment", b"\0" * 32), ("insecure", ("simulated", "host-python")), ("insecure", ("other",)), ("insecure", ({},)),
     ("insecure", ("debug",)), ("env", {"A=": "x"}), ("env", {"LD_PRELOAD": "x"}), ("env", {"A": "a\0"}), ("env", {"A": 1}),
 ]  # fmt: skip
 
