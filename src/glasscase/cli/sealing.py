@@ -258,7 +258,6 @@ def parse_secrets(content: bytes) -> dict[str, str | bytes]:
     Raises FormatError("seal.contents.malformed") without quoting a secret.
     """
     import base64
-    import binascii
 
     from glasscase.codec import strictjson
     from glasscase.seal.envelope import is_secret_name
@@ -280,7 +279,7 @@ def parse_secrets(content: bytes) -> dict[str, str | bytes]:
             plain = encoded.rstrip("=").replace("-", "+").replace("_", "/")
             try:
                 found[name] = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-            except binascii.Error:
+            except ValueError:  # binascii.Error is one; text that is not ASCII raises another
                 raise _wrong_secrets(f"the secret {name[:64]!r} is not base64") from None
         else:
             raise _wrong_secrets(f'the secret {name[:64]!r} is neither text nor {{"base64": ...}}')

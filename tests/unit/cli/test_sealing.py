@@ -225,7 +225,7 @@ def test_a_name_taken_meanwhile_leaves_nothing_behind(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "null", '{"a": 1}', '{"a": "x", "a": "y"}', '{"a": {"base64": 1}}', '{"a": {"base64": "!"}}', '{"a": {"hex": "00"}}',
-     '{"a": {"base64": "AA", "b": 1}}', '{"a": null}', "{"],
+     '{"a": {"base64": "\u00e9"}}', '{"a": {"base64": "AA", "b": 1}}', '{"a": null}', "{"],
 )  # fmt: skip
 def test_malformed_secrets(text):
     """Only an object of text and base64 is taken, and the message quotes no value."""
