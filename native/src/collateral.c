@@ -15,6 +15,7 @@ typedef struct issuer_checks {
     glass_check_id signer;
     glass_role role_a;
     glass_role role_b;
+    const char *roles;
 } issuer_checks;
 
 typedef struct crl_checks {
@@ -38,15 +39,15 @@ typedef struct document_checks {
 static const issuer_checks CRL_ISSUER = {
     GLASS_ITEM_PCK_CRL_ISSUER_CHAIN, GLASS_CHECK_CRL_CHAIN_MISSING, GLASS_CHECK_CRL_CHAIN_MALFORMED,
     GLASS_CHECK_CRL_CHAIN_BAD_ROLES, GLASS_CHECK_CRL_CHAIN_UNTRUSTED, GLASS_CHECK_CRL_CA_BAD_EXTENSION,
-    GLASS_ROLE_PROCESSOR_CA, GLASS_ROLE_PLATFORM_CA};
+    GLASS_ROLE_PROCESSOR_CA, GLASS_ROLE_PLATFORM_CA, "one root, one PCK CA"};
 static const issuer_checks TCB_ISSUER = {
     GLASS_ITEM_TCB_INFO_ISSUER_CHAIN, GLASS_CHECK_TCBINFO_CHAIN_MISSING, GLASS_CHECK_TCBINFO_CHAIN_MALFORMED,
     GLASS_CHECK_TCBINFO_CHAIN_BAD_ROLES, GLASS_CHECK_TCBINFO_CHAIN_UNTRUSTED, GLASS_CHECK_TCBINFO_SIGNER_BAD_EXTENSION,
-    GLASS_ROLE_TCB_SIGNER, GLASS_ROLE_TCB_SIGNER};
+    GLASS_ROLE_TCB_SIGNER, GLASS_ROLE_TCB_SIGNER, "one root, one TCB signing certificate"};
 static const issuer_checks QE_ISSUER = {
     GLASS_ITEM_QE_IDENTITY_ISSUER_CHAIN, GLASS_CHECK_QE_CHAIN_MISSING, GLASS_CHECK_QE_CHAIN_MALFORMED,
     GLASS_CHECK_QE_CHAIN_BAD_ROLES, GLASS_CHECK_QE_CHAIN_UNTRUSTED, GLASS_CHECK_QE_SIGNER_BAD_EXTENSION,
-    GLASS_ROLE_TCB_SIGNER, GLASS_ROLE_TCB_SIGNER};
+    GLASS_ROLE_TCB_SIGNER, GLASS_ROLE_TCB_SIGNER, "one root, one TCB signing certificate"};
 static const crl_checks ROOT_CRL = {
     GLASS_ITEM_ROOT_CA_CRL, GLASS_CHECK_CRL_ROOT_MISSING, GLASS_CHECK_CRL_ROOT_MALFORMED,
     GLASS_CHECK_CRL_ROOT_BAD_EXTENSION, GLASS_CHECK_CRL_ROOT_BAD_ISSUER, GLASS_CHECK_CRL_ROOT_BAD_KEY_ID,
@@ -118,6 +119,17 @@ static void check_signer(const glass_ctx *ctx, glass_issuer *issuer, const glass
     issuer->key = glass_point_new(ctx, signer->key);
 }
 
+/* The certificate that a person is shown: the signer, or the one that stands where root or signer should. */
+static const glass_cert *shown_of(const glass_issuer *issuer, const issuer_checks *ids)
+{
+    const glass_cert *first = &issuer->chain.certs[0];
+    if (issuer->root != NULL && issuer->signer != NULL) {
+        return issuer->signer;
+    }
+    bool placed = first == issuer->root || first->role == ids->role_a || first->role == ids->role_b;
+    return placed ? &issuer->chain.certs[1] : first;
+}
+
 GLASS_MUST_USE static glass_status prepare_issuer(const glass_ctx *ctx, glass_collateral *c, const glass_anchor *anchor, const issuer_checks *ids, glass_issuer *out, const glass_issuer *known)
 {
     glass_slice pem = item_of(c, ids->item);
@@ -136,8 +148,8 @@ GLASS_MUST_USE static glass_status prepare_issuer(const glass_ctx *ctx, glass_co
     out->root = glass_chain_only(&out->chain, GLASS_ROLE_ROOT, GLASS_ROLE_SIMULATED_ROOT);
     out->signer = glass_chain_only(&out->chain, ids->role_a, ids->role_b);
     bool roles = out->root != NULL && out->signer != NULL;
-    glass_judge(&c->findings, ids->bad_roles, roles, glass_value_chars(&c->findings, out->chain.certs[0].common_name),
-                glass_value_text(glass_role_name(ids->role_a)));
+    glass_judge(&c->findings, ids->bad_roles, roles, glass_value_chars(&c->findings, shown_of(out, ids)->common_name),
+                glass_value_text(ids->roles));
     if (!roles) {
         out->root = NULL;
         out->signer = NULL;

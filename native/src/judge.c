@@ -35,6 +35,16 @@ glass_value glass_value_time(int64_t time)
     return (glass_value){.kind = GLASS_VALUE_TIME, .as.time = time};
 }
 
+glass_value glass_value_before(int64_t time)
+{
+    return (glass_value){.kind = GLASS_VALUE_BEFORE, .as.time = time};
+}
+
+glass_value glass_value_since(int64_t time)
+{
+    return (glass_value){.kind = GLASS_VALUE_SINCE, .as.time = time};
+}
+
 /* A full arena shortens what is shown, never what is decided. */
 static glass_value keep(glass_findings *findings, glass_value_kind kind, const uint8_t *data, size_t len)
 {
@@ -78,6 +88,6 @@ void glass_judge_not_applicable(glass_findings *findings, glass_check_id id)
 
 void glass_judge_window(glass_findings *findings, glass_check_id not_yet_valid, glass_check_id expired, int64_t from, int64_t until, int64_t at)
 {
-    glass_judge(findings, not_yet_valid, from <= at, glass_value_time(at), glass_value_time(from));
-    glass_judge(findings, expired, at < until, glass_value_time(at), glass_value_time(until));
+    glass_judge(findings, not_yet_valid, from <= at, glass_value_time(at), glass_value_since(from));
+    glass_judge(findings, expired, at < until, glass_value_time(at), glass_value_before(until));
 }

@@ -17,6 +17,8 @@ typedef enum glass_value_kind {
     GLASS_VALUE_TEXT,  /* a literal of the program */
     GLASS_VALUE_UINT,
     GLASS_VALUE_TIME,
+    GLASS_VALUE_BEFORE, /* any time before this one */
+    GLASS_VALUE_SINCE,  /* this time or any later one */
     GLASS_VALUE_HEX,   /* bytes kept in the arena */
     GLASS_VALUE_CHARS  /* characters of the input kept in the arena, escaped when shown */
 } glass_value_kind;
@@ -48,6 +50,8 @@ glass_value glass_value_none(void);
 glass_value glass_value_text(const char *literal);
 glass_value glass_value_uint(uint64_t number);
 glass_value glass_value_time(int64_t time);
+glass_value glass_value_before(int64_t time);
+glass_value glass_value_since(int64_t time);
 /* These two keep a copy of at most GLASS_VALUE_MAX bytes. */
 glass_value glass_value_hex(glass_findings *findings, const uint8_t *data, size_t len);
 glass_value glass_value_chars(glass_findings *findings, glass_slice text);

@@ -9,6 +9,8 @@
 static const uint8_t INTEL_VENDOR[16] = {0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9,
                                          0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07};
 
+_Static_assert(GLASS_QUOTE_MAX == 65536 && GLASS_QE_AUTH_MAX == 1024, "two texts below say so");
+
 enum { KEY_TYPE_P256 = 2, BODY_SGX = 1, BODY_TD10 = 2, BODY_TD15 = 3 };
 
 /* The quote while it is read. */
@@ -89,7 +91,8 @@ static bool header(reader *r)
         return false;
     }
     bool known = l->version >= 3 && l->version <= 5;
-    judge(r, GLASS_CHECK_QUOTE_VERSION_UNSUPPORTED, known, l->version, 3);
+    glass_judge(r->findings, GLASS_CHECK_QUOTE_VERSION_UNSUPPORTED, known, glass_value_uint(l->version),
+                glass_value_text("3, 4 or 5"));
     judge(r, GLASS_CHECK_QUOTE_KEY_TYPE_UNSUPPORTED, l->key_type == KEY_TYPE_P256, l->key_type, KEY_TYPE_P256);
     bool tee = judge_tee(r);
     const uint8_t *vendor = r->start + l->vendor_id.offset;
@@ -118,7 +121,12 @@ static size_t body_size(reader *r)
     } else if (l->tee == GLASS_TEE_TDX && l->body_type == BODY_TD15) {
         size = GLASS_TD15_SIZE;
     }
-    judge(r, GLASS_CHECK_QUOTE_BODY_MISMATCH, size != 0 && stated == size, stated, size);
+    if (size == 0) {
+        glass_judge(r->findings, GLASS_CHECK_QUOTE_BODY_MISMATCH, false, glass_value_uint(l->body_type),
+                    glass_value_text(l->tee == GLASS_TEE_SGX ? "body type 1" : "body type 2 or 3"));
+        return 0;
+    }
+    judge(r, GLASS_CHECK_QUOTE_BODY_MISMATCH, stated == size, stated, size);
     return stated == size ? size : 0;
 }
 
@@ -162,7 +170,8 @@ static bool qe_part(reader *r, glass_cursor *cur)
     if (!part(r, cur, &l->qe_report_signature, 64) || !number16(r, cur, &auth_len)) {
         return false;
     }
-    judge(r, GLASS_CHECK_QUOTE_QE_AUTH_OVERSIZE, auth_len <= GLASS_QE_AUTH_MAX, auth_len, GLASS_QE_AUTH_MAX);
+    glass_judge(r->findings, GLASS_CHECK_QUOTE_QE_AUTH_OVERSIZE, auth_len <= GLASS_QE_AUTH_MAX, glass_value_uint(auth_len),
+                glass_value_text("at most 1024"));
     if (auth_len > GLASS_QE_AUTH_MAX || !part(r, cur, &l->qe_auth, auth_len) || !number16(r, cur, &l->certification_type) ||
         !number32(r, cur, &data_len) || !part(r, cur, &l->certification, data_len)) {
         return false;
@@ -188,9 +197,13 @@ static bool nested(reader *r, glass_cursor *auth, glass_cursor *inner)
     if (!number16(r, auth, &type) || !number32(r, auth, &size)) {
         return false;
     }
-    bool good = type == GLASS_CERTIFICATION_QE_REPORT && size == glass_cursor_left(auth);
-    judge(r, GLASS_CHECK_QUOTE_AUTH_NESTED, good, type, GLASS_CERTIFICATION_QE_REPORT);
-    if (type != GLASS_CERTIFICATION_QE_REPORT || !part(r, auth, &span, size)) {
+    if (type != GLASS_CERTIFICATION_QE_REPORT) {
+        judge(r, GLASS_CHECK_QUOTE_AUTH_NESTED, false, type, GLASS_CERTIFICATION_QE_REPORT);
+        return false;
+    }
+    size_t left = glass_cursor_left(auth);
+    judge(r, GLASS_CHECK_QUOTE_AUTH_NESTED, size == left, size, left);
+    if (!part(r, auth, &span, size)) {
         return false;
     }
     *inner = glass_cursor_of(r->start + span.offset, span.size);
@@ -221,7 +234,8 @@ bool glass_quote_read(glass_quote_layout *layout, glass_findings *findings, cons
 {
     reader r = {layout, findings, quote, glass_cursor_of(quote, quote_len)};
     memset(layout, 0, sizeof *layout);
-    judge(&r, GLASS_CHECK_QUOTE_BYTES_OVERSIZE, quote_len <= GLASS_QUOTE_MAX, quote_len, GLASS_QUOTE_MAX);
+    glass_judge(findings, GLASS_CHECK_QUOTE_BYTES_OVERSIZE, quote_len <= GLASS_QUOTE_MAX, glass_value_uint(quote_len),
+                glass_value_text("at most 65536"));
     if (quote_len > GLASS_QUOTE_MAX) {
         return false;
     }

@@ -71,6 +71,11 @@ static void put(writer *w, const char *text, size_t len)
     w->out[w->used] = 0;
 }
 
+static void put_words(writer *w, const char *text)
+{
+    put(w, text, strlen(text));
+}
+
 static void put_hex(writer *w, const uint8_t *data, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
@@ -101,15 +106,19 @@ static void put_value(writer *w, const glass_findings *findings, const glass_val
     case GLASS_VALUE_NONE:
         break;
     case GLASS_VALUE_TEXT:
-        put(w, value->as.text, strlen(value->as.text));
+        put_words(w, value->as.text);
         break;
     case GLASS_VALUE_UINT:
         (void)snprintf(text, sizeof text, "%llu", (unsigned long long)value->as.number);
-        put(w, text, strlen(text));
+        put_words(w, text);
         break;
     case GLASS_VALUE_TIME:
+    case GLASS_VALUE_BEFORE:
+    case GLASS_VALUE_SINCE:
         glass_time_to_iso(text, value->as.time);
-        put(w, text, strlen(text));
+        put_words(w, value->kind == GLASS_VALUE_BEFORE ? "before " : "");
+        put_words(w, text);
+        put_words(w, value->kind == GLASS_VALUE_SINCE ? " or later" : "");
         break;
     case GLASS_VALUE_HEX:
         put_hex(w, findings->arena + value->as.offset, value->len);

@@ -259,6 +259,38 @@ def test_texts_from_outside_are_printable_ascii(kit, judge):
     assert all(text.isascii() and text.isprintable() and len(text) < 1024 for text in texts)
 
 
+@pytest.mark.parametrize(
+    ("fault", "texts"),
+    [
+        ("quote-version-2", ("2", "3, 4 or 5")),
+        ("quote-qe-auth-1025", ("1025", "at most 1024")),
+        ("quote-5-body-type-unknown", ("4", "body type 1")),
+        ("quote-5-body-size-less", ("383", "384")),
+        ("quote-4-nested-type", ("5", "6")),
+        ("pck-crl-chain-without-root", ("Intel SGX PCK Platform CA", "one root, one PCK CA")),
+        ("pck-crl-chain-with-pck", ("Intel SGX PCK Certificate", "one root, one PCK CA")),
+        ("qe-identity-chain-without-root", ("Intel SGX TCB Signing", "one root, one TCB signing certificate")),
+        ("pck-expired-this-second", ("2025-11-24T16:00:00Z", "before 2025-11-24T16:00:00Z")),
+        ("pck-not-yet-valid", ("2025-11-24T16:00:00Z", "2025-11-24T16:00:01Z or later")),
+    ],
+)
+def test_what_was_expected_is_what_would_pass(kit, judge, fault, texts):
+    """A failed check never says that it expected what it saw, or less than what would pass."""
+    check = kit.faults[fault].check
+    found = next(found for found in judge(kit.exhibit(fault)).checks if found.id == check)
+
+    assert texts == (found.observed, found.expected)
+
+
+def test_no_fault_was_expected(kit, judge):
+    """No text of a failed check is the same on both sides, and a limit is said to be one."""
+    (oversize,) = (found for found in judge(kit.exhibit("quote-oversize")).checks if found.outcome == "fail")
+    assert ("quote.bytes.oversize", "at most 65536") == (oversize.id, oversize.expected)
+    for name, fault in kit.faults.items():
+        for found in judge(kit.exhibit(name)).checks:
+            assert found.id != fault.check or found.observed != found.expected, name
+
+
 @pytest.mark.parametrize("at", [0, -1, 1 << 62, 253402300800])
 def test_times_that_are_none_are_refused(kit, at):
     """A time outside 1970 to 9999 is a fault of the caller."""
