@@ -23,21 +23,43 @@ _SIZE = ffi.typeof("size_t *")
 _pread = lib.glass_reader_pread
 
 
+class Helpers:
+    """How many threads besides their callers the readers that share it may have at a time."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int) -> int:
+        """Return how many there are now, at most `wanted`; nobody waits."""
+        with self._lock:
+            taken = min(wanted, self._left)
+            self._left -= taken
+        return taken
+
+    def give(self, taken: int) -> None:
+        """Return what was taken."""
+        with self._lock:
+            self._left += taken
+
+
 class Reader(io.RawIOBase):
     """An encrypted file as a seekable raw stream that decrypts on demand, straight into the caller's buffer.
 
     Owns the descriptor and closes it. `pread` may be called from many threads at once. Every chunk that is read must be
     authentic, and with a leaf list the very content of its leaf; after one that is not, every read raises.
-    header: what the file must begin with, if that is known. kind: what it must be.
+    header: what the file must begin with, if that is known. kind: what it must be. helpers: whose threads are used beyond the
+    caller's own.
     """
 
     def __init__(
         self, descriptor: int, *, key: Key, context: bytes = b"", header: bytes | None = None, threads: int = 1,
-        kind: int | None = None, bare: bool = False,
+        kind: int | None = None, bare: bool = False, helpers: Helpers | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self._descriptor = descriptor
         self._threads = check_threads(threads)
+        self._helpers = helpers
         self._position = 0
         self._lock = threading.Lock()
         self._leaf_descriptor = -1
@@ -97,6 +119,9 @@ class Reader(io.RawIOBase):
         lanes = self._threads if threads is None else check_threads(threads)
         view = ffi.from_buffer(_BYTES, buffer, True)
         count, stat, got = len(view), ffi.new(_STAT), ffi.new(_SIZE)
+        helpers = self._helpers if lanes > 1 else None
+        if helpers is not None:
+            lanes = 1 + helpers.take(lanes - 1)
         try:
             if count < _LONG_READ:
                 status = _pread(handle, stat, view, got, count, offset, lanes)
@@ -108,6 +133,9 @@ class Reader(io.RawIOBase):
             ffi.release(view)  # or the exception would hold the caller's buffer, and the keys
             handle = None
             raise
+        finally:
+            if helpers is not None:
+                helpers.give(lanes - 1)
         return int(got[0])
 
     def pread(self, size: int, offset: int) -> bytes:

@@ -20,6 +20,7 @@ from glasscase.seal.envelope import Contents
 
 APP = "app/"
 MODELS = "models/"
+# of all decryption at a time: in SGX Gramine does not refuse a thread beyond the measured ones, who makes it waits for ever
 DECRYPT_THREADS = 2
 _EXTENSION_SUFFIX = (".abi3.so", ".so")
 
@@ -31,16 +32,19 @@ class Unpacker:
         self._config = config
         self._places = places
         self._finder = finder
+        self._helpers: Any = None  # of all files that are read lazily
         self._redactor = Redactor((f"{places.root}/opt", *sys.path) if config.encrypt else None)
         install(self._redactor)
 
     def open(self, contents: Contents) -> Any:
         """Return the opened package after every check on it; raises an Error of the area `stream` if one fails."""
+        from glasscase.core.reader import Helpers
         from glasscase.seal.files import open_package
 
         config = self._config
         if config.package is None or config.commitment is None or contents.package_key is None:
             raise UsageError("enclave.app.failed", "there is no encrypted package")
+        self._helpers = Helpers(DECRYPT_THREADS - 1)
         return open_package(
             self._places.blobs, header=config.package, commitment=config.commitment, key=contents.package_key,
             model_keys=dict(contents.model_keys), lazy_unchecked=config.models == "key",
@@ -90,7 +94,7 @@ class Unpacker:
         if entry is None or entry.type == "d":
             raise StorageError("enclave.file.missing", f"the package has no file {path!r}", path=path)
         if entry.type == "z":
-            return package.open(path, threads=DECRYPT_THREADS)  # type: ignore[no-any-return]
+            return package.open(path, threads=DECRYPT_THREADS, helpers=self._helpers)  # type: ignore[no-any-return]
         return io.FileIO(self._target(path), "rb")
 
     def _target(self, path: str) -> str:

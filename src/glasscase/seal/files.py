@@ -27,7 +27,7 @@ from glasscase.core.chunks import (
     package_id,
     sealed_size,
 )
-from glasscase.core.reader import Reader
+from glasscase.core.reader import Helpers, Reader
 from glasscase.errors import Error, FormatError, StorageError
 from glasscase.fs.atomic import storage_error, sync_file_system
 from glasscase.fs.part import PartFile, write_all
@@ -126,15 +126,16 @@ class OpenedPackage:
             raise FormatError("package.path.unknown", f"the package has no file {path!r}")
         return found
 
-    def open(self, path: str, *, threads: int = 1) -> Reader:
+    def open(self, path: str, *, threads: int = 1, helpers: Helpers | None = None) -> Reader:
         """Return a file as a seekable raw stream, lazily decrypted; with a leaf list each chunk is compared with its leaf.
 
+        threads: for one read; helpers: how many more than their callers all that share it may have at a time.
         A file that is unpacked at start (type f) has no leaf list: read or unpack checks its digest as a whole.
         """
         entry = self.entry(path)
         if entry.type != LAZY:
             raise Error("package.entry.eager", f"{path!r} is not a lazily read file", hint="unpack it or read it whole")
-        reader = self._reader(entry.blob, entry.header, entry.key, threads)
+        reader = self._reader(entry.blob, entry.header, entry.key, threads, helpers)
         try:
             if entry.leaves is not None:
                 names = entry.leaves
@@ -222,8 +223,10 @@ class OpenedPackage:
         _check_content(entry, digest)
         return plain
 
-    def _reader(self, blob: bytes, header: bytes, key: bytes, threads: int) -> Reader:
-        return Reader(self._open_blob(blob), key=Key(key), header=header, threads=threads, kind=KIND_BLOB)
+    def _reader(self, blob: bytes, header: bytes, key: bytes, threads: int, helpers: Helpers | None = None) -> Reader:
+        return Reader(
+            self._open_blob(blob), key=Key(key), header=header, threads=threads, kind=KIND_BLOB, helpers=helpers
+        )
 
     def _open_blob(self, blob: bytes) -> int:
         return _open_regular(os.path.join(self._directory, blob.hex()), "package.blob.missing")

@@ -1,6 +1,7 @@
 """An encrypted application: decrypted inside after every check, importable, lazily readable, and never in the log."""
 
 import dataclasses
+import hashlib
 import os
 import shutil
 
@@ -30,6 +31,8 @@ async def app(scope, receive, send):
         with runtime.open_encrypted("/models/llm/weights.bin") as file:
             file.seek(100_000)
             answer = file.read(16).hex()
+    elif path == "/crowd":
+        answer = helper.crowd()
     elif path == "/eager":
         with open(os.path.join(os.environ["MODELS"], "small/config.json")) as file:
             answer = file.read()
@@ -71,7 +74,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": answer.encode()})
 """
-HELPER = """
+HELPER = '''
 import asyncio, gc
 
 class CanaryError(Exception):
@@ -90,7 +93,37 @@ async def loses_a_task():
 
 def fails():
     raise CanaryError("canary-message")
-"""
+
+def crowd():
+    """Read one lazy file in six threads at the same time; return the threads beside these, at most, and whether all got it."""
+    import hashlib, threading, time
+    from glasscase import runtime
+    from glasscase.core import reader
+    read, helpers, contents = reader._pread, [0], set()
+    lock, start, running = threading.Lock(), threading.Barrier(6), [0]
+    def watched(*arguments):
+        with lock:
+            running[0] += arguments[-1] - 1
+            helpers[0] = max(helpers[0], running[0])
+        time.sleep(0.2)
+        try:
+            return read(*arguments)
+        finally:
+            with lock:
+                running[0] -= arguments[-1] - 1
+    def one():
+        with runtime.open_encrypted("/models/llm/weights.bin") as file:
+            start.wait()
+            contents.add(hashlib.sha256(file.read()).hexdigest())
+    reader._pread = watched
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reader._pread = read
+    return f"{helpers[0]} {' '.join(contents)}"
+'''
 
 
 @pytest.fixture
@@ -129,6 +162,17 @@ CONTENTS = Contents(b"r" * 32, PACKAGE_KEY, {Key(MODEL_KEY).id: MODEL_KEY}, {"to
 
 def tree(path):
     return sorted(str(item.relative_to(path)) for item in path.rglob("*"))
+
+
+def test_lazy_reads_share_the_measured_threads(secret):
+    """However many handlers read at the same time, one thread besides them decrypts: SGX has no place for more."""
+    secret.start()
+    secret.serve(secret.envelope(CONTENTS))
+
+    helpers, *contents = secret.ask("GET", "/crowd")[1].decode().split()
+
+    assert "1" == helpers
+    assert [hashlib.sha256(WEIGHTS).hexdigest()] == contents
 
 
 def test_an_encrypted_application_runs(secret):
