@@ -104,7 +104,10 @@ class Gateway:
         elif self._application is None:
             await _unavailable(scope, receive, send)
         elif not welcome:
-            await _reply(send, 403, _TEXT, b"a client certificate is required\n")
+            if scope["type"] == "http":
+                await _reply(send, 403, _TEXT, b"a client certificate is required\n")
+            else:
+                await _refuse_socket(scope, receive, send, 403)
         else:
             scope["state"] = dict(self._state)
             if scope["type"] == "http":

@@ -12,6 +12,7 @@ import pytest
 
 from glasscase import client
 from glasscase.collateral.model import parse_collateral
+from glasscase.enclave.gateway import Gateway
 from glasscase.ratls.proxy import Proxy, Target
 from glasscase.verify.anchor import TrustAnchor
 from glasscase.verify.policy import parse_policy
@@ -311,3 +312,27 @@ def test_a_websocket_that_the_application_has_left_makes_room():
     guard.leave(made.transport)
     assert ([], {}) == (list(guard.closing), guard.open)
     assert guard.websocket(None) is None
+
+
+def test_a_websocket_without_the_needed_certificate_is_refused_in_http():
+    """With mutual TLS a WebSocket over HTTP/2 gets 403 in the messages of a WebSocket; the application never sees it."""
+
+    async def application(*_):
+        raise AssertionError("the application was called")
+
+    gateway = Gateway(None, body_max=1, idle_s=1)
+    gateway.open(application, {})
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/", "extensions": {"websocket.http.response": {}}}
+    asyncio.run(gateway.answer(scope, receive, send, welcome=False))
+
+    assert [("websocket.http.response.start", 403), ("websocket.http.response.body", None)] == [
+        (message["type"], message.get("status")) for message in sent
+    ]
