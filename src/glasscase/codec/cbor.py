@@ -44,7 +44,7 @@ def decode(
         )
     if not data:
         raise FormatError(_MALFORMED, f"{what} is empty", what=what)
-    _scan(data, what, max_items)
+    _scan(data, what, max_items, tags)
     try:
         stream = io.BytesIO(data)
         value = cbor2.CBORDecoder(stream).decode()
@@ -109,8 +109,11 @@ def _walk_map(value: Mapping[Any, Any], depth: int, tags: frozenset[int] | None,
         _walk(item, depth + 1, tags, cose=cose, what=what)
 
 
-def _scan(data: bytes, what: str, max_items: int) -> None:
-    """Refuse deep nesting, too many values and lengths beyond the end before a parser allocates for them."""
+def _scan(data: bytes, what: str, max_items: int, tags: frozenset[int]) -> None:
+    """Refuse deep nesting, too many values, lengths beyond the end and foreign tags before a parser allocates for them.
+
+    What cbor2 makes of a tag (a decimal, a fraction, a pattern) can take minutes for a megabyte.
+    """
     remaining: list[int] = []
     offset = items = 0
     end = len(data)
@@ -138,6 +141,8 @@ def _scan(data: bytes, what: str, max_items: int) -> None:
             if children > end - offset:
                 raise FormatError(_MALFORMED, f"{what} ends too early", offset=end, what=what)
         elif major == 6:
+            if argument not in tags:
+                raise FormatError(_MALFORMED, f"{what} holds a tag that is not allowed: {argument}", what=what)
             children = 1
         while remaining and remaining[-1] == 0:
             remaining.pop()

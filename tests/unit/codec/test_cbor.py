@@ -108,6 +108,28 @@ def test_a_million_nested_arrays_are_refused():
         cbor.decode(b"\x81" * 1_000_000 + b"\x00", max_bytes=2_000_000, what="test")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "c482 1a7fffffff",  # 4, decimal fraction: 64 KiB took a second, 1 MiB minutes
+        "c582 1a00ffffff",  # 5, bigfloat
+        "d81e82 01",  # 30, rational: 1 MiB took half a minute, in one call that lets no other thread run
+        "d823",  # 35, regular expression
+        "d824",  # 36, MIME message
+        "81d81e82 01",  # inside of what is allowed
+    ],
+)
+@pytest.mark.parametrize("tags", [frozenset(), frozenset({98})])
+def test_a_tag_that_is_not_named_reaches_no_parser(monkeypatch, head, tags):
+    """What the library makes of a tag can take minutes, so a foreign one is refused before it."""
+    monkeypatch.setattr("cbor2.CBORDecoder", lambda _: pytest.fail("the parser was called"))
+    data = bytes.fromhex(head) + b"\xc2\x5a\x00\x0f\x42\x40" + b"\xff" * 1_000_000
+    with pytest.raises(FormatError) as caught:
+        cbor.decode(data, max_bytes=1 << 20, what="envelope", tags=tags)
+
+    assert "codec.cbor.malformed" == caught.value.reason
+
+
 def test_tags_only_where_named():
     """A tag is accepted only from the list given."""
     data = cbor2.dumps(cbor2.CBORTag(60000, [b"a", b"b"]), canonical=True)
