@@ -20,6 +20,7 @@ from glasscase import auditor, client
 from glasscase.hosting import processes
 
 from .conftest import SECRET, Shell, environment_of
+from .json_keys import compare
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -497,6 +498,7 @@ def test_demos_at_once_leave_nothing(count, tmp_path):
         out, err = process.communicate(timeout=280)
         assert 0 == process.returncode, err[-3000:]
         value = json.loads(out)
+        compare("demo", value)
         names = [step["name"] for step in value["steps"]]
         assert all(step["ok"] for step in value["steps"])
         assert [
@@ -529,6 +531,7 @@ def test_the_test_verb_runs_the_projects_tests(kind, home, tmp_path):
     shell.run("lock")
     before = set(shell.directory.rglob("*"))
     good = shell.run("test")
+    compare("test", good)
     assert (0, "SIMULATED") == (good["exit"], good["notice"])
     assert before == set(shell.directory.rglob("*"))
     if kind == "flask":

@@ -1,41 +1,23 @@
 """docs/json.md names the keys of every verb's --json: no more and no less come."""
 
+import base64
 import json
-import re
+import time
 from pathlib import Path
 
 import pytest
 
+from glasscase.audit.inspection import inspect_bytes
+from glasscase.auditor import load_evidence
 from glasscase.cli.commands import every_command
+from glasscase.codec import cbor
+from glasscase.sim.pcs import PcsServer
+from glasscase.sim.platform import SimPlatform
+from tests.unit.cli.test_runtimes import gramine_files
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+from .json_keys import KEYS, KEYS_OF_KIND, compare, compare_kind
+
 pytestmark = pytest.mark.xdist_group("e2e")
-
-
-def keys_by_verb():
-    """Return the keys that the page gives for each verb, those with ? apart: {verb: (always, sometimes)}."""
-    found = {}
-    for verbs, cell in re.findall(r"^\| (`.*?) \| (.*) \|$", TEXT, re.MULTILINE):
-        always, sometimes = set(), set()
-        for like in re.findall(r"as `([A-Za-z ]+)`", cell):
-            always |= found[like][0]
-            sometimes |= found[like][1]
-        outer = re.sub(r"\([^)]*\)|as `[A-Za-z ]+`|those of `[A-Z a-z]+`|or `name`.*", "", cell)
-        for name in re.findall(r"`([a-z0-9_]+\??)`", outer):
-            (sometimes if name.endswith("?") else always).add(name.rstrip("?"))
-        for verb in re.findall(r"`([A-Za-z ]+)`", verbs):
-            found[verb] = (always, sometimes)
-    return found
-
-
-KEYS = keys_by_verb()
-
-
-def compare(verb, value):
-    """Assert that an object has the keys of the page."""
-    always, sometimes = KEYS[verb]
-
-    assert always <= set(value) <= always | sometimes, verb
 
 
 def test_every_verb_has_a_row():
@@ -51,6 +33,9 @@ def test_a_missing_and_an_unknown_key_are_found():
     for wrong in ({"shell": ""}, {"shell": "", "script": "", "more": ""}):
         with pytest.raises(AssertionError):
             compare("completion", wrong)
+    for wrong in ({"kind": "bom"}, {"kind": "bom", "components": 1, "more": ""}):
+        with pytest.raises(AssertionError):
+            compare_kind(wrong)
 
 
 def test_keys_of_the_providers_verbs(shell, tmp_path):
@@ -109,6 +94,10 @@ def test_keys_of_the_others_verbs(shell, serving, tmp_path):
     compare("tcb", shell.run("tcb", tmp_path / "e", "--collateral", tmp_path / "c", "--insecure-anchor", "root.pem"))
     compare("get", shell.run("get", serving["url"], *trust))
     compare("get", shell.run("get", serving["url"], *trust, "-o", tmp_path / "answer"))
+    process = shell.start("proxy", serving["url"], *trust, "--listen", "127.0.0.1:0", "--json")
+    compare("proxy", shell.first(process))
+    process.terminate()
+    process.communicate(timeout=20)
     started = shell.run("run", "app.bundle", "--backend", "simulator", "--name", "keys")
     (tmp_path / "pem").write_text(started["insecure_anchor"])
     shell.run("evidence", "keys", "-o", tmp_path / "e2")
@@ -124,3 +113,73 @@ def test_keys_of_the_others_verbs(shell, serving, tmp_path):
     failure = shell.run("stop", "nobody", code=1)
 
     assert ({"error", "exit"}, {"id", "message", "hint"}) == (set(failure), set(failure["error"]))
+
+
+def test_keys_of_what_comes_from_elsewhere(shell, serving, tmp_path):
+    """An imported Gramine, and collateral that a service gives."""
+    for path, content in gramine_files().items():
+        (tmp_path / "usr" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "usr" / path).write_bytes(content)
+    compare("runtime import", shell.run("runtime", "import", tmp_path, "--version", "1.9", "--name", "keys"))
+    platform = SimPlatform.open(Path(shell.environment["GLASSCASE_DATA"]) / "simulator")
+    with PcsServer(platform, at=int(time.time()) - 5) as server:
+        fetched = shell.run(
+            "collateral", "fetch", "--for", "main.json", "-o", tmp_path / "c", "--source", server.url, "--insecure-anchor",
+            "root.pem",
+        )  # fmt: skip
+    compare("collateral fetch", fetched)
+
+
+def test_keys_of_each_kind_of_inspect(shell, serving, tmp_path):
+    """Every row of the second table, each by a file of that kind."""
+    project, bundle = shell.directory, shell.directory / "app.bundle"
+    shell.run("disclose", bundle, "--key", "keys/package.key", "-o", tmp_path / "opening")
+    shell.run("provision", "main", "main.sealed", "-o", tmp_path / "receipt")
+    shell.run("attest", "main.json", *shell.trust, "--key", "keys/owner", "-o", tmp_path / "statement")
+    text = (project / "main.json").read_text()
+    evidence = json.loads(text)
+    collateral = evidence["collateral"]
+    part = {name: base64.urlsafe_b64decode(evidence[name] + "==") for name in ("quote", "claims", "certificate")}
+    root = (project / "root.pem").read_text()
+    (blob, *_) = sorted((bundle / "blobs").iterdir())
+    files = [
+        *part.values(), text.encode(), load_evidence(text.encode()).attestation.to_bytes(), json.dumps(collateral).encode(),
+        *(collateral[name].encode() for name in ("tcb_info", "qe_identity", "pck_crl_issuer_chain")),
+        bytes.fromhex(collateral["pck_crl"]), blob.read_bytes(),
+        cbor.encode({"v": 1, "type": "glasscase-cosign", "payload": b"", "to": bytes(32), "box": b""}),
+        json.dumps({"ratls_certificate": root}).encode(), root.encode(),
+        *((tmp_path / name).read_bytes() for name in ("opening", "receipt", "statement")),
+        *(
+            (project / name).read_bytes()
+            for name in (
+                "keys/package.key", "keys/owner", "keys/owner.pub", "keys/enclave.pem", "main.sealed", "policy.toml",
+                "glasscase.toml", "glasscase.lock",
+            )
+        ),
+        *(
+            (bundle / name).read_bytes()
+            for name in (
+                "app.sig", "app.manifest.sgx", "bundle.json", "provenance.json", "bom.cdx.json",
+                "rootfs/opt/glasscase/enclave.cbor", "rootfs/opt/glasscase/imports.txt",
+            )
+        ),
+    ]  # fmt: skip
+    described = [inspect_bytes(content) for content in files]
+    for value in described:
+        compare_kind(value)
+
+    assert set(KEYS_OF_KIND) == {value["kind"] for value in described}
+    compare_kind(shell.run("inspect", "app.bundle"))
+
+
+def test_keys_of_real_quotes(shared):
+    """SGX and TDX, with and without the chain of the PCK certificate."""
+    quotes = [
+        (path / "quote.bin").read_bytes()
+        for path in sorted((shared / "corpus").iterdir())
+        if path.name[:3] in ("sgx", "tdx", "par")
+    ]
+    for quote in quotes:
+        compare_kind(inspect_bytes(quote))
+
+    assert len(quotes) > 40

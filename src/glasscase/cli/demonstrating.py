@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from glasscase.cli import exitcodes
+from glasscase.cli.failing import failure
 from glasscase.cli.flow import Flow, reason_of, temporary_flow
 from glasscase.cli.output import Output, verb
 from glasscase.errors import Error
@@ -37,11 +38,9 @@ def demo(out: Output, kind: str) -> int:
             value["refusals"] = _refusals(flow)
             _end(flow)
         except Error as error:
-            value["steps"] = [step.to_json() for step in flow.steps]
-            if not out.json:
-                raise
-            out.result({**value, "error": {"id": error.reason, "message": error.message}}, "")
-            return int(error.exit_code)
+            if out.json:  # what was reached stands beside the error
+                out.result({**value, "steps": [step.to_json() for step in flow.steps], **failure(error)}, "")
+            raise
         value["steps"] = [step.to_json() for step in flow.steps]
     out.result(value, _text(value))
     return exitcodes.OK

@@ -5,7 +5,7 @@ Invariants: text from outside is escaped; the exit code is that of the error.
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glasscase.cli.output import escape
 from glasscase.errors import Error
@@ -34,10 +34,18 @@ def report_error(error: Error, *, as_json: bool, source: str = "FILE") -> int:
     if as_json:
         import json
 
-        body = {"error": {"id": error.reason, "message": error.message, "hint": hint}, "exit": code}
         with contextlib.suppress(OSError):  # stdout may be what has failed
-            sys.stdout.write(json.dumps(body, indent=2) + "\n")
+            sys.stdout.write(json.dumps(failure(error), indent=2) + "\n")
     return code
+
+
+def failure(error: Error) -> dict[str, Any]:
+    """Return the object of --json for an error."""
+    hint = error.hint or _remedy(error.reason)
+    return {
+        "error": {"id": error.reason, "message": error.message, "hint": hint},
+        "exit": int(error.exit_code),
+    }
 
 
 def _remedy(reason: str) -> str:
