@@ -49,7 +49,7 @@ def measure(out: Output, bundle: str | None, manifest: str | None, libpal: str |
     "--chroot",
     "-c",
     metavar="DIR",
-    help="Directory that stands for / in file URIs [default: none, relative ones are below the current directory].",
+    help="Directory that stands for / in the URIs of trusted files [default: none, relative ones are below the current directory].",
 )
 @click.option(
     "--libsysdb",

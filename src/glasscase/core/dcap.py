@@ -342,9 +342,10 @@ def parse_quote(quote: bytes) -> ParsedQuote:
     out, fault = ffi.new("glass_quote **"), ffi.new("uint32_t *")
     status = lib.glass_quote_parse(context(), out, fault, quote, len(quote))
     if status == lib.GLASS_ERR_FORMAT and fault[0] < len(CHECKS):
-        raise FormatError(
-            CHECKS[fault[0]], f"not a quote: {len(quote)} bytes do not pass {CHECKS[fault[0]]}", what="quote"
-        )
+        from glasscase.reasons.dcap import REASONS
+
+        reason = REASONS[fault[0]]  # the same order; imported here, because only this needs the words
+        raise FormatError(reason.id, f"not a quote: {reason.message} (of {len(quote)} bytes)", what="quote")
     check(status, "the quote cannot be read")
     handle = ffi.gc(out[0], lib.glass_quote_free)
     layout = lib.glass_quote_get_layout(handle)

@@ -56,9 +56,10 @@ def sgx_manifest(
 ) -> bytes:
     """Return the text that is measured for a manifest.
 
-    directory: what relative file URIs are relative to. chroot: a directory that stands for "/" in all of them. libsysdb: the
-    default of loader.entrypoint. series: the name of the profile of the Gramine release that shall run it. on_skipped: told
-    each path of a trusted directory that is neither file nor directory. on_hashed: told each file whose content went in.
+    directory: what relative file URIs are relative to. chroot: a directory that stands for "/" in those of trusted files, which
+    is what Gramine does: loader.entrypoint is not below it. libsysdb: the default of loader.entrypoint. series: the name of
+    the profile of the Gramine release that shall run it. on_skipped: told each path of a trusted directory that is neither
+    file nor directory. on_hashed: told each file whose content went in.
     Raises FormatError("gramine.manifest.*", "gramine.trusted.malformed"), UsageError("gramine.trusted.outside",
     "gramine.manifest.entrypoint"), StorageError("fs.file.*").
     """
@@ -68,11 +69,11 @@ def sgx_manifest(
     _fill_defaults(sgx, writer)
     place = _Place(os.fspath(directory), None if chroot is None else os.path.abspath(chroot))
     if writer.entrypoint_table:
-        entrypoint = _fill_entrypoint(document, place.directory, libsysdb)
+        entrypoint = _fill_entrypoint(document, place.directory, libsysdb, writer)
         if on_hashed and entrypoint is not None:
             on_hashed(entrypoint)
     elif not isinstance(_table(document, "loader").get("entrypoint"), str):
-        raise _unusable(f"loader.entrypoint must be a URI for Gramine {writer.releases[-1]}")
+        raise _unloadable(f"loader.entrypoint must be a URI, {_releases(writer)} take no table", 'write "file:..."')
     if not isinstance(sgx["trusted_files"], list):
         raise _unusable("sgx.trusted_files must be an array")
     found: dict[str, str | None] = {}
@@ -95,11 +96,9 @@ def sgx_manifest(
 def _fill_defaults(sgx: dict[str, Any], writer: profiles.Profile) -> None:
     old = next((key for key in (*_OLD_FEATURES, "require_exinfo") if key in sgx), None)
     if old and writer.entrypoint_table:
-        raise FormatError(
-            "gramine.manifest.unloadable",
-            f"sgx.{old} is an option of Gramine 1.5, {' and '.join(writer.releases)} do not take it",
-            hint="use sgx.cpu_features and sgx.use_exinfo, or --profile for an older Gramine",
-            what="manifest",
+        raise _unloadable(
+            f"sgx.{old} is an option of Gramine 1.5, {_releases(writer)} do not take it",
+            "use sgx.cpu_features and sgx.use_exinfo, or --profile for an older Gramine",
         )
     sgx.setdefault("trusted_files", [])
     sgx.setdefault("max_threads", THREADS_DEFAULT)
@@ -121,9 +120,17 @@ def _fill_defaults(sgx: dict[str, Any], writer: profiles.Profile) -> None:
             features.setdefault(name, default)
 
 
-def _fill_entrypoint(document: dict[str, Any], directory: str, libsysdb: str | os.PathLike[str] | None) -> str | None:
+def _fill_entrypoint(
+    document: dict[str, Any], directory: str, libsysdb: str | os.PathLike[str] | None, writer: profiles.Profile
+) -> str | None:
     """Complete loader.entrypoint; return the path of its file if that was hashed."""
-    entrypoint = _table(_table(document, "loader"), "entrypoint")
+    loader = _table(document, "loader")
+    if isinstance(loader.get("entrypoint"), str):
+        raise _unloadable(
+            f"loader.entrypoint is a URI, {_releases(writer)} take a table",
+            'write loader.entrypoint.uri = "file:...", or give --profile for an older Gramine',
+        )
+    entrypoint = _table(loader, "entrypoint")
     if "uri" not in entrypoint:
         if libsysdb is None:
             raise UsageError(
@@ -149,7 +156,7 @@ def _normalised(entry: Any) -> Any:
 def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
     value = parent.setdefault(key, {})
     if not isinstance(value, dict):
-        raise _unusable(f"{key} must be a table")
+        raise _unloadable(f"{key} must be a table")
     return value
 
 
@@ -268,3 +275,11 @@ def _missing(path: str) -> StorageError:
 
 def _unusable(why: str) -> FormatError:
     return FormatError("gramine.trusted.malformed", f"trusted files: {why}", what="manifest")
+
+
+def _unloadable(why: str, hint: str = "") -> FormatError:
+    return FormatError("gramine.manifest.unloadable", why, hint=hint, what="manifest")
+
+
+def _releases(writer: profiles.Profile) -> str:
+    return f"Gramine {' and '.join(writer.releases)}"

@@ -139,6 +139,20 @@ def test_a_second_verification_looks_again(kit, judge):
     assert revoked.failed == ("pck.leaf.revoked",)
 
 
+def test_what_is_no_quote_is_said_in_words(kit):
+    """The message of a quote that cannot be read says what is wrong with it, the id stands beside it only once."""
+    quote = kit.exhibit().quote
+    for wrong, name, words in (
+        (quote + b"\0", "quote.bytes.trailing", "bytes follow the signature data"),
+        (quote[:100], "quote.bytes.truncated", "the quote ends inside a field"),
+    ):
+        with pytest.raises(FormatError) as caught:
+            dcap.parse_quote(wrong)
+
+        assert name == caught.value.reason
+        assert f"not a quote: {words} (of {len(wrong)} bytes) [{name}]" == str(caught.value)
+
+
 def test_remembered_signatures_are_of_exact_bytes(kit):
     """After a good quote has been seen, a changed QE report, QE signature or PCK chain is refused, each time anew."""
     exhibit = kit.exhibit()

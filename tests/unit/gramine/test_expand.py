@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from glasscase.errors import Error
+from glasscase.errors import Error, FormatError
 from glasscase.gramine.expand import sgx_manifest
 
 HEAD = 'loader.entrypoint = {uri = "file:x", sha256 = "' + "00" * 32 + '"}\n'
@@ -97,6 +97,26 @@ def test_hashed_files_are_not_opened_and_their_spelling_stays(tmp_path):
     digest = "Ab" * 32
 
     assert [("file:none", digest)] == expand(tmp_path, f'[{{uri = "file:none", sha256 = "{digest}"}}]')
+
+
+@pytest.mark.parametrize(
+    ("series", "head", "words"),
+    [
+        ("v1.8", 'loader.entrypoint = "file:x"', "loader.entrypoint is a URI, Gramine 1.8 and 1.9 take a table"),
+        ("v1.8", "loader.entrypoint = 5", "entrypoint must be a table"),
+        (
+            "v1.6",
+            'loader.entrypoint.uri = "file:x"',
+            "loader.entrypoint must be a URI, Gramine 1.6 and 1.7 take no table",
+        ),
+    ],
+)
+def test_an_entrypoint_of_another_release_is_named(tmp_path, series, head, words):
+    """Who signs a manifest of an older or newer Gramine reads what to write, not that a trusted file is wrong."""
+    with pytest.raises(FormatError) as caught:
+        sgx_manifest(head.encode() + b"\n[sgx]\n", directory=tmp_path, series=series)
+
+    assert ("gramine.manifest.unloadable", words) == (caught.value.reason, caught.value.message)
 
 
 def test_what_is_skipped_is_said(tmp_path):
