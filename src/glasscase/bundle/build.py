@@ -51,6 +51,7 @@ from glasscase.seal.files import MANIFEST_NAME, Package
 from glasscase.seal.package import build_package
 
 KEY_SIZE = 32  # bytes of a package or model key
+_KEY_FILE_MAX = 64 << 10  # bytes that are read of a file to say that it is none
 OTHER_THREADS = 7  # Gramine's three helpers, the main thread, ours for quotes, two for decryption
 HEAP_TO_START = (
     128 << 20
@@ -368,7 +369,7 @@ def _encrypt(
 
 
 def _read_key(path: str) -> bytes:
-    key = read_private(path, max_bytes=KEY_SIZE, what="the key")
+    key = read_private(path, max_bytes=_KEY_FILE_MAX, what=f"{path!r}, which should be a package key,")
     if len(key) != KEY_SIZE:
         raise UsageError(
             "bundle.key.malformed", f"{path!r} has {len(key)} bytes, a package key has {KEY_SIZE}",

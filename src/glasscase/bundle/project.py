@@ -23,6 +23,15 @@ from glasscase.gramine.pins import NAME as RUNTIME_NAME
 FILE = "glasscase.toml"
 MAX_BYTES = 64 << 10
 _MALFORMED = "bundle.project.malformed"
+_MUST_BE = {
+    "app.name": "a lower-case letter, then up to 62 of a-z, 0-9 and -",
+    "app.entry": "module:attribute, like app.main:app",
+    "app.interface": "asgi or wsgi",
+    "app.models": "digest or key",
+    "enclave.runtime": "a name of glasscase runtime list",
+    "enclave.persist": "none or mrenclave",
+    "server.certificate": "ra-tls or own",
+}
 _U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 _Threads = Annotated[int, Meta(ge=1, le=4096)]
 _Seconds = Annotated[int, Meta(ge=1, le=86_400)]
@@ -123,12 +132,22 @@ def parse_project(data: bytes) -> Project:
         for path in _paths(project):
             check_path(path)
     except msgspec.ValidationError as error:
-        text = str(error)
-        raise _bad(text[:1].lower() + text[1:]) from None
+        raise _bad(_in_words(str(error), value)) from None
     except FormatError as error:
         raise _bad(error.message) from None
     _check_together(project)
     return project
+
+
+def _in_words(text: str, value: dict[str, Any]) -> str:
+    """Return what a failed conversion says; of a text that has a form or a choice, what it is and what it must be."""
+    path = text.rpartition(" - at `$.")[2].removesuffix("`")
+    table, _, key = path.partition(".")
+    found = value.get(table)
+    given = found.get(key) if isinstance(found, dict) else None
+    if path in _MUST_BE and isinstance(given, str):
+        return f"{path} is {given!r}, expected {_MUST_BE[path]}"
+    return text[:1].lower() + text[1:]
 
 
 def load_project(directory: str | os.PathLike[str]) -> Project:
@@ -168,7 +187,7 @@ def _check_together(project: Project) -> None:
     if len(set(names)) != len(names):
         raise _bad("two models have the same last part, so both would be the same /models entry")
     if project.keys.threshold > len(project.keys.owners):
-        raise _bad(f"keys.threshold is {project.keys.threshold}, there are {len(project.keys.owners)} owners")
+        raise _bad(f"keys.threshold is {project.keys.threshold}, and keys.owners has {len(project.keys.owners)}")
     if len(project.keys.owners) > 16:
         raise _bad("there are more than 16 owners")
     if project.sources.index is not None and not _is_index(project.sources.index):

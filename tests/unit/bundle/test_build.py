@@ -444,8 +444,9 @@ def test_keys_are_checked(secret):
     secret.key.chmod(0o644)
     refused(secret, "fs.key.exposed")
     secret.key.chmod(0o600)
-    secret.key.write_bytes(bytes(31))
-    refused(secret, "bundle.key.malformed")
+    for wrong in (bytes(31), b"-----BEGIN PRIVATE KEY-----\n" * 5):  # the second is an owner key's file: longer
+        secret.key.write_bytes(wrong)
+        refused(secret, "bundle.key.malformed")
     secret.key.unlink()
     refused(secret, "fs.file.missing", StorageError)
     secret.key.write_bytes(bytes(range(32)))

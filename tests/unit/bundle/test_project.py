@@ -55,6 +55,29 @@ def test_wrong_projects(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (SMALL.replace(b"app.main:app", b"app.main"), "app.entry is 'app.main', expected module:attribute, like app.main:app"),
+        (SMALL.replace(b'"shop"', b'"Shop"'), "app.name is 'Shop', expected a lower-case letter, then"),
+        (SMALL + b'interface = "cgi"\n', "app.interface is 'cgi', expected asgi or wsgi"),
+        (SMALL + b'models = "hash"\n', "app.models is 'hash', expected digest or key"),
+        (SMALL + b"[enclave]\npersist = 'yes'\n", "enclave.persist is 'yes', expected none or mrenclave"),
+        (SMALL + b"[enclave]\nruntime = 'A'\n", "enclave.runtime is 'A', expected a name of glasscase runtime list"),
+        (SMALL + b"[server]\ncertificate = 'ca'\n", "server.certificate is 'ca', expected ra-tls or own"),
+        (SMALL + b"[keys]\nthreshold = 2\n", "keys.threshold is 2, and keys.owners has 1"),
+        (SMALL + b"interface = 1\n", "expected `str`, got `int` - at `$.app.interface`"),
+    ],
+)  # fmt: skip
+def test_what_a_value_must_be_is_said_in_words(text, words):
+    """A regular expression teaches nobody what an entry looks like, nor does `invalid` which choices there are."""
+    with pytest.raises(UsageError) as caught:
+        parse_project(text)
+
+    assert words in caught.value.message
+    assert "regex" not in caught.value.message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         b'requirements = "src/requirements.txt"\n', b"[keys]\npackage = 'src/keys/package.key'\n",
