@@ -7,6 +7,7 @@ import click
 
 from glasscase.cli.output import Output, escape, verb
 from glasscase.cli.reading import read_argument
+from glasscase.errors import StorageError
 
 
 @verb("inspect", help="Show what a file is and what it says. Nothing is trusted or verified; no collateral is needed.")
@@ -17,7 +18,13 @@ def inspect(out: Output, file: str) -> int:
 
     # a bundle and a package are directories: the one file in them that says what they are
     inner = [os.path.join(file, name) for name in ("bundle.json", "manifest")]
-    file = next((path for path in inner if os.path.isfile(path)), file)
+    found = next((path for path in inner if os.path.isfile(path)), file)
+    if found == file and os.path.isdir(file):
+        raise StorageError(
+            "fs.file.failed", f"{file!r}: is a directory, with neither bundle.json nor manifest in it", path=file,
+            hint="name a file, or the directory of a bundle or of an encrypted package",
+        )  # fmt: skip
+    file = found
     value = inspect_bytes(read_argument(file, max_bytes=INSPECT_MAX, what="file"))
     out.result(value, "\n".join(_lines(value)))
     return 0

@@ -1,5 +1,6 @@
 """Reading and writing what an argument names: a path, or `-` for standard input or output."""
 
+import errno
 import os
 import sys
 from typing import Any
@@ -8,7 +9,7 @@ import click
 
 from glasscase.cli.output import Output
 from glasscase.errors import FormatError, UsageError
-from glasscase.fs.atomic import read_file, read_stream, write_file
+from glasscase.fs.atomic import read_file, read_stream, storage_error, write_file
 
 _STDIN = "glasscase.stdin"  # what has taken standard input, in the context of the running verb
 
@@ -66,7 +67,10 @@ def result_beside(out: Output, path: str | None, value: dict[str, Any], text: st
 
 
 def bundle_files(bundle: str) -> tuple[str, str]:
-    """Return the paths of manifest.sgx and libpal.so of a bundle; raises FormatError if it is no directory."""
+    """Return the paths of manifest.sgx and libpal.so of a bundle.
+
+    Raises FormatError if it is no directory, StorageError if it is none or holds no manifest.sgx.
+    """
     if os.path.exists(bundle) and not os.path.isdir(bundle):
         raise FormatError(
             "measure.bundle.wrong",
@@ -74,4 +78,9 @@ def bundle_files(bundle: str) -> tuple[str, str]:
             hint="for a manifest.sgx give --manifest M.sgx --libpal PAL",
             what="bundle",
         )
-    return os.path.join(bundle, "app.manifest.sgx"), os.path.join(bundle, "runtime", "libpal.so")
+    manifest = os.path.join(bundle, "app.manifest.sgx")
+    if not os.path.lexists(manifest):
+        error = storage_error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), manifest)
+        error.hint = "a bundle is the directory that glasscase build or import wrote"
+        raise error
+    return manifest, os.path.join(bundle, "runtime", "libpal.so")

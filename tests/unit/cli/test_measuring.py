@@ -249,3 +249,25 @@ def test_a_file_is_no_bundle(work, verb):
 
         assert (2, "") == (result.returncode, result.stdout)
         assert "measure.bundle.wrong" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("measure",), ("why", "d"), ("map",)])
+@pytest.mark.parametrize("name", ["d", "none"])
+def test_a_directory_that_is_no_bundle_says_what_one_is(work, words, name):
+    """A wrong or missing directory is answered with what a bundle is, not with a file that nobody has named alone."""
+    (work / "d").mkdir()
+    result = glasscase(*words, name, cwd=work)
+
+    assert 4 == result.returncode
+    assert "[fs.file.missing]" in result.stderr
+    if words[0] == "measure" or name == "d":
+        assert "a bundle is the directory that glasscase build or import wrote" in result.stderr
+
+
+def test_inspect_says_which_directories_it_shows(work):
+    """A directory with nothing to show is told from a bundle: `name a file` alone would be half of what may be named."""
+    (work / "d").mkdir()
+    result = glasscase("inspect", "d", cwd=work)
+
+    assert 4 == result.returncode
+    assert "neither bundle.json nor manifest" in result.stderr and "the directory of a bundle" in result.stderr
