@@ -124,7 +124,7 @@ def _json(content: bytes) -> dict[str, Any]:
     if kind == "glasscase-opening":
         return {
             "kind": "opening",
-            **{name: value[name] for name in sorted(value) if name not in ("type", "v", "opening")},
+            **{name: value[name] for name in sorted(value) if name not in ("type", "v", "kind", "opening")},
         }
     if kind == "glasscase-evidence":
         from glasscase.evidence.format import from_json

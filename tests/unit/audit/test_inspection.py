@@ -318,3 +318,10 @@ def test_random_bytes_never_crash():
         content = heads[number % len(heads)] + source.randbytes(source.randrange(200))
         with contextlib.suppress(FormatError):
             inspect_bytes(content)
+
+
+def test_no_file_names_its_own_kind():
+    """A key of the file cannot stand in the place of what the tool has found the file to be."""
+    value = inspect_bytes(b'{"type": "glasscase-opening", "kind": "quote", "package_digest": "00"}')
+
+    assert {"kind": "opening", "package_digest": "00"} == value
