@@ -56,6 +56,8 @@ class Collateral:
     fetched_at: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.fetched_at <= strictjson.INT_MAX:
+            raise FormatError(_MALFORMED, "fetched_at is no time that JSON can hold", what="collateral")
         for name, limit in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, bytes if name in CRLS else str):

@@ -12,6 +12,7 @@ from typing import Any
 
 from glasscase.codec import cbor
 from glasscase.codec.record import take_list, take_object
+from glasscase.codec.strictjson import INT_MAX
 from glasscase.collateral.model import DOCUMENT_MAX, Collateral
 from glasscase.errors import FormatError
 from glasscase.evidence.attestation import Attestation, attested_fields, take_attested
@@ -42,6 +43,8 @@ class Evidence:
     def __post_init__(self) -> None:
         if len(self.bundle_id) != 32 or (self.nonce is not None and len(self.nonce) != 32):
             raise FormatError(_MALFORMED, "bundle_id and nonce have 32 bytes", what="evidence")
+        if not 0 <= self.created_at <= INT_MAX:
+            raise FormatError(_MALFORMED, "created_at is no time that JSON can hold", what="evidence")
         if list(self.insecure) != sorted(set(self.insecure)):
             raise FormatError(_MALFORMED, "insecure is not sorted without repeats", what="evidence")
         if self.beacon is not None and not 0 < len(self.beacon.encode("utf-8", "surrogatepass")) <= DOCUMENT_MAX:

@@ -119,6 +119,17 @@ def test_every_byte_of_the_cbor_form_counts():
 
 def test_a_value_made_in_code_is_checked():
     """Lengths and order hold for evidence made in code too."""
-    for change in ({"bundle_id": b""}, {"nonce": b"x"}, {"insecure": ("b", "a")}, {"beacon": ""}):
+    for change in ({"bundle_id": b""}, {"nonce": b"x"}, {"insecure": ("b", "a")}, {"beacon": ""}, {"created_at": -1}):
         with pytest.raises(FormatError):
             replace(FULL, **change)
+
+
+def test_a_time_that_json_cannot_say_is_refused_in_cbor():
+    """CBOR has integers of 64 bits and JSON of 53: what one form accepts the other must be able to say."""
+    from glasscase.codec import cbor
+
+    late = 2**53
+    for fields in ({"created_at": late}, {"collateral": {**COLLATERAL.fields(), "fetched_at": late}}):
+        with pytest.raises(FormatError) as caught:
+            Evidence.from_cbor(cbor.encode({**FULL.fields(), **fields}))
+        assert caught.value.reason in ("evidence.file.malformed", "collateral.file.malformed")
