@@ -8,6 +8,7 @@ Source: docs/policy.md, "Engines".
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from glasscase.collateral.model import ITEMS
 from glasscase.errors import Error, UsageError
 from glasscase.verify.check import FAIL, NOT_REACHED, Finding
 from glasscase.verify.rules import DOES_NOT_APPLY, judge
@@ -43,7 +44,7 @@ def engine_findings(
     """
     if engine == NATIVE:
         return _NOT_ASKED
-    if core.tcb_status is None or collateral is None:
+    if core.tcb_status is None or collateral is None or len(collateral.items()) < len(ITEMS):
         return {_IDS[0]: DOES_NOT_APPLY, _IDS[1]: DOES_NOT_APPLY, _IDS[2]: (NOT_REACHED, "the core refused first", "")}
     try:
         intel = importlib.import_module("glasscase.verify.intel")

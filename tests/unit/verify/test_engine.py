@@ -1,6 +1,7 @@
 """A second engine can only make a verdict worse, and an engine that is missing or strange is no verdict."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,7 +69,9 @@ def test_agreement_cannot_mend_a_failure(lab, monkeypatch):
 def test_what_the_core_cannot_read_is_not_asked(lab, monkeypatch):
     """The strict reading comes first: garbage and missing collateral never reach foreign code."""
     seen = fake(monkeypatch, lambda: SimpleNamespace(differences=()))
-    for quote, collateral in ((b"garbage", lab.collateral()), (lab.quote(bytes(64)), None)):
+    whole = lab.collateral()
+    parts = [replace(whole, pck_crl=b""), replace(whole, pck_crl_issuer_chain=""), replace(whole, root_ca_crl=b"")]
+    for quote, collateral in ((b"garbage", whole), *((lab.quote(bytes(64)), part) for part in (None, *parts))):
         verdict = auditor.verify_quote(
             quote, collateral=collateral, anchor=lab.anchor, policy=lab.named(), at=lab.time_at(lab.at), engine="both"
         )
