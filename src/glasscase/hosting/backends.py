@@ -18,7 +18,8 @@ from glasscase.codec import stricttoml
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
 from glasscase.gramine.pins import PIN_MAX, parse_pin
-from glasscase.hosting.state import BACKENDS, Place
+from glasscase.hosting.records import BACKENDS
+from glasscase.hosting.state import Place
 
 SGX_DEVICE = Path("/dev/sgx_enclave")
 MANIFEST_MAX = 256 << 20  # bytes

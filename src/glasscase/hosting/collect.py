@@ -18,7 +18,8 @@ from glasscase.evidence.attestation import ATTESTATION_MAX, Attestation, Claims
 from glasscase.evidence.model import Evidence
 from glasscase.fs import atomic
 from glasscase.hosting import processes, state
-from glasscase.hosting.state import RECORD_MAX, InstanceRecord, Place
+from glasscase.hosting.records import RECORD_MAX, InstanceRecord
+from glasscase.hosting.state import Place
 from glasscase.ratls import link
 
 COLLATERAL_FILE = "collateral.json"

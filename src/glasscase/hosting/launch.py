@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from glasscase.errors import Error, FormatError, StorageError, UsageError
 from glasscase.fs import atomic
 from glasscase.hosting import address, backends, logs, processes, state
 from glasscase.hosting.processes import ProcessId
-from glasscase.hosting.state import InstanceFacts, InstanceRecord, Place
+from glasscase.hosting.records import InstanceFacts, InstanceRecord
+from glasscase.hosting.state import Place
 
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
@@ -71,11 +72,7 @@ def launch(
     account = _account(request)
     _require_stopped(place)
     _clear(place)  # after a crash just now, or a launcher that was killed
-    if not logs.wait_written(place, 0):
-        raise StorageError(
-            "hosting.process.stuck", f"a process of an earlier start of {place.name!r} still runs, and this account cannot end it",
-            hint=f"end the process that has its log open, or choose another --name: {place.log}", path=str(place.log),
-        )  # fmt: skip
+    _require_written(place)
     address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
@@ -85,18 +82,50 @@ def launch(
     for name in ("status.json", "beacon"):
         (place.instance / name).unlink(missing_ok=True)
     command = backends.command(place, request.backend)
-    try:
-        process = _start(place, command, checked, account, data_directory)
-        record = InstanceRecord(
-            request.name, request.backend, str(request.bundle), checked.bundle.id, checked.measurement.mrenclave,
-            process, now, "running",
-        )  # fmt: skip
-        place.write_record(record)
-    except BaseException:  # also a signal between the two: without state.json no command looks for the process
-        _end_writers(place)
-        _clear(place)
-        raise
+    record = InstanceRecord(
+        request.name, request.backend, str(request.bundle), checked.bundle.id, checked.measurement.mrenclave,
+        ProcessId(0, 0, processes.boot_id()), now, "starting",
+    )  # fmt: skip
+    with _record_of_before(place):
+        try:
+            log = logs.start_writer(place)
+            try:
+                place.write_record(record)  # first, so that every command finds what a killed one has left running
+                process = _start(place, command, checked, account, data_directory=data_directory, log=log)
+            finally:
+                os.close(log)
+            record = replace(record, process=process, state="running")
+            place.write_record(record)
+        except BaseException:  # also a signal between the two
+            _end_writers(place)
+            _clear(place)
+            raise
     return record
+
+
+@contextlib.contextmanager
+def _record_of_before(place: Place) -> Iterator[None]:
+    """Put state.json back to what it was, or take it away, if the block fails: nothing was started then."""
+    before = place.record() if place.is_recorded() else None
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(StorageError, OSError):
+            if before is None:
+                (place.path / "state.json").unlink(missing_ok=True)
+            else:
+                place.write_record(before)
+        raise
+
+
+def _require_written(place: Place) -> None:
+    """Return if nobody writes to the log of an instance any more; raises StorageError("hosting.process.stuck")."""
+    if not state.is_written(place):
+        raise StorageError(
+            "hosting.process.stuck", f"a process of an earlier start of {place.name!r} still runs, and this command cannot end it",
+            hint=f"glasscase stop {place.name} where it was started, or end the process that has its log open: {place.log}",
+            path=str(place.log),
+        )  # fmt: skip
 
 
 def fill_s(backend: str, pages_added: int) -> float:
@@ -149,6 +178,8 @@ def stop(place: Place, record: InstanceRecord, *, deadline_s: float | None = Non
     how = _end(record.process, name=record.name, deadline_s=stop_s(record) if deadline_s is None else deadline_s)
     if _clear(place) and how == "gone":
         how = "killed"
+    if how == "gone":
+        _require_written(place)  # one that runs in another container is not seen here
     place.mark("stopped")
     return how
 
@@ -224,7 +255,7 @@ def _require_runtime(request: LaunchRequest, runtime_name: str) -> None:
 
 
 def _require_stopped(place: Place) -> None:
-    if (place.path / "state.json").exists() and processes.is_alive(place.record().process):
+    if place.is_recorded() and processes.is_alive(place.record().process):
         raise UsageError("hosting.name.running", f"{place.name!r} runs already", hint=f"glasscase stop {place.name}")
 
 
@@ -260,10 +291,10 @@ def _make_directories(place: Place, account: pwd.struct_passwd | None, backend: 
 
 
 def _start(
-    place: Place, command: backends.Command, checked: Any, account: pwd.struct_passwd | None, data_directory: Path
-) -> ProcessId:
+    place: Place, command: backends.Command, checked: Any, account: pwd.struct_passwd | None,
+    *, data_directory: Path, log: int,
+) -> ProcessId:  # fmt: skip
     """Start the device process, if one is needed, and the enclave, which holds the pipe that keeps the device alive."""
-    log = logs.start_writer(place)
     keep: tuple[int, ...] = ()
     try:
         if command.simulated:
@@ -289,7 +320,6 @@ def _start(
             path=command.argv[0], errno=error.errno,
         ) from None  # fmt: skip
     finally:
-        os.close(log)
         for descriptor in keep:
             os.close(descriptor)
 

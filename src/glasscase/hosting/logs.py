@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from glasscase.fs.atomic import storage_error
 from glasscase.hosting import logwriter, processes
-from glasscase.hosting.state import Place
+from glasscase.hosting.state import Place, is_written
 
 POLL_S = 0.2
 TAIL_MAX = 8 * 1024  # bytes looked at for the last lines
@@ -67,7 +67,7 @@ def previous(place: Place) -> Path:
 def wait_written(place: Place, deadline_s: float = WRITTEN_S) -> bool:
     """Wait until the last words are in the log, after the enclave is gone; return whether they are."""
     deadline = time.monotonic() + deadline_s
-    while not (written := _is_written(place)) and time.monotonic() < deadline:
+    while not (written := is_written(place)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return written
 
@@ -107,7 +107,7 @@ def lines(place: Place, *, follow: bool = False) -> Iterator[str]:
     file = _open(parts[0])
     try:
         while True:
-            over = not processes.is_alive(record.process) and _is_written(
+            over = not processes.is_alive(record.process) and is_written(
                 place
             )  # asked before reading: no last words lost
             follower = _follower(place, file.fileno())
@@ -184,21 +184,6 @@ def _holds(pid: int, descriptor: str, lock: str) -> bool:
         return same and b" WRITE " in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_bytes()
     except OSError:
         return False
-
-
-def _is_written(place: Place) -> bool:
-    """Return whether no writer of this log is left."""
-    try:
-        lock = os.open(place.path / "log.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)
-    return True
 
 
 def _text(line: bytes) -> str:

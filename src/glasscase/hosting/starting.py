@@ -18,7 +18,8 @@ from glasscase.fs.atomic import shell_word
 from glasscase.gramine.pins import RuntimePin
 from glasscase.hosting import address, collect, launch, processes, state
 from glasscase.hosting.launch import LaunchRequest
-from glasscase.hosting.state import InstanceRecord, Place
+from glasscase.hosting.records import InstanceRecord
+from glasscase.hosting.state import Place
 from glasscase.ratls import link
 
 
@@ -155,14 +156,14 @@ def _without_directory(place: Place) -> Any:
     try:
         yield
     except BaseException:
-        if not (place.path / "state.json").exists():
+        if not place.is_recorded():
             with contextlib.suppress(StorageError):
                 state.remove(place)
         raise
 
 
 def _process_of(place: Place) -> processes.ProcessId | None:
-    return place.record().process if (place.path / "state.json").exists() else None
+    return place.record().process if place.is_recorded() else None
 
 
 def _account_of(place: Place) -> str | None:

@@ -15,127 +15,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from glasscase.codec import hexid, strictjson
-from glasscase.codec.record import check_version, take_map
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
 from glasscase.hosting import processes
-from glasscase.hosting.processes import ProcessId
+from glasscase.hosting.records import RECORD_MAX, EnclaveStatus, InstanceFacts, InstanceRecord
 
-RECORD_MAX = 64 * 1024  # bytes of state.json, facts.json, instance.json and status.json
 LOCK_WAIT_S = 5.0
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-BACKENDS = ("gramine-sgx", "gramine-direct", "simulator")
-ENCLAVE_STATES = ("booted", "waiting", "provisioning", "serving", "failed", "stopped")
-
-
-@dataclass(frozen=True)
-class InstanceRecord:
-    """What state.json says. state: `starting`, `running` or `stopped`, as the operator's commands left it."""
-
-    name: str
-    backend: str
-    bundle: str
-    bundle_id: bytes
-    mrenclave: bytes
-    process: ProcessId
-    since: int
-    state: str
-
-    def to_bytes(self) -> bytes:
-        """Return the bytes of state.json."""
-        return strictjson.write(
-            {
-                "v": 1,
-                "name": self.name,
-                "backend": self.backend,
-                "bundle": self.bundle,
-                "bundle_id": self.bundle_id.hex(),
-                "mrenclave": self.mrenclave.hex(),
-                "pid": self.process.pid,
-                "pid_start": self.process.start,
-                "boot_id": self.process.boot_id,
-                "since": self.since,
-                "state": self.state,
-            }
-        )
-
-    @staticmethod
-    def from_bytes(raw: bytes) -> "InstanceRecord":
-        """Return the record of a state.json; raises FormatError("hosting.state.malformed")."""
-        fields = _object(
-            raw,
-            what="state.json",
-            reason="hosting.state.malformed",
-            required={
-                "name": str, "backend": str, "bundle": str, "bundle_id": str, "mrenclave": str, "pid": int,
-                "pid_start": int, "boot_id": str, "since": int, "state": str,
-            },
-        )  # fmt: skip
-        if fields["backend"] not in BACKENDS:
-            raise FormatError(
-                "hosting.state.malformed",
-                f"state.json has the unknown backend {fields['backend']!r}",
-                what="state.json",
-            )
-        return InstanceRecord(
-            fields["name"],
-            fields["backend"],
-            fields["bundle"],
-            hexid.from_hex(fields["bundle_id"], 32, "bundle_id"),
-            hexid.from_hex(fields["mrenclave"], 32, "mrenclave"),
-            ProcessId(fields["pid"], fields["pid_start"], fields["boot_id"]),
-            fields["since"],
-            fields["state"],
-        )
-
-
-@dataclass(frozen=True)
-class EnclaveStatus:
-    """What status.json says: the enclave's own word, written through a directory that the host controls."""
-
-    state: str
-    port: int
-    since: int
-    seq: int
-    exp: int
-
-
-@dataclass(frozen=True)
-class InstanceFacts:
-    """The unmeasured facts of one instance: instance.json for the enclave, facts.json for the operator's own commands.
-
-    beacon: the verbatim TCB info object, hashed inside.
-    """
-
-    port: int
-    host: str
-    san: tuple[str, ...]
-    timeout: int
-    beacon: str | None = None
-
-    def to_bytes(self) -> bytes:
-        """Return the bytes of either file."""
-        value: dict[str, Any] = {"port": self.port, "host": self.host, "san": list(self.san), "timeout": self.timeout}
-        if self.beacon is not None:
-            value["beacon"] = self.beacon
-        return strictjson.write(value)
-
-    @staticmethod
-    def from_bytes(raw: bytes) -> "InstanceFacts":
-        """Return the facts of a facts.json that `run` wrote; raises FormatError("hosting.state.malformed")."""
-        value = strictjson.parse(raw, max_bytes=RECORD_MAX, what="facts.json")
-        fields = take_map(
-            value,
-            what="facts.json",
-            reason="hosting.state.malformed",
-            required={"port": int, "host": str, "san": list, "timeout": int},
-            optional={"beacon": str},
-        )
-        san = tuple(str(name) for name in fields["san"])
-        return InstanceFacts(fields["port"], fields["host"], san, fields["timeout"], fields.get("beacon"))
 
 
 @dataclass(frozen=True)
@@ -163,6 +50,16 @@ class Place:
     def simulated_device(self) -> Path:
         """Return the directory that stands for /dev/attestation where there is no hardware."""
         return self.path / "sim"
+
+    def is_recorded(self) -> bool:
+        """Return whether there is a state.json, also if it cannot be looked at: what it is then, its reader says."""
+        try:
+            os.lstat(self.path / "state.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def record(self) -> InstanceRecord:
         """Return what state.json says.
@@ -236,17 +133,9 @@ class Place:
             raw = read_hostile(self.instance / "status.json", max_bytes=RECORD_MAX)
             if raw is None:
                 return None
-            fields = _object(
-                raw,
-                what="status.json",
-                reason="hosting.state.malformed",
-                required={"state": str, "port": int, "since": int, "seq": int, "exp": int},
-            )
+            return EnclaveStatus.from_bytes(raw)
         except FormatError:
             return None
-        if fields["state"] not in ENCLAVE_STATES or fields["port"] > 65535:
-            return None
-        return EnclaveStatus(**fields)
 
 
 def unknown(name: str) -> UsageError:
@@ -272,18 +161,8 @@ def places(state_directory: Path) -> tuple[Place, ...]:
         names = sorted(os.listdir(root))
     except FileNotFoundError:
         return ()
-    return tuple(Place(root / name) for name in names if NAME.fullmatch(name) and _was_started(root / name))
-
-
-def _was_started(path: Path) -> bool:
-    """Return whether there is a state.json, also if it cannot be looked at: what it is then, its reader says."""
-    try:
-        os.lstat(path / "state.json")
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
+    found = (Place(root / name) for name in names if NAME.fullmatch(name))
+    return tuple(place for place in found if place.is_recorded())
 
 
 def remove(place: Place) -> None:
@@ -366,14 +245,32 @@ def can_write_bundle(record: InstanceRecord) -> bool:
 def state_of(place: Place, record: InstanceRecord) -> str:
     """Return the state of an instance now: `starting`, one of the enclave's own, or how its process ended.
 
-    A process that is gone is `stopped` if a command stopped it or the enclave said so, else `failed`.
+    A process that is gone is `stopped` if a command stopped it or the enclave said so, else `failed`. One that state.json does
+    not name yet is `starting` as long as anybody has the log of that start.
     """
     status = place.status()
     if processes.is_alive(record.process):
         return "starting" if status is None else status.state
+    if record.state == "starting":
+        return "failed" if is_written(place) else "starting"
     if record.state == "stopped" or (status is not None and status.state == "stopped"):
         return "stopped"
     return "failed"
+
+
+def is_written(place: Place) -> bool:
+    """Return whether no writer of the log of an instance is left, also none that state.json does not name."""
+    try:
+        lock = os.open(place.path / "log.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def read_hostile(path: Path, *, max_bytes: int) -> bytes | None:
@@ -390,11 +287,3 @@ def read_hostile(path: Path, *, max_bytes: int) -> bytes | None:
         return None
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         return atomic.read_stream(file, max_bytes=max_bytes, what=path.name)
-
-
-def _object(raw: bytes, *, what: str, reason: str, required: dict[str, type]) -> dict[str, Any]:
-    value = strictjson.parse(raw, max_bytes=RECORD_MAX, what=what)
-    check_version(value, what=what, reason=reason)
-    fields = take_map(value, what=what, reason=reason, required={"v": int, **required}, optional={})
-    del fields["v"]
-    return fields

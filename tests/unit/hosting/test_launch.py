@@ -203,10 +203,13 @@ def test_an_enclave_that_dies_is_reported_with_its_last_words(workplace, checked
 def test_an_enclave_that_nobody_could_find_again_is_ended(workplace, checked, monkeypatch, error):
     """If state.json cannot be written, the process that was just started ends, and the disk's error is what is said."""
     started = []
+    write = state.Place.write_record
 
-    def write_record(_place, record):
-        started.append(record.process)
-        raise error
+    def write_record(place, record):
+        if record.process.pid:
+            started.append(record.process)
+            raise error
+        write(place, record)
 
     monkeypatch.setattr(state.Place, "write_record", write_record)
     with pytest.raises(type(error)) as caught:
@@ -221,10 +224,13 @@ def lose(workplace, checked):
     """Start an enclave in a process that is killed before it has written state.json; return the enclave's process."""
     launcher = os.fork()
     if launcher == 0:
+        write = state.Place.write_record
 
-        def write_record(_place, record):
-            (workplace / "lost").write_text(str(record.process.pid))
-            os.kill(os.getpid(), signal.SIGKILL)
+        def write_record(place, record):
+            if record.process.pid:
+                (workplace / "lost").write_text(str(record.process.pid))
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(place, record)
 
         state.Place.write_record = write_record
         try:
@@ -244,18 +250,46 @@ def impatient(monkeypatch):
 
 
 def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impatient):
-    """state.json does not name it: the next start of the name ends it, and so does a stop."""
+    """state.json does not name its process: `status` shows it all the same, the next start ends it, and so does a stop."""
     lost = lose(workplace, checked)
-    assert () == state.places(workplace / "state")
+    (place,) = state.places(workplace / "state")
+    assert "starting" == state.state_of(place, place.record())
+    assert "killed" == launch.stop(place, place.record())
+    assert not processes.is_alive(lost)
+    assert "stopped" == state.state_of(place, place.record())
+    assert "gone" == launch.stop(place, place.record())
+
+    lost = lose(workplace, checked)
     place, record = start(workplace, checked)
     assert not processes.is_alive(lost) and processes.is_alive(record.process)
 
     crash(record)
-    again = lose(workplace, checked)
-    assert record == place.record()
-    assert "killed" == launch.stop(place, record)
-    assert not processes.is_alive(again)
-    assert "gone" == launch.stop(place, record)
+    lost = lose(workplace, checked)
+    crash(SimpleNamespace(process=lost))
+    assert logs.wait_written(place, 10)
+    assert "failed" == state.state_of(place, place.record())
+
+
+def test_a_start_that_fails_leaves_the_record_of_before(running, workplace, checked, bundle):
+    """What cannot be executed was never started: state.json says what it said."""
+    place, record = running
+    launch.stop(place, record)
+    before = place.record()
+    (bundle / "runtime" / "loader").chmod(0o644)
+    with pytest.raises(StorageError) as caught:
+        start(workplace, checked)
+    assert "hosting.process.refused" == caught.value.reason
+    assert before == place.record()
+
+
+def test_an_enclave_that_is_not_seen_from_here_is_not_called_stopped(running, impatient, monkeypatch):
+    """In another pid namespace its process is nobody's, but its log is still held: a stop is refused and changes nothing."""
+    place, record = running
+    with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
+        patch.setattr(processes, "identify", lambda _pid: None)
+        launch.stop(place, record)
+    assert "hosting.process.stuck" == caught.value.reason and str(place.log) in caught.value.hint
+    assert record == place.record() and processes.is_alive(record.process)
 
 
 def test_a_former_enclave_that_cannot_be_ended_is_not_joined(running, workplace, checked, impatient, monkeypatch):
@@ -292,7 +326,7 @@ def test_who_only_looks_at_a_log_is_not_its_writer(running):
 
 
 def test_who_locks_the_log_of_an_enclave_that_is_gone_is_not_its_keeper(running, impatient):
-    """A stranger may hold the lock and read a pipe: who writes to that one is not killed for it, and the stop goes on."""
+    """A stranger may hold the lock and read a pipe: who writes to that one is not killed for it, and the stop says who to look for."""
     place, record = running
     crash(record)
     assert logs.wait_written(place, 10)
@@ -308,7 +342,9 @@ def test_who_locks_the_log_of_an_enclave_that_is_gone_is_not_its_keeper(running,
     try:
         assert b"\n" == stranger.stdout.readline()
         assert () == logs.writers(place)
-        assert "gone" == launch.stop(place, record)
+        with pytest.raises(StorageError) as caught:
+            launch.stop(place, record)
+        assert "hosting.process.stuck" == caught.value.reason
         assert friend.poll() is None and stranger.poll() is None
     finally:
         for process in (stranger, friend):

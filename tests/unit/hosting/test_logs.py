@@ -11,7 +11,7 @@ import pytest
 
 from glasscase.hosting import logs, logwriter, processes, state
 from glasscase.hosting.logwriter import Log
-from glasscase.hosting.state import InstanceRecord
+from glasscase.hosting.records import InstanceRecord
 
 
 @pytest.fixture

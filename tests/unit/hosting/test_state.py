@@ -9,7 +9,7 @@ import pytest
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.hosting import processes, state
 from glasscase.hosting.processes import ProcessId
-from glasscase.hosting.state import InstanceFacts, InstanceRecord
+from glasscase.hosting.records import RECORD_MAX, InstanceFacts, InstanceRecord
 
 RECORD = InstanceRecord(
     "one", "simulator", "/b/app.bundle", b"\x01" * 32, b"\x02" * 32, ProcessId(12, 34, "boot"), 56, "running"
@@ -123,7 +123,7 @@ def test_a_status_file_of_an_enclave_is_hostile(place, tmp_path):
     os.mkfifo(path)
     assert place.status() is None
     path.unlink()
-    path.write_bytes(b" " * (state.RECORD_MAX + 1) + json.dumps(good).encode())
+    path.write_bytes(b" " * (RECORD_MAX + 1) + json.dumps(good).encode())
     assert place.status() is None
     path.unlink()
     path.mkdir()
