@@ -116,7 +116,6 @@ def _refusals(flow: Flow) -> list[dict[str, str]]:
 
 def _end(flow: Flow) -> None:
     flow.run("stop", ("stop", NAME), ("stop", OTHER), note="state")
-    flow.names.clear()
 
 
 def _text(value: dict[str, Any]) -> str:

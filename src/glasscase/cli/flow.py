@@ -1,7 +1,7 @@
 """A row of glasscase commands in a directory of its own, each a process as a person would start it.
 
 Invariants: what the commands write stays below one temporary directory, but for the cache of fetched inputs; when the block
-ends, however it ends, no process and no file of it is left.
+ends, however it ends, no process and no file of it is left, also if this process is killed.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from glasscase.cli.ending import ended, with_parent
 from glasscase.cli.output import Output, escape
 from glasscase.errors import Error, StorageError
 
 STEP_S = 900  # seconds after which a command counts as hanging
-STOP_S = 10
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Flow:
         with open(talk, "wb") as stderr:
             process = subprocess.Popen(
                 self._argv(command), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=stderr, text=True, encoding="utf-8",
+                stdout=subprocess.PIPE, stderr=stderr, text=True, encoding="utf-8", preexec_fn=with_parent(),  # noqa: PLW1509 - no threads here
             )  # fmt: skip
         try:
             text = ""
@@ -121,6 +121,7 @@ class Flow:
             return subprocess.run(
                 self._argv(command), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, encoding="utf-8", errors="backslashreplace", timeout=STEP_S, check=False,
+                preexec_fn=with_parent(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise StepFailed(command[0], 4, f"no end after {STEP_S} seconds") from None
@@ -148,13 +149,6 @@ class Flow:
         for name in self.names:
             lines = self._json(self._call(("logs", name)).stdout).get("lines", [])
             self.out.say("\n".join(f"log   {escape(str(line))}" for line in lines))
-
-    def stop_all(self) -> None:
-        """Stop every instance that was started, whatever became of it."""
-        for name in reversed(self.names):
-            with contextlib.suppress(Error):
-                self._call(("stop", name, "--timeout", str(STOP_S), "--remove"))
-        self.names.clear()
 
 
 def reason_of(value: dict[str, Any]) -> str:
@@ -195,10 +189,7 @@ def temporary_flow(out: Output) -> Iterator[Flow]:
                 (base / "data" / "runtimes").symlink_to(data / "runtimes")
         except Error:
             environment["GLASSCASE_CACHE"] = str(base / "cache")
-        flow = Flow(work, out, environment)
-        try:
-            yield flow
-        finally:
-            flow.stop_all()
+        with ended(base):
+            yield Flow(work, out, environment)
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -159,13 +159,15 @@ def _run_tests(out: Output, project: Path, tests: str, url: str) -> tuple[int, s
     """Return the exit code of the project's tests and who ran them: pytest if it is installed, else unittest."""
     from importlib.util import find_spec
 
+    from glasscase.cli.ending import with_parent
+
     runner = "pytest" if find_spec("pytest") is not None else "unittest"
     argv = ["pytest", "-p", "no:cacheprovider", tests] if runner == "pytest" else ["unittest", "discover", "-s", tests]
     environment = {**os.environ, "GLASSCASE_TEST_URL": url}
     # what the tests say is talk; our own result is the only thing on stdout with --json
     done = subprocess.run(
         [sys.executable, "-B", "-m", *argv], cwd=project, env=environment, stdin=subprocess.DEVNULL,
-        stdout=sys.stderr if out.json else None, check=False,
+        stdout=sys.stderr if out.json else None, check=False, preexec_fn=with_parent(),
     )  # fmt: skip
     code = done.returncode
     return (code if code >= 0 else 128 - code), runner  # by a signal: as shells say it

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from glasscase.cli.ending import ended
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.hosting import address, launch, logs, processes, state
@@ -651,3 +652,13 @@ def test_direct_runs_with_a_software_device(workplace, checked, bundle):
     assert b"file:sim" in (place.path / "app.manifest").read_bytes()
     assert "stopped" == how
     assert not place.simulated_device.exists()
+
+
+def test_the_instances_of_a_flow_end_with_it(workplace, checked):
+    """When the flow is over its instance is stopped, and its directory is gone."""
+    with ended(workplace):
+        _place, record = start(workplace, checked)
+        assert processes.is_alive(record.process)
+    assert not processes.is_alive(record.process)
+    assert not workplace.exists()
+    workplace.mkdir()
