@@ -4,11 +4,13 @@ Invariants: a tool gets no input and only the environment that it is given; what
 interrupted is killed; what a tool says is shown without the user names and passwords of URLs.
 """
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 TIMEOUT = 900  # seconds of one run
 SILENCE = 30  # seconds without a line for the user
@@ -30,23 +32,43 @@ def run_tool(
     Raises OSError if it cannot be run, TimeoutError after TIMEOUT seconds.
     """
     own = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": folder, "LC_ALL": "C.UTF-8", "TMPDIR": folder}
-    with subprocess.Popen(
-        command, env={**environment, **own}, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, process_group=0,
-    ) as process:  # fmt: skip
-        try:
-            for waited in range(SILENCE, TIMEOUT + 1, SILENCE):
-                try:
-                    out, errors = process.communicate(timeout=SILENCE)
-                except subprocess.TimeoutExpired:
-                    say(f"lock      still waiting for {name} after {waited} s, at most {TIMEOUT} s")
-                else:
-                    return subprocess.CompletedProcess(command, process.returncode, out, errors)
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
-                process.wait()
+    process = None
+    try:
+        with _signals_held():  # until the child is known here
+            process = subprocess.Popen(
+                command, env={**environment, **own}, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, process_group=0,
+            )  # fmt: skip
+        for waited in range(SILENCE, TIMEOUT + 1, SILENCE):
+            try:
+                out, errors = process.communicate(timeout=SILENCE)
+            except subprocess.TimeoutExpired:
+                say(f"lock      still waiting for {name} after {waited} s, at most {TIMEOUT} s")
+            else:
+                return subprocess.CompletedProcess(command, process.returncode, out, errors)
+    finally:
+        if process is not None:
+            with process:  # its end is awaited here
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
     raise TimeoutError(f"it has not ended within {TIMEOUT} s")
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let the signals that have a handler here, which may raise, wait for the end of the block; in the main thread only."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    main = threading.current_thread() is threading.main_thread()
+    with contextlib.ExitStack() as stack:
+        for number in numbers:
+            handler = signal.getsignal(number) if main else None
+            if callable(handler):
+                stack.callback(signal.signal, number, handler)
+                signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    for late in came:
+        signal.raise_signal(late)
 
 
 def without_logins(text: str) -> str:
