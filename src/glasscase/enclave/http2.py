@@ -21,6 +21,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.protocol.http_stream import ASGIHTTPState
+from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer
 
 from glasscase.enclave.gateway import GONE, Application, Message, Receive, Scope, Send
 
@@ -119,6 +120,19 @@ class _Answered:
         """Take an event."""
 
 
+class Inbox(WebsocketBuffer):
+    """A message of a WebSocket as it comes, at most max_length bytes. hypercorn would keep all that still comes of a longer one."""
+
+    def extend(self, event: Any) -> None:
+        """Take a part; raises FrameTooLargeError."""
+        if self.length <= self.max_length:
+            super().extend(event)
+            if isinstance(event.data, str):
+                self.length += len(event.data.encode()) - len(event.data)
+        if self.length > self.max_length:
+            raise FrameTooLargeError
+
+
 class _Watched:
     """The requests of one connection. It waits for its client while none is running, and while an answer is not read.
 
@@ -149,6 +163,10 @@ class _Watched:
         stream: Any = send.__self__  # type: ignore[attr-defined]
         buffers = self._buffers = stream.send.__self__.stream_buffers
         queue: asyncio.Queue[Message] = receive.__self__  # type: ignore[attr-defined]
+        if scope["type"] == "websocket":
+            stream.buffer = Inbox(stream.buffer.max_length)
+            # its lengths would tell about secrets, and a small frame could fill the memory
+            stream.handshake.extensions = None
 
         async def put_end(message: Message) -> None:
             if message["type"].endswith(".disconnect"):

@@ -10,7 +10,11 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import pytest
+import wsproto.connection
+import wsproto.events
+from hypercorn.protocol.ws_stream import FrameTooLargeError
 
+from glasscase.enclave import http2
 from glasscase.evidence.attestation import Attestation
 
 from .conftest import ASGI_APP, HTTP2_PACKAGES, PACKAGES, client_context, make_config, wheel_files
@@ -18,6 +22,14 @@ from .conftest import ASGI_APP, HTTP2_PACKAGES, PACKAGES, client_context, make_c
 CUTS = (h2.events.StreamReset, h2.events.ConnectionTerminated)
 ENDS = (h2.events.StreamEnded, *CUTS)
 PREFIX = "/.well-known/glasscase/"
+TALK = """
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": str(len(message["bytes"]))})
+        return
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +49,7 @@ def enclaves_with_http2(tmp_path_factory, platform):
     config = make_config(server={"body_max": 100_000, "idle_timeout": 2, "header_timeout": 2, "drain": 3})
     raising = '    if path == "/raise":\n        raise eval(body.decode())("canary-message")\n'
     app = ASGI_APP.replace('    if path == "/secret":', raising + '    if path == "/secret":')
+    app = app.replace('    path = scope["path"]\n', TALK + '    path = scope["path"]\n', 1)
     one = Enclave(tmp_path_factory.mktemp("http2"), paths, platform, config=config, app={"demo.py": app})
     yield one
     one.close()
@@ -144,6 +157,58 @@ def test_a_request_that_exits_does_not_end_the_enclave(serving, what):
     with Client(serving) as client:
         assert (200, b"yes") == client.ask("GET", "/state")
     assert "canary" not in serving.text().replace(str(serving.folder), "")
+
+
+def talk(client, sent):
+    """Open a WebSocket that offers compression, send bytes as one message, return its headers and the first that comes back."""
+    websocket = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
+    headers = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":authority", "localhost")]
+    headers += [(":path", "/talk"), ("sec-websocket-version", "13"), ("sec-websocket-extensions", "permessage-deflate")]
+    client.receive()
+    client.h2.send_headers(1, headers)
+    client.flush()
+    left, found = b"", {}
+    while True:
+        for event in client.receive():
+            if isinstance(event, h2.events.ResponseReceived):
+                found = dict(event.headers)
+                left = websocket.send(wsproto.events.BytesMessage(data=sent))
+            elif isinstance(event, h2.events.DataReceived):
+                websocket.receive_data(event.data)
+                return found, next(websocket.events())
+        while left and (size := min(len(left), client.h2.local_flow_control_window(1), 16384)):
+            client.h2.send_data(1, left[:size])
+            left = left[size:]
+            client.flush()
+
+
+def test_a_websocket_is_not_compressed_and_has_a_limit(serving):
+    """As over HTTP/1.1: lengths tell nothing of secrets, a small frame cannot fill the memory, and 1009 is for a long one."""
+    if serving.status_file()["state"] != "serving":
+        serving.serve(serving.envelope())
+    for size in (100_000, 100_001):
+        with Client(serving) as client:
+            headers, event = talk(client, bytes(size))
+        assert b"200" == headers[b":status"]
+        assert b"sec-websocket-extensions" not in headers
+        if size > 100_000:
+            assert 1009 == event.code
+        else:
+            assert "100000" == event.data
+
+
+def test_nothing_is_kept_of_a_message_that_is_too_long():
+    """A client that goes on after its message was refused fills no memory."""
+    message = http2.Inbox(10)
+    for size in (8, 8, 8, 8):
+        with contextlib.suppress(FrameTooLargeError):
+            message.extend(wsproto.events.BytesMessage(data=bytes(size)))
+
+    assert 16 == len(message.to_message()["bytes"])
+    message.clear()
+    message.extend(wsproto.events.TextMessage(data="\u20ac" * 3))
+    with pytest.raises(FrameTooLargeError):  # 12 bytes
+        message.extend(wsproto.events.TextMessage(data="\u20ac"))
 
 
 def test_an_idle_connection_ends(serving):
