@@ -73,6 +73,23 @@ def test_the_llm_example_holds_its_tensors_once(tmp_path):
     assert 21 == len(text)
 
 
+def test_the_llm_example_says_no_growth_that_it_does_not_know(tmp_path):
+    """Gramine's /proc/self/status has neither VmRSS nor VmHWM."""
+    source = EXAMPLES / "llm-safetensors" / "src"
+    tensors = {"embed": np.zeros((3, 2), np.float32), "hidden.weight": np.zeros((4, 2), np.float32)}
+    save_file(tensors, tmp_path / "model", metadata={"alphabet": "abc"})
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom app import main, model\nfrom glasscase import runtime\n"
+        "runtime.open_encrypted = lambda _: open(sys.argv[2], 'rb')\n"
+        "model.resident = lambda: (0, 0)\nmain.loaded()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, source, tmp_path / "model"], capture_output=True, text=True, check=False
+    )
+
+    assert "model: 56 bytes of tensors, the runtime does not say how memory grew\n" == done.stdout, done.stderr
+
+
 def test_the_systemd_unit_is_one(tmp_path):
     """systemd takes the unit, where it is installed, and its command is one that we take, up to the bundle."""
     unit = EXAMPLES / "systemd" / "glasscase@.service"

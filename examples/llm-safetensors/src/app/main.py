@@ -25,7 +25,8 @@ class Request(BaseModel):
 def loaded() -> tuple[Model, dict[str, int]]:
     """Return the model, read once from the encrypted package, and what memory that took."""
     model, memory = load(MODEL)
-    print(f"model: {memory['tensors']} bytes of tensors, memory grew by {memory['growth']} at most", flush=True)
+    grew = f"memory grew by {memory['growth']} at most" if memory["peak"] else "the runtime does not say how memory grew"
+    print(f"model: {memory['tensors']} bytes of tensors, {grew}", flush=True)
     return model, memory
 
 
