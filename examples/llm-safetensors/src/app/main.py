@@ -25,7 +25,9 @@ class Request(BaseModel):
 def loaded() -> tuple[Model, dict[str, int]]:
     """Return the model, read once from the encrypted package, and what memory that took."""
     model, memory = load(MODEL)
-    grew = f"memory grew by {memory['growth']} at most" if memory["peak"] else "the runtime does not say how memory grew"
+    grew = (
+        f"memory grew by {memory['growth']} at most" if memory["peak"] else "the runtime does not say how memory grew"
+    )
     print(f"model: {memory['tensors']} bytes of tensors, {grew}", flush=True)
     return model, memory
 
