@@ -24,8 +24,8 @@ _HOST_NAME = re.compile(rf"(\*\.)?({_LABEL}\.)*(?![0-9]+$){_LABEL}", re.IGNORECA
 def require_free(state_directory: Path, place: Place, *, host: str, port: int) -> None:
     """Return if an instance can listen there; port 0 is any.
 
-    Raises UsageError("hosting.port.taken") if another instance has the port or it cannot be had,
-    UsageError("hosting.host.unknown") if this machine does not have the address.
+    Raises UsageError("hosting.port.taken") if another instance or program has the port, ("hosting.port.denied") if this account
+    may not have it, ("hosting.host.unknown") if this machine does not have the address.
     """
     for other in state.places(state_directory) if port else ():
         if other.path != place.path and port in _ports_of(other):
@@ -40,6 +40,12 @@ def require_free(state_directory: Path, place: Place, *, host: str, port: int) -
                 "hosting.host.unknown",
                 f"this machine has no address {host}",
                 hint="--host 127.0.0.1, or 0.0.0.0 for all",
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise UsageError(
+                "hosting.port.denied",
+                f"this account may not listen on port {port} of {host}",
+                hint="a --port of 1024 or more, or 0",
             ) from None
         raise _taken(host, port, (error.strerror or "it cannot be bound").lower()) from None
 

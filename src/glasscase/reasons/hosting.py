@@ -18,6 +18,8 @@ REASONS: tuple[Reason, ...] = (
            "name one with --backend; glasscase doctor says what the machine has"),
     Reason("hosting.san.malformed", "usage", "a name for the certificate is not a host name or address, or there are too many",
            _LAUNCH, "--san NAME, at most 28 besides the host and its loopback names"),
+    Reason("hosting.port.denied", "usage", "the account that starts it may not listen on the port", _LAUNCH,
+           "a --port of 1024 or more, or 0"),
     Reason("hosting.port.taken", "usage", "the port is used by another instance or program", _LAUNCH, "another --port, or 0"),
     Reason("hosting.host.unknown", "usage", "the address to listen on is none of this machine", _LAUNCH,
            "--host 127.0.0.1, or 0.0.0.0 for all addresses"),

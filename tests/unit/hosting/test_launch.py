@@ -1,5 +1,6 @@
 """How an enclave is started and stopped, with a stand-in for Gramine's loader."""
 
+import errno
 import json
 import os
 import resource
@@ -464,6 +465,20 @@ def test_two_names_cannot_share_a_port(running, workplace, checked):
             start(workplace, checked, name="two", port=other.getsockname()[1])
     assert "hosting.port.taken" == caught.value.reason
     assert ["one"] == [place.name for place in state.places(workplace / "state")]
+
+
+def test_a_port_that_an_account_may_not_have_is_not_said_to_be_taken(workplace, checked, monkeypatch):
+    """Below 1024 an ordinary account is refused by the system: nobody else has the port."""
+
+    def refuse(*_address):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(UsageError) as caught:
+        start(workplace, checked, port=80)
+
+    assert "hosting.port.denied" == caught.value.reason
+    assert "this account may not listen on port 80" in caught.value.message and "not free" not in caught.value.message
 
 
 def test_a_port_is_had_again_while_it_is_free(running, workplace):
