@@ -204,6 +204,7 @@ def _usage(error: click.ClickException) -> Error:
     if where is not None:
         sys.stderr.write(where.get_usage() + "\n")
     message = " ".join(error.format_message().split()).rstrip(".")
+    message = message.replace("is not a valid integer range", "is not a whole number")  # click's name of the type
     command = "glasscase" if where is None else where.command_path
     return UsageError("cli.usage.wrong", message[:1].lower() + message[1:], hint=f"{command} --help")
 

@@ -67,7 +67,7 @@ class Proxy:
         except OSError as error:
             raise StorageError(
                 "client.listen.failed",
-                f"{host}:{port}: {(error.strerror or 'cannot listen').lower()}",
+                f"{host}:{port} cannot be listened on: {(error.strerror or 'no reason given').rpartition(': ')[2].lower()}",
                 errno=error.errno,
             ) from None
         started(server.sockets[0].getsockname()[1])

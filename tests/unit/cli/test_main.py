@@ -412,3 +412,12 @@ def test_options_with_a_default_that_do_nothing_are_refused(tmp_path, option, va
     assert (1, "cli.usage.wrong") == (refused.returncode, json.loads(refused.stdout)["error"]["id"])
     assert option in json.loads(refused.stdout)["error"]["message"]
     assert "cli.usage.wrong" != plain.get("error", {}).get("id")
+
+
+@pytest.mark.parametrize("given", ["80a", "0x50", ""])
+def test_a_number_is_called_a_number(given, capsys):
+    """The name that the parser has for a bounded integer is not what the user gave or must give."""
+    assert 1 == main.run(["run", "b", "--name", "n", "--port", given])
+    words = capsys.readouterr().err
+
+    assert f"{given!r} is not a whole number [cli.usage.wrong]" in words

@@ -182,6 +182,21 @@ def test_nothing_there_is_a_storage_error(serve, identity, context):
     asyncio.run(go())
 
 
+def test_a_port_that_is_taken_is_said_once(serve, identity, context):
+    """The address and the system's reason are named, each once."""
+
+    async def go():
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(StorageError) as caught:
+                target = Target("127.0.0.1", serve(identity()).port)
+                await Proxy(target, context, time.time, lambda _text: None).serve("127.0.0.1", port, lambda _port: None)
+        assert "client.listen.failed" == caught.value.reason
+        assert f"127.0.0.1:{port} cannot be listened on: address already in use" == caught.value.message
+
+    asyncio.run(go())
+
+
 def test_stopping_cuts_what_is_open(serve, identity, context, monkeypatch):
     """A proxy that is stopped ends at once, whatever its clients do; they see a reset."""
 
