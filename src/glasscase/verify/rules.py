@@ -211,11 +211,12 @@ def collateral_findings(policy: Policy | None, core: "CoreVerdict", at_unix: int
     for name, item, limit in rows:
         window = core.window(item)
         found[name] = NOT_LOOKED_AT if window is None else age_finding(window.start, at_unix, limit)
-    lower = min(core.tcb_info_evaluation, core.qe_identity_evaluation)  # 0 for a document that could not be read
+    lower = min(core.tcb_info_evaluation, core.qe_identity_evaluation)
+    unread = core.window("tcb_info") is None or core.window("qe_identity") is None
     found["collateral.evaluation.low"] = (
-        judge(lower >= policy.tcb_evaluation_min, lower, f"at least {policy.tcb_evaluation_min}")
-        if lower
-        else NOT_LOOKED_AT
+        NOT_LOOKED_AT
+        if unread
+        else judge(lower >= policy.tcb_evaluation_min, lower, f"at least {policy.tcb_evaluation_min}")
     )
     return found
 

@@ -8,6 +8,7 @@ import pytest
 from glasscase import auditor
 from glasscase.errors import VerificationError
 from glasscase.verify.policy import STATUSES
+from glasscase.verify.rules import collateral_findings
 
 FLAGS = 0x5  # INIT | MODE64
 
@@ -148,6 +149,15 @@ def test_the_evaluation_floor(lab):
 
     assert [] == lab.failed(lab.judge(policy=lab.named(tcb_evaluation_min=number)))
     assert (auditor.VerdictStatus.UNDETERMINED, ["collateral.evaluation.low"]) == (low.status, lab.failed(low))
+
+
+def test_an_evaluation_number_of_zero_is_one(lab):
+    """Documents of evaluation 0 are judged like any other; only one that could not be read is not looked at."""
+    core = lab.judge().core
+    for window, floor, outcome in ((core.window, 0, "pass"), (core.window, 1, "fail"), (lambda _: None, 0, "not_reached")):
+        zero = SimpleNamespace(window=window, tcb_info_evaluation=0, qe_identity_evaluation=0)
+        found = collateral_findings(lab.named(tcb_evaluation_min=floor), zero, lab.at)
+        assert outcome == found["collateral.evaluation.low"][0]
 
 
 def test_the_platform_must_be_named(lab):
