@@ -268,7 +268,8 @@ GLASS_MUST_USE static glass_status prepare_tcb_info(const glass_ctx *ctx, glass_
     glass_judge(&c->findings, GLASS_CHECK_TCBINFO_TYPE_UNSUPPORTED, info->tcb_type == 0, glass_value_uint(info->tcb_type),
                 glass_value_uint(0));
     if (info->version == 2 || info->version == 3) {
-        judge_text(&c->findings, GLASS_CHECK_TCBINFO_LEVELS_MALFORMED, info->levels_good, "malformed", "distinct levels of 16 components");
+        judge_text(&c->findings, GLASS_CHECK_TCBINFO_LEVELS_MALFORMED, info->levels_good, "malformed",
+                   "distinct levels of 16 components, of known status and date");
     }
     c->facts.tcb_info_version = (uint32_t)info->version;
     c->facts.tcb_info_evaluation = info->evaluation;
@@ -296,7 +297,8 @@ GLASS_MUST_USE static glass_status prepare_qe_identity(const glass_ctx *ctx, gla
     c->has_qe_identity = true;
     glass_judge(&c->findings, GLASS_CHECK_QE_VERSION_UNSUPPORTED, identity->version == 2, glass_value_uint(identity->version),
                 glass_value_uint(2));
-    judge_text(&c->findings, GLASS_CHECK_QE_LEVELS_MALFORMED, identity->levels_good, "malformed", "distinct levels");
+    judge_text(&c->findings, GLASS_CHECK_QE_LEVELS_MALFORMED, identity->levels_good, "malformed",
+               "levels from the highest SVN down, of known status and date");
     c->facts.qe_identity_evaluation = identity->evaluation;
     c->facts.windows[GLASS_DATED_QE_IDENTITY] = (glass_window){identity->issued, identity->next_update, 1};
     return GLASS_OK;

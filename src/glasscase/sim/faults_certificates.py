@@ -202,6 +202,7 @@ def _of_chains() -> Iterator[Fault]:
     yield Fault("tcb-info-signed-by-pck-ca-chain", "tcbinfo.signer.bad_issuer", _signer_below_ca)
     yield Fault("pck-issued-by-root", "pck.leaf.bad_issuer", _pck_below_root)
     yield Fault("pck-crl-chain-of-processor-ca", "crl.ca.mismatch", _processor_crl)
+    yield Fault("pck-crl-chain-of-namesake", "crl.ca.mismatch", _crl_of_namesake)
     yield from _of_copy("crl-ca", "crl.ca", "ca", "pck_crl")
     yield from _of_copy("qe-signer", "qe.signer", "tcb_signer", "qe_identity")
 
@@ -355,11 +356,19 @@ def _pck_below_root(scene: Scene) -> None:
 
 def _processor_crl(scene: Scene) -> None:
     """A genuine PCK CRL of the other CA with its own chain."""
+    _crl_of_other_ca(scene, pki.name(pki.PROCESSOR_CA_NAME))
+
+
+def _crl_of_namesake(scene: Scene) -> None:
+    """A genuine PCK CRL of a CA of the same name with another key, as after an exchange of keys."""
+    _crl_of_other_ca(scene, scene.certificates["ca"].subject)
+
+
+def _crl_of_other_ca(scene: Scene, subject: bytes) -> None:
     key = other_key()
-    subject = pki.name(pki.PROCESSOR_CA_NAME)
     extensions = (*pki.common_extensions(scene.keys.root, key, pki.ROOT_CRL_URL), *pki.ca_extensions(0))
     changes = {"subject": subject, "point": key.point, "serial": pki.key_serial(key), "extensions": extensions}
-    copy_certificate(scene, "ca", "processor_ca", "pck_crl", **changes)
+    copy_certificate(scene, "ca", "other_ca", "pck_crl", **changes)
     scene.crl("pck_crl", issuer=subject, extensions=pki.crl_extensions(1, key))
     scene.signers["pck_crl"] = key
 
