@@ -39,12 +39,18 @@ def load_collateral(
 
 
 def load_policy(source: str | PathLike[str] | bytes) -> Policy:
-    """Return the policy in a TOML file (a path) or in bytes; FormatError if it is not exactly of the form."""
+    """Return the policy in a TOML file (a path) or in bytes, at most 64 KiB.
+
+    Raises FormatError if it is not exactly of the form of docs/policy.md, StorageError if the file cannot be read.
+    """
     return parse_policy(_read(source, _POLICY_MAX, "policy"))
 
 
 def load_evidence(source: str | PathLike[str] | bytes) -> Evidence:
-    """Return the evidence in a file (a path) or in bytes, JSON or CBOR; FormatError if it is not exactly of the form."""
+    """Return the evidence in a file (a path) or in bytes, JSON (at most 48 MiB) or CBOR (32 MiB).
+
+    Raises FormatError if it is not exactly of the form of docs/evidence-format.md, StorageError if the file cannot be read.
+    """
     return parse_evidence(_read(source, _EVIDENCE_MAX, "evidence"))
 
 

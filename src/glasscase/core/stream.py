@@ -48,13 +48,16 @@ def encrypt_file(
     source: str | os.PathLike[str], target: str | os.PathLike[str], *, key: bytes | Key, threads: int = 2,
     context: bytes = b"", progress: Progress | None = None,
 ) -> Message:  # fmt: skip
-    """Encrypt a file to a new file of mode 0600 with a fresh random salt; return its header and the plaintext's size.
+    """Encrypt a file to a new file of mode 0600 with a fresh random salt; return its header and the plaintext's size in bytes.
 
-    context: bytes that the reader must give again. progress: called with the bytes done. A pipe or device is read to its
-    end. Raises StorageError if a disk fails, FormatError("stream.content.changed") if the file changes meanwhile.
+    key: 32 raw bytes. threads: 1 to 64. context: bytes that the reader must give again, at most 4096. progress: called with
+    the bytes done. A pipe or device is read to its end.
+    Raises StorageError if a file is missing or a disk fails, FormatError("stream.content.changed") if the file changes
+    meanwhile, UsageError for another key, number of threads or context.
     """
     secret, threads = as_key(key), check_threads(threads)
     check_context(context)
+    _check_name(target)
     with _Opened(source) as (file, facts):
         if not stat_module.S_ISREG(facts.st_mode):
             with PartFile(target) as output:
@@ -75,12 +78,16 @@ def decrypt_file(
     source: str | os.PathLike[str], target: str | os.PathLike[str] | None, *, key: bytes | Key, threads: int = 2,
     context: bytes = b"", mode: int = 0o600, progress: Progress | None = None, bare: bool = False,
 ) -> Message:  # fmt: skip
-    """Decrypt a file to a new file, or with target=None only verify it; return its header and the plaintext's size.
+    """Decrypt a file to a new file, or with target=None only verify it; return its header and the plaintext's size in bytes.
 
-    The target appears only after the last chunk and the size have been verified. bare: the file has no prefix of ours.
-    Raises FormatError if the file is not authentic, cut, too long, or made with another key or context.
+    key, threads, context, progress: as for encrypt_file. mode: permissions of the target. The target appears only after the
+    last chunk and the size have been verified. bare: the file has no prefix of ours.
+    Raises FormatError if the file is not authentic, cut, too long, or made with another key or context; StorageError if a file
+    is missing or a disk fails, UsageError as encrypt_file.
     """
     secret, threads = as_key(key), check_threads(threads)
+    if target is not None:
+        _check_name(target)
     with _Opened(source) as (file, facts):
         if not stat_module.S_ISREG(facts.st_mode):
             return _from_device(file, target, mode, secret, threads, context, progress, bare=bare)
@@ -105,7 +112,12 @@ def decrypt_file(
 
 
 def open_encrypted(path: str | os.PathLike[str], *, key: bytes | Key, context: bytes = b"", threads: int = 1) -> Reader:
-    """Return an encrypted file as a seekable raw stream; `.size` is authentic. See Reader."""
+    """Return an encrypted file as a seekable raw stream with readinto; `.size`, in bytes, is authentic. See Reader.
+
+    key, threads, context: as for encrypt_file. Every byte that a read gives was authenticated before; one that is not raises
+    FormatError. Raises FormatError too for another key or context or what is no such file, StorageError if it is missing,
+    UsageError for what cannot be seeked.
+    """
     with _Opened(path) as (file, facts):
         if not stat_module.S_ISREG(facts.st_mode):
             raise UsageError(
@@ -259,11 +271,23 @@ def _pump(stream: Any, source: int, target: int, threads: int, progress: Progres
     return Message(facts.header, facts.kind, stat.bytes, None)
 
 
+def _check_name(path: str | os.PathLike[str]) -> None:
+    """Raise StorageError for what can be the name of no file: text with a NUL or a lone surrogate."""
+    try:
+        named = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        named = False
+    if not named:
+        name = os.fspath(path)
+        raise StorageError("fs.file.missing", f"{name!r} cannot be the name of a file", path=name)
+
+
 class _Opened:
     """Descriptor and facts of a file opened for reading, closed at the end of the block; an OSError there is a StorageError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
+        _check_name(path)
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

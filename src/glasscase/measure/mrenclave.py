@@ -40,7 +40,7 @@ class Measurement:
     """What the hardware must report of an enclave. mrenclave: 32 bytes.
 
     attributes_flags, xfrm, xfrm_mask, misc_select, isv_prod_id, isv_svn: as the manifest decides them for SIGSTRUCT; they
-    are not part of mrenclave. pages_measured: added and hashed; pages_added: all.
+    are not part of mrenclave. enclave_size: bytes. pages_measured: of 4096 bytes, added and hashed; pages_added: all.
     """
 
     mrenclave: bytes

@@ -46,6 +46,7 @@ _COSIGN = "glasscase-cosign"
 class SealedSecrets:
     """An envelope for one instance. data: the file; id: of the envelope, 16 bytes; digest: SHA-256 of what is signed.
 
+    mrenclave: 32 bytes, of the enclave that can open it. not_after: unix seconds, when it expires.
     complete: whether every signer that the context names has signed.
     """
 
@@ -82,9 +83,12 @@ def seal(
 ) -> SealedSecrets:
     """Return secrets and keys sealed to the verified enclave `to`, signed by one owner.
 
-    package_key: 32 bytes exactly if the application is encrypted. owner: the 32-byte private Ed25519 key of an owner that
-    the enclave has measured. bundle: the checked bundle that runs, if the verdict does not know it. known: measurements of
-    the sealer's own ledger. Raises UsageError, FormatError or CannotVerify with a reason of the area `seal`.
+    secrets: name -> text or bytes, at most 256 names and 256 KiB. package_key: 32 bytes exactly if the application is
+    encrypted. owner: the 32-byte private Ed25519 key of an owner that the enclave has measured. at: now, a datetime with a
+    time zone. bundle: the checked bundle that runs, if the verdict was not given it as measurement. known: measurements (32
+    bytes each) of the sealer's own ledger. not_after: when the envelope expires, in 7 days without it. model_keys: 32 bytes
+    each. chain: DER, leaf first (certificate mode `own`).
+    Raises UsageError, FormatError or CannotVerify with a reason of the area `seal`.
     """
     offer = Offer(secrets, package_key, model_keys, chain)
     sealed, _ = propose(
@@ -201,7 +205,10 @@ def _case(to: VerifiedEnclave, *, at: datetime, bundle: Any, known: Collection[b
         raise UsageError("seal.time.naive", "the time of sealing has no time zone")
     checked = bundle if bundle is not None else getattr(to, "bundle", None)
     if checked is None:
-        raise UsageError("seal.bundle.missing", "the bundle that runs must be given", hint="give --bundle BUNDLE")
+        raise UsageError(
+            "seal.bundle.missing", "the bundle that runs must be given",
+            hint="give --bundle BUNDLE; in Python verify with measurement=provider.check_bundle(BUNDLE)",
+        )  # fmt: skip
     checked.require_sound()
     if checked.measurement.mrenclave != to.mrenclave:
         raise FormatError("seal.bundle.mismatch", "the verified enclave does not run this bundle")

@@ -6,12 +6,19 @@ Source: docs/policy.md, "Anchors".
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from glasscase.errors import FormatError
+from glasscase.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from glasscase.core.dcap import Anchor
 
 ROOT_MAX = 64 * 1024  # bytes of PEM
+
+
+class NotMadeError(UsageError, TypeError):
+    """A class was called that only its own functions make. An Error, as all wrong use is; a TypeError, as Python has it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("policy.argument.wrong", message)
 
 
 class TrustAnchor:
@@ -27,7 +34,7 @@ class TrustAnchor:
 
     def __init__(self) -> None:
         """Refuse: an anchor is named in words."""
-        raise TypeError("use TrustAnchor.intel() or TrustAnchor.insecure_root(pem)")
+        raise NotMadeError("use TrustAnchor.intel() or TrustAnchor.insecure_root(pem)")
 
     @classmethod
     def intel(cls) -> "TrustAnchor":

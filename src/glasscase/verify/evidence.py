@@ -46,11 +46,11 @@ def verify_evidence(
 ) -> Verdict:
     """Return the verdict about one piece of evidence as of `at`.
 
-    collateral: the verifier's own, else the one in the evidence (Intel signs it, so it matters not who carries it).
-    measurement: a checked bundle or a Measurement. nonce: the verifier's own 32 bytes. live: the evidence comes from the
+    at, engine, measurement, intel_library: as for verify_quote. collateral: the verifier's own, else the one in the evidence
+    (Intel signs it, so it matters not who carries it). nonce: the verifier's own 32 bytes. live: the evidence comes from the
     handshake that is going on, so its age does not apply and the session must be valid now. statements: DSSE files of
-    auditors for policy [statements]. intel_library: a path, where Intel's library is not the installed one. prepared: what
-    prepare() gave for this collateral and anchor, if it was called before. Raises UsageError for arguments of the wrong type only.
+    auditors for policy [statements]. prepared: what prepare() gave for this collateral and anchor, if it was called before.
+    Raises UsageError for arguments of the wrong type only.
     """
     asked = question(
         anchor=anchor, policy=policy, at=at, engine=engine, measurement=measurement, nonce=nonce,

@@ -115,8 +115,9 @@ def verify_quote(
 ) -> Verdict:
     """Return the verdict about one raw quote as of `at`.
 
-    collateral None or policy None: the verdict is undetermined and shows the facts. measurement: a checked bundle or a
-    Measurement, compared with the quoted MRENCLAVE. nonce: 32 bytes that the report data must hold, followed by zeros.
+    at: a datetime with a time zone. collateral None or policy None: the verdict is undetermined and shows the facts. engine:
+    "native", "intel" or "both". measurement: what provider.check_bundle() or provider.measure() gives, compared with the
+    quoted MRENCLAVE; a policy with bundle_id needs the former. nonce: 32 bytes that the report data must hold, followed by zeros.
     intel_library: a path, where Intel's library is not the installed one.
     Raises UsageError for arguments of the wrong type only.
     """
@@ -159,7 +160,10 @@ class Verifier:
     def verify_many(
         self, pairs: Iterable[tuple[bytes, Collateral | None]], *, at: datetime, threads: int = 1
     ) -> tuple[Verdict, ...]:
-        """Return the verdicts about (quote, collateral) pairs in their order. threads: 1 to 64, without the GIL."""
+        """Return the verdicts about (quote, collateral) pairs in their order. threads: 1 to 64, without the GIL.
+
+        Raises UsageError for arguments of the wrong type only, as verify_quote.
+        """
         asked = question(anchor=self._anchor, policy=self._policy, at=at)
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 64:
             raise _wrong("threads is a number from 1 to 64")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from glasscase.errors import VerificationError
 from glasscase.verify import limits
+from glasscase.verify.anchor import NotMadeError
 from glasscase.verify.catalog import OWN, kind_of, source_of
 from glasscase.verify.check import FAIL, NOT_APPLICABLE, NOT_REACHED, PASS, Basis, Check, Finding, Findings, spell
 
@@ -223,7 +224,7 @@ class VerifiedEnclave:
 
     def __init__(self) -> None:
         """Refuse."""
-        raise TypeError("only Verdict.require() makes a VerifiedEnclave")
+        raise NotMadeError("only Verdict.require() makes a VerifiedEnclave")
 
     @classmethod
     def _of(cls, verdict: Verdict) -> "VerifiedEnclave":

@@ -34,6 +34,25 @@ def encrypted(plain, key=KEY, context=b""):
     return machine.update(plain) + machine.finish()
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"], ids=["nul", "surrogate"])
+def test_what_cannot_be_a_file_name_is_an_error_of_ours(tmp_path, name):
+    """A name with a NUL or a lone surrogate, as source or target, raises StorageError and makes no file."""
+    (tmp_path / "plain").write_bytes(b"content")
+    stream.encrypt_file(tmp_path / "plain", tmp_path / "sealed", key=KEY)
+    for call in (
+        lambda: stream.encrypt_file(name, tmp_path / "new", key=KEY),
+        lambda: stream.encrypt_file(tmp_path / "plain", f"{tmp_path}/{name}", key=KEY),
+        lambda: stream.decrypt_file(name, None, key=KEY),
+        lambda: stream.decrypt_file(tmp_path / "sealed", f"{tmp_path}/{name}", key=KEY),
+        lambda: stream.open_encrypted(name, key=KEY),
+    ):
+        with pytest.raises(StorageError) as caught:
+            call()
+
+        assert "fs.file.missing" == caught.value.reason
+    assert ["plain", "sealed"] == names(tmp_path)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 

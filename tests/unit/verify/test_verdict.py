@@ -7,7 +7,7 @@ import pytest
 
 from glasscase import auditor
 from glasscase.core import dcap
-from glasscase.errors import FormatError, VerificationError
+from glasscase.errors import FormatError, UsageError, VerificationError
 from glasscase.reasons import dcap as dcap_reasons
 from glasscase.reasons import verify as verify_reasons
 from glasscase.verify.verdict import Verdict, VerdictStatus
@@ -24,8 +24,10 @@ def test_nothing_but_require_makes_a_verified_enclave(lab):
     enclave = lab.judge().require()
     failed = lab.judge(anchor=auditor.TrustAnchor.intel())
 
-    with pytest.raises(TypeError):
-        auditor.VerifiedEnclave()
+    for refused in (auditor.VerifiedEnclave, auditor.TrustAnchor):
+        with pytest.raises(TypeError) as caught:
+            refused()
+        assert isinstance(caught.value, UsageError)  # wrong use is an Error
     with pytest.raises(TypeError):
         auditor.VerifiedEnclave._of(failed)
     with pytest.raises(TypeError):
