@@ -3,7 +3,8 @@
 It is started as the real one is, reads app.manifest, and wants of it what Gramine wants, and what a bundle promises: relative
 URIs, trusted files that are there with their digests and nothing else beside them, mounts that allowed_files covers. The program
 then runs with the manifest's root, mounts, argv and environment, without the system calls that Gramine lacks, without new
-processes, and with no more address space than the enclave would have. Not there: the enclave, and Gramine's C library.
+processes, with no more threads than the manifest has places for besides Gramine's own (in SGX one more waits for ever, here it is
+refused), and with no more address space than the enclave would have. Not there: the enclave, and Gramine's C library.
 `gramine_direct.py --withhold PROGRAM ARGUMENTS` starts a program without those system calls and nothing else.
 Sources: Gramine's libos/src/arch/x86_64/libos_table.c, libos_clone.c, libos_socket.c, libos/src/fs; Documentation/manifest-syntax.rst.
 """
@@ -34,8 +35,11 @@ _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
 _RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+HELPERS = 3  # threads of Gramine itself: two workers, and one that connects a pipe
 RESERVE = 128 << 20  # bytes of an enclave that the program cannot have: Gramine's own memory, generously
 ROOT = "/mnt"
+# before Linux 5.14 all processes of the account would count, not only those of the namespace
+PLACES_COUNTED = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2]) >= (5, 14)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -164,9 +168,12 @@ def main(words: list[str]) -> None:
     check_files(manifest)
     size = re.fullmatch(r"([0-9]+)([MG])", manifest["sgx"]["enclave_size"])
     space = (int(size[1]) << (20 if size[2] == "M" else 30)) - RESERVE
+    places = manifest["sgx"]["max_threads"] - HELPERS
     enter(manifest)
     withhold()
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    if PLACES_COUNTED and not manifest["sgx"]["edmm_enable"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (places, places))
     os.execve(manifest["libos"]["entrypoint"], manifest["loader"]["argv"], manifest["loader"]["env"])
 
 
