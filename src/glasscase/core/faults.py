@@ -27,9 +27,10 @@ def error(status: int, stat: Any, what: str) -> Error:
         return _storage(fault, int(stat.os_errno), what)
     if fault == lib.GLASS_STREAM_CANCEL:
         return Interrupted("stream.operation.cancelled", f"{what}: stopped before the end")
-    if fault == lib.GLASS_STREAM_NOMEM:
+    # what failed before a file was looked at has a status and no fault
+    if fault == lib.GLASS_STREAM_NOMEM or status == lib.GLASS_ERR_MEMORY:
         return StorageError("core.memory.exhausted", f"{what}: memory could not be allocated")
-    if fault == lib.GLASS_STREAM_CRYPTO:
+    if fault == lib.GLASS_STREAM_CRYPTO or status == lib.GLASS_ERR_LIBCRYPTO:
         return StorageError("core.libcrypto.failed", f"{what}: libcrypto failed")
     return Error("core.state.wrong", f"{what}: {handles.status_name(status)}")
 

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from glasscase._native import lib
-from glasscase.core import chunks, stream
+from glasscase.core import chunks, faults, stream
 from glasscase.core.chunks import CHUNK_SIZE, HEADER_SIZE, Key
 from glasscase.errors import Error, FormatError, Interrupted, StorageError, UsageError
 from tests.oracle import stream_oracle
@@ -467,6 +467,17 @@ def test_nothing_works_without_the_self_test(monkeypatch):
         chunks.context.__wrapped__()
 
     assert "core.libcrypto.failed" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(lib.GLASS_ERR_MEMORY, "core.memory.exhausted"), (lib.GLASS_ERR_LIBCRYPTO, "core.libcrypto.failed")],
+)
+def test_what_the_machine_lacks_is_said(status, reason):
+    """Memory that runs out before anything of a file was looked at is no wrong use: exit 4, as later."""
+    found = faults.error(status, faults.stat_of(lib.GLASS_STREAM_FINE), "the file")
+
+    assert (reason, 4) == (found.reason, found.exit_code)
 
 
 def test_shared_encryptor():
