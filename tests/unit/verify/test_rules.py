@@ -154,7 +154,11 @@ def test_the_evaluation_floor(lab):
 def test_an_evaluation_number_of_zero_is_one(lab):
     """Documents of evaluation 0 are judged like any other; only one that could not be read is not looked at."""
     core = lab.judge().core
-    for window, floor, outcome in ((core.window, 0, "pass"), (core.window, 1, "fail"), (lambda _: None, 0, "not_reached")):
+    for window, floor, outcome in (
+        (core.window, 0, "pass"),
+        (core.window, 1, "fail"),
+        (lambda _: None, 0, "not_reached"),
+    ):
         zero = SimpleNamespace(window=window, tcb_info_evaluation=0, qe_identity_evaluation=0)
         found = collateral_findings(lab.named(tcb_evaluation_min=floor), zero, lab.at)
         assert outcome == found["collateral.evaluation.low"][0]
