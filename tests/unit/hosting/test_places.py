@@ -72,16 +72,21 @@ def test_a_directory_of_ours_that_is_open_is_closed(held, tmp_path, monkeypatch)
 def test_a_home_that_we_may_not_look_into_holds_nothing(tmp_path, monkeypatch):
     """Who only reads goes on, as with `sudo -u` and the other's HOME; who writes is told."""
     monkeypatch.setenv("GLASSCASE_DATA", str(tmp_path / "shut" / "data"))
-    looked = os.stat
 
-    def refusing(path, *arguments, **options):
-        if "shut" in str(path):
-            raise PermissionError(13, "Permission denied", str(path))
-        return looked(path, *arguments, **options)
+    def refuse(name):
+        allowed = getattr(os, name)
+
+        def refusing(path, *arguments, **options):
+            if "shut" in str(path):
+                raise PermissionError(13, "Permission denied", str(path))
+            return allowed(path, *arguments, **options)
+
+        monkeypatch.setattr(os, name, refusing)
 
     (tmp_path / "shut" / "data").mkdir(parents=True)
     assert tmp_path / "shut" / "data" == places.data_dir_if_any()
-    monkeypatch.setattr(os, "stat", refusing)
+    refuse("stat")
+    refuse("mkdir")
     assert places.data_dir_if_any() is None
     with pytest.raises(StorageError) as caught:
         places.data_dir()
