@@ -4,7 +4,8 @@ It is started as the real one is, reads app.manifest, and wants of it what Grami
 URIs, trusted files that are there with their digests and nothing else beside them, mounts that allowed_files covers. The program
 then runs with the manifest's root, mounts, argv and environment, without the system calls that Gramine lacks, without new
 processes, with no more threads than the manifest has places for besides Gramine's own (in SGX one more waits for ever, here it is
-refused), and with no more address space than the enclave would have. Not there: the enclave, and Gramine's C library.
+refused), with as many descriptors as its release begins with, and with no more address space than the enclave would have. Not
+there: the enclave, and Gramine's C library.
 `gramine_direct.py --withhold PROGRAM ARGUMENTS` starts a program without those system calls and nothing else.
 Sources: Gramine's libos/src/arch/x86_64/libos_table.c, libos_clone.c, libos_socket.c, libos/src/fs; Documentation/manifest-syntax.rst.
 """
@@ -169,9 +170,14 @@ def main(words: list[str]) -> None:
     size = re.fullmatch(r"([0-9]+)([MG])", manifest["sgx"]["enclave_size"])
     space = (int(size[1]) << (20 if size[2] == "M" else 30)) - RESERVE
     places = manifest["sgx"]["max_threads"] - HELPERS
+    # the option is there since 1.8, whose manifests have a table here
+    knows_limit = isinstance(manifest["loader"]["entrypoint"], dict)
+    descriptors = manifest["sys"]["fds"]["limit"] if knows_limit else 900
     enter(manifest)
     withhold()
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(descriptors, most), min(65536, most)))
     if PLACES_COUNTED and not manifest["sgx"]["edmm_enable"]:
         resource.setrlimit(resource.RLIMIT_NPROC, (places, places))
     os.execve(manifest["libos"]["entrypoint"], manifest["loader"]["argv"], manifest["loader"]["env"])

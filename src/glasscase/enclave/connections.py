@@ -8,6 +8,8 @@ Source: docs/provisioning.md, "Limits of the listener".
 
 import asyncio
 import asyncio.sslproto
+import contextlib
+import resource
 import ssl
 from asyncio.sslproto import SSLProtocolState
 from collections import OrderedDict
@@ -18,12 +20,22 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from glasscase.enclave.gateway import GONE, Gateway, Receive, Scope, Send
 
-CONNECTIONS_MAX = 2048  # of the 4096 descriptors that the manifest allows
+DESCRIPTORS = 4096  # as the manifest says; Gramine before 1.8 does not know that option and gives 900
+CONNECTIONS_MAX = 2048  # of these descriptors
 HANDSHAKES_MAX = 512  # connections whose TLS handshake is not done, besides
 CLOSE_S = 5  # seconds that a client may take to read what is left and to close
 HEADERS_MAX = 32 * 1024  # bytes of a request's head
 TLS_BUFFER_SIZE = 32 * 1024  # bytes read ahead for each connection; asyncio's 256 KiB would fill an enclave
 UNREAD_MAX = 64 * 1024  # bytes of an answer above which the application waits for its client; asyncio's are 512 KiB
+
+
+def allow_descriptors() -> None:
+    """Let this process have so many descriptors, or as many as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Guard:

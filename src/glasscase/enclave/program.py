@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.enclave.attest import Attester, Identity
+from glasscase.enclave.connections import allow_descriptors
 from glasscase.enclave.gateway import Gateway
 from glasscase.enclave.handover import Handover, hand_over
 from glasscase.enclave.health import require_health
@@ -333,7 +334,8 @@ class Program:
 
 
 def prepare(places: Places) -> None:
-    """Make the private directory where there is no mount for it. Raises StorageError."""
+    """Make the private directory where there is no mount for it, and room for connections. Raises StorageError."""
+    allow_descriptors()
     try:
         os.makedirs(places.run, mode=0o700, exist_ok=True)
     except OSError as error:
