@@ -7,10 +7,12 @@ Source: docs/operating.md, "Control paths".
 
 import http.client
 import ipaddress
+import math
 import socket
 import ssl
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from glasscase.errors import FormatError, StorageError
 
@@ -39,15 +41,18 @@ def ask(
 ) -> Answer:
     """Return the answer to GET (no body) or POST of PREFIX + path.
 
-    timeout_s: for each wait, and for the whole body. Raises StorageError("hosting.enclave.unreachable") if there is no
+    timeout_s: for each wait, for the whole head and for the whole body. Raises StorageError("hosting.enclave.unreachable") if there is no
     answer, FormatError("hosting.answer.oversize") if it is longer than max_bytes.
     """
     connection = http.client.HTTPSConnection(reachable(host), port, timeout=timeout_s, context=_context())
     try:
         headers = {"Content-Type": content_type} if content_type else {}
         connection.request("GET" if body is None else "POST", PREFIX + path, body=body, headers=headers)
+        reading: Any = connection.sock  # which the response takes over
+        reading.end = time.monotonic() + timeout_s
         response = connection.getresponse()
-        data = _read(response, max_bytes + 1, time.monotonic() + timeout_s)
+        reading.end = time.monotonic() + timeout_s
+        data = _read(response, max_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         raise StorageError(
             "hosting.enclave.unreachable", f"the enclave on port {port} does not answer: {_cause(error)}",
@@ -58,6 +63,17 @@ def ask(
     if len(data) > max_bytes:
         raise FormatError("hosting.answer.oversize", f"the enclave's answer is longer than {max_bytes} bytes")
     return Answer(response.status, data)
+
+
+class _Bounded(ssl.SSLSocket):
+    """A socket that reads until a moment, by the monotonic clock: heads without end know no time-out of their own."""
+
+    end = math.inf
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        if time.monotonic() > self.end:
+            raise TimeoutError("the answer did not end in time")
+        return super().recv_into(buffer, nbytes, flags)
 
 
 def shown_certificate(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> bytes | None:
@@ -75,15 +91,13 @@ def shown_certificate(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> 
         ) from None
 
 
-def _read(response: http.client.HTTPResponse, limit: int, deadline: float) -> bytes:
-    """Return at most `limit` bytes of a body; a server that drips them past the deadline counts as silent."""
+def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """Return at most `limit` bytes of a body."""
     parts: list[bytes] = []
     left = limit
     while left and (part := response.read1(min(left, CHUNK))):
         parts.append(part)
         left -= len(part)
-        if time.monotonic() > deadline:
-            raise TimeoutError("the answer did not end in time")
     return b"".join(parts)
 
 
@@ -111,6 +125,7 @@ def _context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the evidence inside is judged by its readers, not by this connection
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.sslsocket_class = _Bounded
     return context
 
 
