@@ -1,4 +1,4 @@
-"""Train the example's language model and write models/tiny.safetensors: needs numpy and safetensors, a few seconds.
+"""Train the example's language model and write models/tiny.safetensors: needs numpy and safetensors, about a minute.
 
 A character model: the last 8 characters, embedded, through one hidden layer. Small enough to train here, and stored exactly
 as a large one is: named tensors in a safetensors file.

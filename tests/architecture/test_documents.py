@@ -30,7 +30,9 @@ OURS = {name for _, command in every_command() for part in command.params for na
     "--version",
 }
 # of ./dev, the benches and reproducible/rebuild.py; then of the tools of others
-OTHERS = {"--long", "--busy", "--huge", "--rounds", "--what", "--write"} | {"--format", "--hash", "--no-emit-project"}
+OTHERS = {"--long", "--busy", "--huge", "--rounds", "--what", "--write"} | {
+    "--format", "--hash", "--no-deps", "--no-emit-project"
+}  # fmt: skip
 
 
 def text_of(path):

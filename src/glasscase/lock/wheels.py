@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from glasscase.errors import CannotVerify, FormatError, UsageError
+from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.lock.cache import InputCache
 from glasscase.lock.fetch import fetch
@@ -32,6 +32,7 @@ from glasscase.lock.target import Candidate, Target
 
 OWN_WHEEL_MAX = 256 << 20  # bytes
 _METADATA_MAX = 1 << 20  # bytes
+_INSTALL_AGAIN = "install that wheel again, or name it: glasscase lock --wheel FILE"
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,19 @@ def take_own_wheel(path: str | os.PathLike[str] | None, cache: InputCache) -> Ow
     expected = None
     if path is None:
         path, expected = _installed_wheel()
-    data = read_file(path, max_bytes=OWN_WHEEL_MAX, what="glasscase's wheel")
+    try:
+        data = read_file(path, max_bytes=OWN_WHEEL_MAX, what="glasscase's wheel")
+    except StorageError as error:
+        if expected is not None and error.reason == "fs.file.missing":  # a path that nobody has named here
+            error.message = f"the wheel that glasscase was installed from is gone: {error.message}"
+            error.hint = _INSTALL_AGAIN
+        raise
     digest = hashlib.sha256(data).digest()
     if expected is not None and digest != expected:
         raise UsageError(
             "lock.wheel.missing",
             f"{os.fspath(path)!r} is no longer the wheel that glasscase was installed from",
-            hint="install that wheel again, or name it: glasscase lock --wheel FILE",
+            hint=_INSTALL_AGAIN,
         )
     file = os.path.basename(os.fspath(path))
     own = _describe(data, digest, file)
@@ -160,7 +167,7 @@ def _store(candidate: Candidate, environment: Mapping[str, str], cache: InputCac
 def _installed_wheel() -> tuple[str, bytes | None]:
     """Return path and digest of the wheel file that pip or uv recorded for the running glasscase (PEP 610)."""
     missing = "glasscase was not installed from a wheel file, so there is no file to pin"
-    hint = "build one (python -m build --wheel) and name it: glasscase lock --wheel FILE"
+    hint = "in glasscase's sources: pip wheel --no-deps -w dist . ; then pip install that file, or glasscase lock --wheel FILE"
     try:
         text = importlib.metadata.distribution(OWN).read_text("direct_url.json")
         record = json.loads(text or "{}")

@@ -180,6 +180,13 @@ def test_own_wheel_of_the_installation(monkeypatch, tmp_path):
         with pytest.raises(UsageError) as caught:
             take_own_wheel(None, cache)
         assert reason == caught.value.reason
+        assert "pip wheel" in caught.value.hint or "install that wheel again" in caught.value.hint
+    path.rename(tmp_path / "away")
+    direct_url(monkeypatch, record)
+    with pytest.raises(StorageError) as gone:
+        take_own_wheel(None, cache)
+    assert ("fs.file.missing", True) == (gone.value.reason, "that glasscase was installed from" in gone.value.message)
+    assert "glasscase lock --wheel FILE" in gone.value.hint
     other = tmp_path / "demo-1.0-py3-none-any.whl"
     other.write_bytes(make_wheel("demo", "1.0", {}))
     for file in (other, Path(__file__)):
