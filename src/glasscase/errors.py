@@ -25,6 +25,18 @@ class Error(Exception):
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process with everything but a verdict, which stays where it was judged: `verdict` is None there."""
+        facts = {name: None if name == "verdict" else value for name, value in vars(self).items()}
+        return _again, (type(self), self.args, facts)
+
+
+def _again(kind: type[Error], args: tuple[Any, ...], facts: dict[str, Any]) -> Error:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(facts)
+    return error
+
 
 class UsageError(Error):
     """The caller asked for something that cannot be: a wrong option, a wrong argument, a wrong project file. Exit 1."""

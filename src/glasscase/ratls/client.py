@@ -7,12 +7,14 @@ connection is closed.
 Source: docs/clients.md; CCC interoperable RA-TLS.
 """
 
+import os
 import socket
 import ssl
 import time
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from glasscase.collateral.model import Collateral
 from glasscase.errors import UsageError
 from glasscase.ratls import link
 from glasscase.ratls.judging import Judge, LivePeer, PeerRefused
@@ -190,10 +192,11 @@ def context(
 
     anchor: TrustAnchor.intel() unless given. measurement: the Measurement or CheckedBundle that `bundle = true` means.
     collateral_source: see CollateralSource; None asks Intel's service. own_certificate_at: host and port of an enclave in
-    certificate mode `own`, which is asked there for the evidence of its key. Raises UsageError for a policy without platforms
-    and for one that no handshake can meet.
+    certificate mode `own`, which is asked there for the evidence of its key. Raises UsageError for a policy without platforms,
+    for one that no handshake can meet, and for arguments of the wrong type.
     """
     trusted = TrustAnchor.intel() if anchor is None else anchor
+    _check_arguments(policy, trusted, collateral_source, own_certificate_at)
     if not policy.names_platforms:
         raise UsageError(
             "client.platforms.unnamed",
@@ -217,6 +220,20 @@ def context(
     cache = CollateralCache(collateral_source, anchor=trusted, now=_now)
     own = None if own_certificate_at is None else OwnEvidence(*own_certificate_at)
     return RatlsContext(Judge(policy=policy, anchor=trusted, measurement=measurement, cache=cache, own=own))
+
+
+def _check_arguments(policy: Any, anchor: Any, source: Any, own: Any) -> None:
+    """Raise UsageError("policy.argument.wrong") now for what would end each handshake later."""
+    place = isinstance(own, tuple) and len(own) == 2 and isinstance(own[0], str) and isinstance(own[1], int)
+    known = source is None or isinstance(source, str | os.PathLike | Collateral) or callable(source)
+    for right, words in (
+        (isinstance(policy, Policy), "policy is what load_policy returns"),
+        (isinstance(anchor, TrustAnchor), "anchor is TrustAnchor.intel() or TrustAnchor.insecure_root(pem)"),
+        (known, "collateral_source is None, a path, a URL, Collateral or a function"),
+        (own is None or place, "own_certificate_at is (host, port)"),
+    ):
+        if not right:
+            raise UsageError("policy.argument.wrong", words)
 
 
 def _beyond_a_handshake(policy: Policy, *, envelope: bool) -> str:

@@ -112,12 +112,16 @@ def propose(
 
     signers: public keys, among them the owner's. Raises as seal does.
     """
+    if not isinstance(offer.secrets, Mapping):
+        raise UsageError("seal.contents.malformed", "secrets are a mapping of names to text or bytes")
     case = _case(to, at=at, bundle=bundle, known=known)
     own = cose.public_key(owner)
     names = tuple(sorted(set(signers) | {own}))
     _check_signers(names, own, case.config)
     contents = Contents(random.token_bytes(32), offer.package_key, _model_keys(offer), dict(offer.secrets), offer.chain)
     _check_contents(contents, case)
+    if not_after is not None:
+        _check_time(not_after, "not_after")
     until = int(not_after.timestamp()) if not_after is not None else case.now + VALID_S
     if until <= case.now:
         raise UsageError("seal.time.past", "the envelope would have expired already")
@@ -201,8 +205,7 @@ def _case(to: VerifiedEnclave, *, at: datetime, bundle: Any, known: Collection[b
         raise UsageError(
             "seal.receiver.unverified", "secrets are sealed to what verdict.require() returns, nothing else"
         )
-    if at.tzinfo is None:
-        raise UsageError("seal.time.naive", "the time of sealing has no time zone")
+    _check_time(at, "the time of sealing")
     checked = bundle if bundle is not None else getattr(to, "bundle", None)
     if checked is None:
         raise UsageError(
@@ -224,6 +227,11 @@ def _case(to: VerifiedEnclave, *, at: datetime, bundle: Any, known: Collection[b
     return _Case(
         to, checked, checked.config, hashlib.sha256(header).digest() if header is not None else NO_PACKAGE, now
     )
+
+
+def _check_time(time: Any, what: str) -> None:
+    if not isinstance(time, datetime) or time.utcoffset() is None:
+        raise UsageError("seal.time.naive", f"{what} is not a datetime with a time zone")
 
 
 def _check_identity(to: VerifiedEnclave, known: Collection[bytes]) -> None:
@@ -260,7 +268,7 @@ def _check_signers(signers: tuple[bytes, ...], own: bytes, config: Any) -> None:
 def _check_contents(contents: Contents, case: _Case) -> None:
     """Return if keys, chain and secrets are what the enclave will accept."""
     for name, secret in contents.secrets.items():
-        if not is_secret_name(name) or not isinstance(secret, str | bytes):
+        if not isinstance(name, str) or not is_secret_name(name) or not isinstance(secret, str | bytes):
             raise UsageError("seal.contents.malformed", "a secret is neither text nor bytes, or has no proper name")
     check_limits(contents)
     encrypted = case.config.package is not None

@@ -631,3 +631,19 @@ def test_a_pool_gets_over_a_connection_that_was_ended(ask, serve, identity, cont
         server = serve(identity(), hang_up=how)
         ask(server.url, context, lambda: time.sleep(0.2))
         assert 2 == server.connections
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"policy": None}, {"policy": "policy.toml"}, {"anchor": "intel"}, {"collateral_source": 5}, {"collateral_source": b"x"},
+        {"own_certificate_at": "host:443"}, {"own_certificate_at": ("host",)}, {"own_certificate_at": ("host", "443")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_arguments_of_the_wrong_type_are_refused_at_once(policy, anchor, wrong):
+    """The mistake of a caller is a UsageError where he made it, not in each of his handshakes."""
+    with pytest.raises(UsageError) as caught:
+        client.context(**{"policy": policy, "anchor": anchor, **wrong})
+
+    assert "policy.argument.wrong" == caught.value.reason

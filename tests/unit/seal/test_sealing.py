@@ -113,8 +113,20 @@ def test_a_verdict_of_another_time_is_not_enough(bench, shift):
 
 
 def test_a_naive_time_is_refused(bench):
-    """A time without a zone is nobody's time."""
-    assert "seal.time.naive" == reason_of(UsageError, do, bench(), at=datetime(2027, 1, 1))
+    """A time without a zone is nobody's time, and neither is what is no time; for not_after as for at."""
+    for changes in (
+        {"at": datetime(2027, 1, 1)},
+        {"at": AT},
+        {"not_after": datetime(2027, 3, 1)},
+        {"not_after": AT + 60},
+    ):
+        assert "seal.time.naive" == reason_of(UsageError, do, bench(), **changes)
+
+
+@pytest.mark.parametrize("secrets", [None, ["token"], "token", {5: "x"}, {"a": 5}, {"": "x"}])
+def test_what_are_no_secrets_is_refused(bench, secrets):
+    """Secrets are texts or bytes by name; anything else is wrong use, said as such."""
+    assert "seal.contents.malformed" == reason_of(UsageError, do, bench(), secrets=secrets)
 
 
 def test_an_expired_envelope_is_not_made(bench):
