@@ -8,6 +8,7 @@ Source: docs/evidence-format.md, "Fetching collateral".
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ class Store:
                         hint="the server hides newer data; use another --source",
                     )
             write_file(self._directory / f"{marks.name}.json", collateral.to_bytes(), mode=0o600)
-            write_file(self._directory / MARKS, strictjson.write_canonical({**before, **marks.numbers}), mode=0o600)
+            grown = {name: _to_json(number) for name, number in {**before, **marks.numbers}.items()}
+            write_file(self._directory / MARKS, strictjson.write_canonical(grown), mode=0o600)
 
     def _read_marks(self) -> dict[str, int]:
         try:
@@ -97,9 +99,9 @@ class Store:
             if error.reason == "fs.file.missing":
                 return {}
             raise
-        if not isinstance(value, dict) or not all(type(number) is int for number in value.values()):
+        if not isinstance(value, dict) or not all(_is_number(number) for number in value.values()):
             raise FormatError("codec.json.malformed", f"{MARKS} in the cache is not a table of numbers")
-        return value
+        return {name: int(number) for name, number in value.items()}
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -113,3 +115,12 @@ class Store:
             yield
         finally:
             os.close(handle)
+
+
+def _to_json(number: int) -> int | str:
+    """Return a number of a CRL, of up to 20 bytes, as JSON can hold it: beyond 53 bits as its digits."""
+    return number if number <= strictjson.INT_MAX else str(number)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{15,48}", value) is not None)

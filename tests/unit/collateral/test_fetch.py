@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from glasscase.collateral import fetch, http
-from glasscase.collateral.store import Store
+from glasscase.collateral.store import MARKS, Marks, Store
 from glasscase.errors import CannotVerify, UsageError
 from glasscase.sim import faults
 from glasscase.sim.pcs import BASE, Answer
@@ -494,3 +494,19 @@ def test_the_store_keeps_only_what_was_verified_and_never_goes_back(site, tmp_pa
     assert store.get(fmspc=b"SIMULA", ca="processor") is None
     (tmp_path / "cache" / "53494d554c41-platform-standard.json").write_bytes(b"{")
     assert store.get(**key) is None
+
+
+def test_a_crl_number_may_have_twenty_bytes(site, tmp_path):
+    """RFC 5280 allows numbers that JSON has no integers for; they are marks like any other."""
+    store, large = Store(tmp_path / "cache"), 2**160 - 1
+    with site.serve() as server:
+        collateral = run(site, server.url)
+    for number in (2, large - 1, large):
+        store.keep(collateral, Marks("x", {"pck_crl.platform.number": number}))
+    before = (tmp_path / "cache" / MARKS).read_bytes()
+    for number in (large - 1, 3):
+        with pytest.raises(CannotVerify) as caught:
+            store.keep(collateral, Marks("x", {"pck_crl.platform.number": number}))
+        assert "collateral.source.older" == caught.value.reason
+
+    assert before == (tmp_path / "cache" / MARKS).read_bytes()
