@@ -549,10 +549,30 @@ def test_the_test_verb_shows_the_log_of_an_application_that_fails(shell, tmp_pat
     (project / "src" / "app" / "main.py").write_text("import os\n\nraise ValueError(os.name)\n")
     done = shell.raw("test", project)
     assert 4 == done.returncode
-    assert "waiting for secrets" in done.stderr and "ValueError" in done.stderr and "app#" in done.stderr
+    assert (
+        "waiting for secrets" in done.stderr
+        and "ValueError" in done.stderr
+        and "hint: glasscase logs" not in done.stderr
+    )
+    shell.run("keygen", "--kind", "package", "-o", tmp_path / "key")
+    shell.run(
+        "build",
+        project,
+        "-o",
+        tmp_path / "b",
+        "--package-key",
+        tmp_path / "key",
+        "--owner",
+        shell.directory / "keys/owner.pub",
+    )
+    shell.run("decrypt", tmp_path / "b", "--key", tmp_path / "key", "-o", tmp_path / "clear")
+    listed = sorted(path.relative_to(tmp_path / "clear").as_posix() for path in (tmp_path / "clear").rglob("*"))
+    assert f"app#{listed.index('app/app/main.py')}:3" in done.stderr  # as docs/provisioning.md says
     done = shell.raw("test", project, "--tests", "none")
     assert (4, "") == (done.returncode, done.stdout)
     assert "none'" in done.stderr and "keygen" not in done.stderr
+    done = shell.raw("test", tmp_path / "nowhere")
+    assert 4 == done.returncode and "nowhere/glasscase.toml'" in done.stderr and "glasscase init DIR" in done.stderr
 
 
 def test_a_restart_keeps_what_persist_kept(shell, serving):

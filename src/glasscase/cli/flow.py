@@ -7,6 +7,7 @@ ends, however it ends, no process and no file of it is left, also if this proces
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,8 @@ class Flow:
             value = self._json(done.stdout)
             if done.returncode != expect:
                 self._finish(name, started, ok=False)
-                sys.stderr.write(done.stderr)
+                # the instances go with the directory, and show_logs gives what they wrote
+                sys.stderr.write(re.sub(r"(?m)^glasscase: hint: glasscase logs .*\n", "", done.stderr))
                 message = (
                     value.get("error", {}).get("message", "no message") if isinstance(value.get("error"), dict) else ""
                 )

@@ -88,9 +88,11 @@ def init(out: Output, directory: str, *, kind: str, name: str | None) -> int:
 @click.option("--secrets", metavar="FILE", type=click.Path(), help="Secrets to seal, JSON as for seal [default: none].")
 def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int:
     """Run the flow and then the tests; the exit code is that of the tests."""
+    from glasscase.bundle.project import load_project
     from glasscase.cli.flow import StepFailed, temporary_flow
     from glasscase.fs.atomic import read_file, write_file
 
+    load_project(directory)
     project = Path(os.path.abspath(directory))
     if not (project / tests).is_dir():
         raise StorageError(
