@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from glasscase.enclave.keys import InstanceKeys, TlsKey
+from glasscase.enclave.keys import InstanceKeys, TlsKey, server_context
 from glasscase.enclave.quoting import Quoter
 from glasscase.evidence.attestation import SESSION_MAX_S, Attestation, Claims, Provision, Session
 from glasscase.ratls.cert import make_certificate, make_request
@@ -131,6 +131,15 @@ class Attester:
             claims, quote = self._attest(self._tls, session, nonce)
             request = self._current.request if self._current else None
             return Attestation(quote, claims, request=request, provision=self._provision).to_bytes()
+
+    def can_serve(self, chain: tuple[bytes, ...]) -> bool:
+        """Return whether TLS takes a chain (DER, leaf first) with the live key; nothing is served by this."""
+        with self._lock:
+            try:
+                self._tls.load_into(server_context(()), chain, directory=self._directory)
+            except (OSError, ValueError):  # ssl.SSLError is an OSError
+                return False
+            return True
 
     def accept(self, provision: Provision, *, prov: bytes, chain: tuple[bytes, ...]) -> None:
         """Keep what was accepted for all later claims. prov: SHA-256 of the payload. chain: mode `own`, DER, leaf first."""

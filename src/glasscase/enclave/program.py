@@ -83,7 +83,7 @@ class Program:
         self._provisioner = Provisioner(
             config, self._quoter.own_facts(), self._keys, clock=clock,
             open_package=self._unpacker.open if config.encrypt else None,
-            live_spki_sha256=lambda: self._attester.live_spki_sha256,
+            live_spki_sha256=lambda: self._attester.live_spki_sha256, can_serve=self._attester.can_serve,
         )  # fmt: skip
         self._store: Store | None = None
         if config.gramine.persist == "mrenclave":

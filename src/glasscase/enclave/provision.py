@@ -49,7 +49,7 @@ class Provisioner:
 
     package: SHA-256 of the measured package header, or zeros. open_package: opens the encrypted package with the contents'
     keys, doing every check of docs/bundle-format.md on it, or None without one. live_spki_sha256: of the live TLS key, for
-    a certificate chain.
+    a certificate chain. can_serve: whether TLS takes the chain with that key.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Provisioner:
         clock: Callable[[], int],
         open_package: Callable[[Contents], Any] | None,
         live_spki_sha256: Callable[[], bytes],
+        can_serve: Callable[[tuple[bytes, ...]], bool],
     ) -> None:
         self._config = config
         self._own = own
@@ -68,6 +69,7 @@ class Provisioner:
         self._clock = clock
         self._open_package = open_package
         self._live_spki_sha256 = live_spki_sha256
+        self._can_serve = can_serve
         self.package = hashlib.sha256(config.package).digest() if config.package is not None else NO_PACKAGE
         self._lock = threading.Lock()
         self._accepted: Acceptance | None = None
@@ -144,6 +146,8 @@ class Provisioner:
             raise FormatError("seal.chain.wrong", "a certificate of the chain cannot be read") from None
         if not own:
             raise FormatError("seal.chain.wrong", "the chain's first certificate is not for the key made inside")
+        if chain and not self._can_serve(chain):
+            raise FormatError("seal.chain.wrong", "TLS does not take a certificate of the chain")
 
     def _receipt(self, envelope: Envelope) -> bytes:
         receipt = Receipt(

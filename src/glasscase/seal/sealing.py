@@ -325,13 +325,21 @@ def _check_chain(chain: tuple[bytes, ...], case: _Case) -> None:
     if own:
         from cryptography import x509
 
+        from glasscase.seal.chain import chain_fault
+
         try:
             leaf = x509.load_der_x509_certificate(chain[0]).public_key()
             same = spki_digest(leaf) == case.to.tls_spki_sha256
+            fault = chain_fault(chain)
         except (ValueError, TypeError):
             raise FormatError("seal.chain.wrong", "the chain cannot be read") from None
         if not same:
             raise FormatError("seal.chain.wrong", "the chain's first certificate is not for the key of this evidence")
+        if fault:
+            raise FormatError(
+                "seal.chain.wrong", f"TLS does not take the chain: {fault}",
+                hint="ask the CA for a chain without keys and digests that OpenSSL refuses by now",
+            )  # fmt: skip
 
 
 def _model_keys(offer: Offer) -> dict[bytes, bytes]:

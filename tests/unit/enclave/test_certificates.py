@@ -6,7 +6,7 @@ import ssl
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -72,7 +72,9 @@ def test_the_owners_certificate(enclave):
     assert (403, b"refused") == one.provision(one.envelope(CONTENTS))
 
     other = ca.issue(ec.generate_private_key(ec.SECP256R1()).public_key(), ca.name)
-    for chain in ((der(other),), (b"junk",), (der(ca.certificate), der(leaf))):
+    weak = ca.issue(rsa.generate_private_key(65537, 1024).public_key(), ca.name, ca=True)  # which no TLS takes
+    chains = ((der(other),), (b"junk",), (der(ca.certificate), der(leaf)), (der(leaf), der(weak)), (der(leaf), b"junk"))
+    for chain in chains:
         wrong = Contents(b"r" * 32, secrets={"token": "x"}, chain=chain)
         assert (403, b"refused") == one.provision(one.envelope(wrong))
     one.serve(one.envelope(Contents(b"r" * 32, secrets={"token": "x"}, chain=(der(leaf), der(ca.certificate)))))

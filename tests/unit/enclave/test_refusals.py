@@ -196,7 +196,13 @@ def make_provisioner(now=NOW, **changes):
     clock = [now]
     config = make_config(**{"owners": tuple(sorted((OWNER, SECOND))), **changes})
     provisioner = Provisioner(
-        config, REPORT, keys, clock=lambda: clock[0], open_package=None, live_spki_sha256=lambda: b"s" * 32
+        config,
+        REPORT,
+        keys,
+        clock=lambda: clock[0],
+        open_package=None,
+        live_spki_sha256=lambda: b"s" * 32,
+        can_serve=lambda _: True,
     )
     return provisioner, Owner(keys.digest, keys.seal.public, now), keys, clock
 

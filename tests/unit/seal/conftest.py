@@ -110,6 +110,7 @@ class Bench:
         return Provisioner(
             self.config, report, self.keys, clock=lambda: AT + 10, open_package=opened if self.config.encrypt else None,
             live_spki_sha256=lambda: spki_digest(self.tls.public_key()),
+            can_serve=lambda _: True,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from glasscase.core.chunks import Key
@@ -249,6 +249,11 @@ def test_a_chain_for_certificate_mode_own(bench):
     assert "seal.chain.wrong" == reason_of(FormatError, do, one, chain=(other,))
     assert "seal.chain.wrong" == reason_of(FormatError, do, one, chain=(b"x",))
     assert "seal.chain.wrong" == reason_of(UsageError, do, bench(), chain=(right,))
+    assert "seal.chain.wrong" == reason_of(FormatError, do, one, chain=(right, b"x"))
+    weak = certificate(rsa.generate_private_key(65537, 1024))
+    with pytest.raises(FormatError) as caught:
+        do(one, chain=(right, weak))
+    assert "TLS does not take the chain: ca key too small" == caught.value.message
     accepted = one.provisioner().accept(do(one, chain=(right, other)).data)
     assert (right, other) == accepted.contents.chain
 
