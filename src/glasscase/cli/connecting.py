@@ -133,7 +133,7 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
             "mrenclave": peer.enclave.mrenclave.hex(),
             "simulated": peer.enclave.simulated,
             "valid_until": peer.valid_until,
-            "headers": {name.lower(): text for name, text in response.getheaders()},
+            "headers": _headers(response.getheaders()),
         }
         out.result({**known, **({} if output is None else {"output": output}), **answered}, "")
     if response.status >= 400:
@@ -264,6 +264,15 @@ def _answer(out: Output, chunks: "Iterator[bytes]", file: BinaryIO | None) -> di
         if len(body) > JSON_BODY_MAX:
             raise UsageError("client.response.oversize", "the answer is too long for one JSON object", hint="-o FILE")
     return {"bytes": len(body), **_text_or_base64(bytes(body))}
+
+
+def _headers(fields: "list[tuple[str, str]]") -> dict[str, str]:
+    """Return headers by lower-case name; what comes several times is joined with ", ", in its order (RFC 9110 5.3)."""
+    found: dict[str, str] = {}
+    for name, text in fields:
+        key = name.lower()
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 def _chunks(response: "http.client.HTTPResponse", where: Url) -> "Iterator[bytes]":
