@@ -72,6 +72,12 @@ def fetch_attestation(
         time.sleep(BUSY_RETRY_S)
     if answer.status == 429:
         raise StorageError("hosting.evidence.busy", "the enclave is making another quote", hint="try again")
+    if answer.status == 503:
+        raise StorageError(
+            "hosting.evidence.unavailable", f"the enclave {place.name!r} could not make a quote",
+            hint=f"glasscase logs {place.name}; on hardware glasscase doctor says whether aesmd and the quote provider are there",
+            path=str(place.log),
+        )  # fmt: skip
     if answer.status != 200:
         raise FormatError(
             "hosting.answer.unexpected", f"the enclave answered {answer.status} to a request for evidence"

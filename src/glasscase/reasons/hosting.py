@@ -58,6 +58,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("hosting.answer.unexpected", "format", "the enclave's answer is not the one the protocol names", _CONTROL,
            "check that the right program listens on the port"),
     Reason("hosting.evidence.busy", "storage", "the enclave is making another quote", _CONTROL, "try again"),
+    Reason("hosting.evidence.unavailable", "storage", "the enclave could not make a quote", _CONTROL,
+           "glasscase doctor: aesmd and the quote provider; then ask again, the enclave goes on with the quote that it has"),
     Reason("hosting.provision.refused", "format", "the enclave refused the envelope; it never says why", _CONTROL,
            "seal again to evidence of this very instance, by the owners that the bundle names"),
     Reason("hosting.provision.malformed", "format", "the file is not a sealed envelope", _CONTROL,

@@ -20,7 +20,7 @@ def answers(monkeypatch):
     return given
 
 
-PLACE = SimpleNamespace(name="one", facts=lambda: SimpleNamespace(host="127.0.0.1"))
+PLACE = SimpleNamespace(name="one", log="log.txt", facts=lambda: SimpleNamespace(host="127.0.0.1"))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,17 @@ def test_an_enclave_that_is_busy_is_asked_again(answers, monkeypatch):
         collect.fetch_attestation(PLACE)
 
     assert "hosting.evidence.busy" == caught.value.reason
+
+
+def test_an_enclave_that_gets_no_quote_says_so(answers):
+    """503 comes from the enclave itself, as where aesmd is down: nothing that is not authentic, and to be asked for again."""
+    answers += [{"status": 503, "body": b"no quote\n"}]
+    with pytest.raises(StorageError) as caught:
+        collect.fetch_attestation(PLACE, nonce=bytes(32))
+
+    assert "hosting.evidence.unavailable" == caught.value.reason
+    assert 4 == caught.value.exit_code
+    assert "glasscase doctor" in caught.value.hint
 
 
 def test_a_receipt_for_another_envelope_is_no_acceptance(answers, monkeypatch):
