@@ -54,10 +54,11 @@ _table(
     export="Write a bundle as tar or OCI image layout.",
     import_="Read a bundle from tar or OCI.",
 )
-_table(_OPERATOR, "operating", run="Start the enclave of a bundle.", provision="Hand sealed secrets to an enclave.")
+_table(_OPERATOR, "operating", run="Start the enclave of a bundle.")
+_table(_OPERATOR, "evidencing", provision="Hand sealed secrets to an enclave.")
 _table(_OPERATOR, "operating", status="Show the state of enclaves.", logs="Show the log of an enclave.")
 _table(_OPERATOR, "operating", stop="Stop an enclave.", restart="Stop and start an enclave again.")
-_table(_OPERATOR, "operating", evidence="Collect quote, claims and collateral in one file.")
+_table(_OPERATOR, "evidencing", evidence="Collect quote, claims and collateral in one file.")
 _table(_OPERATOR, "doctoring", doctor="Say what this machine has and lacks.")
 _table(_AUDITOR, "inspecting", inspect="Show what a file is and says, without trust.")
 _table(_AUDITOR, "verifying", verify="Judge evidence or a quote under a policy.")

@@ -1,4 +1,4 @@
-"""The operator's verbs: run, evidence, provision, status, logs, stop, restart."""
+"""The operator's verbs that start, show and end an instance: run, restart, status, logs, stop."""
 
 import contextlib
 import os
@@ -13,14 +13,15 @@ from glasscase.cli.output import Output, escape, verb
 from glasscase.errors import Error, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from glasscase.collateral.model import Collateral
     from glasscase.hosting.starting import Started
     from glasscase.hosting.state import Place
 
 READY_S = 60
-SERVING_S = 60
 STATUS_S = 3  # status of an instance that hangs still comes
-ENVELOPE_MAX = 1 << 20  # bytes
+VIEW = (
+    "name", "state", "url", "mrenclave", "since", "receipt", "backend", "simulated", "bundle", "bundle_id", "pid", "expires",
+    "memory", "warnings",
+)  # fmt: skip
 SIMULATED = "SIMULATED  this instance is not in an enclave; its quotes are by the simulator and protect nothing"
 
 _stop_timeout = click.option(
@@ -148,89 +149,6 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int | Non
     return exitcodes.OK
 
 
-@verb("evidence", help="Write quote, claims and collateral of a running instance into one file, for a verifier.")
-@click.argument("name")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="E",
-    help="Where the evidence goes: NAME.cbor is written as CBOR, any other as JSON; - is stdout.",
-)
-@click.option(
-    "--nonce", metavar="HEX", help="32 bytes of the verifier, as 64 hex digits: a new quote over them is made."
-)
-@click.option(
-    "--collateral-source",
-    metavar="S",
-    help="Where collateral comes from: intel, a URL of a PCCS, a file, or none [default: intel, or the simulator's].",
-)
-def evidence(out: Output, name: str, *, output: str, nonce: str | None, collateral_source: str | None) -> int:
-    """Ask the enclave, add collateral, write."""
-    from glasscase.cli.places import state_dir
-    from glasscase.cli.reading import result_beside, write_argument
-    from glasscase.cli.verifying import nonce_argument
-    from glasscase.evidence.format import to_json
-    from glasscase.hosting import collect, state
-
-    now = int(time.time())
-    asked = nonce_argument(nonce)
-    place = state.place_of(state_dir(), name)
-    record, _port = collect.require_running(place)
-    collateral = _collateral(place, record.backend, collateral_source, now)
-    found = collect.collect(
-        place, collateral=collateral, nonce=asked, insecure=_insecure(record.bundle, record.backend), now=now
-    )
-    write_argument(out, output, found.to_cbor() if output.endswith(".cbor") else to_json(found))
-    value = {
-        **_view(place),
-        "evidence": output,
-        "evidence_id": found.evidence_id.hex(),
-        "nonce": None if asked is None else asked.hex(),
-        "collateral": None if collateral is None else collateral.source,
-    }
-    text = f"wrote     {output}\nevidence  {found.evidence_id.hex()}"
-    result_beside(out, output, value, text + (f"\n{SIMULATED}" if record.backend != "gramine-sgx" else ""))
-    return exitcodes.OK
-
-
-@verb("provision", help="Hand a sealed envelope to a running instance and wait until it serves.")
-@click.argument("name")
-@click.argument("sealed", metavar="SEALED", type=click.Path())
-@click.option("-o", "--output", metavar="FILE", help="Where the receipt goes.")
-@click.option(
-    "--wait", type=click.IntRange(0), default=SERVING_S, show_default=True, help="Seconds to wait for serving."
-)
-def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: int) -> int:
-    """Send, take the receipt, wait."""
-    from glasscase.cli.places import state_dir
-    from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
-    from glasscase.codec.hexid import to_base64url
-    from glasscase.fs.atomic import atomic_file
-    from glasscase.hosting import provision as provisioning
-    from glasscase.hosting import state
-
-    place = state.place_of(state_dir(), name)
-    check_stdout(out, output)
-    envelope = read_argument(sealed, max_bytes=ENVELOPE_MAX, what="envelope")
-    # made before anything is sent: a place that takes no file must not be found out after the enclave has accepted
-    with contextlib.nullcontext() if output in (None, "-") else atomic_file(output) as file:
-        accepted = provisioning.provision(place, envelope, timeout_s=300)
-        if file is not None:
-            file.write(accepted.receipt)
-    if output == "-":
-        write_argument(out, output, accepted.receipt)
-    reached = provisioning.wait_serving(place, deadline_s=wait)
-    value = {
-        **_view(place),
-        "receipt": to_base64url(accepted.receipt),
-        "envelope": accepted.facts.envelope.hex(),
-        "owners": [owner.hex() for owner in accepted.facts.owners],
-    }
-    result_beside(out, output, value, f"accepted  {accepted.facts.envelope.hex()}\nstate     {reached}")
-    return exitcodes.OK
-
-
 @verb("status", help="Show one instance, or all of them.")
 @click.argument("name", required=False)
 def status(out: Output, name: str | None) -> int:
@@ -240,14 +158,14 @@ def status(out: Output, name: str | None) -> int:
 
     if name is not None:
         place = state.place_of(state_dir(), name)
-        view = _view(place)
+        view = view_of(place)
         rows = [f"{key:<11}{_plain(key, value)}" for key, value in view.items() if value not in (None, [])]
         out.result(view, "\n".join(rows + ([SIMULATED] if view["simulated"] else [])))
         return exitcodes.OK
     views = []
     for place in state.places(state_dir()):
         try:
-            views.append(_view(place))
+            views.append(view_of(place))
         except Error as error:
             views.append({"name": place.name, "state": "unreadable", "error": error.reason})
     lines = [
@@ -289,17 +207,23 @@ def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
     from glasscase.hosting import launch, state
 
     place = state.place_of(state_dir(), name)
-    with state.locked(place):
-        record = place.record()
-        how = launch.stop(place, record, deadline_s=timeout)
-        view = {**_view(place), "how": how}
-        if remove:
-            state.remove(place)
+    try:
+        with state.locked(place):
+            record = place.record()
+            how = launch.stop(place, record, deadline_s=timeout)
+            view = {**view_of(place), "how": how}
+            if remove:
+                state.remove(place)
+    except UsageError as error:
+        if error.reason != "hosting.name.unknown" or not launch.end_lost(place):
+            raise
+        how = "killed"
+        view = {**dict.fromkeys(VIEW), "name": name, "state": "stopped", "warnings": [], "how": how}
     out.result(view, {"gone": f"{name} did not run"}.get(how, f"{name} {how}"))
     return exitcodes.OK
 
 
-def _view(place: "Place") -> dict[str, Any]:
+def view_of(place: "Place") -> dict[str, Any]:
     """Return what `status` says of one instance."""
     from glasscase.hosting import processes, state
     from glasscase.ratls import link
@@ -346,7 +270,7 @@ def _receipt(place: "Place") -> str | None:
 def _show_started(out: Output, started: "Started") -> None:
     from glasscase.cli.places import data_dir
 
-    value: dict[str, Any] = {**_view(started.place), "former_port": started.former_port or None}
+    value: dict[str, Any] = {**view_of(started.place), "former_port": started.former_port or None}
     lines = [
         f"name      {value['name']}",
         f"url       {value['url']}",
@@ -360,41 +284,6 @@ def _show_started(out: Output, started: "Started") -> None:
         value["notice"] = "SIMULATED"
         lines.append(SIMULATED)
     out.result(value, "\n".join(lines))
-
-
-def _collateral(place: "Place", backend: str, source: str | None, now: int) -> "Collateral | None":
-    """Return the collateral to embed: what was named, else what was kept, else fetched anew (or the simulator's)."""
-    from glasscase.cli.fetching import INTEL, fetched_collateral, is_service
-    from glasscase.cli.places import data_dir
-    from glasscase.cli.verifying import collateral_argument
-    from glasscase.hosting import collect
-    from glasscase.verify.anchor import TrustAnchor
-
-    if source == "none":
-        return None
-    if source is not None and not is_service(source):
-        found: Collateral = collateral_argument(source, collect.fetch_attestation(place).quote)
-        return found
-    kept = collect.kept_collateral(place, now=now) if source is None else None
-    if kept is not None:
-        return kept
-    if backend == "gramine-sgx" or source is not None:
-        quote = collect.fetch_attestation(place).quote
-        found = fetched_collateral(quote, anchor=TrustAnchor.intel(), source=source or INTEL, now=now)
-    else:
-        found = collect.simulated_collateral(data_dir(), now=now)
-    collect.keep_collateral(place, found)
-    return found
-
-
-def _insecure(bundle: str, backend: str) -> tuple[str, ...]:
-    """Return the bundle's own list of weakenings, a copy for the reader's eyes only."""
-    from glasscase.bundle.index import open_bundle
-
-    found: set[str] = {"simulated"} if backend != "gramine-sgx" else set()
-    with contextlib.suppress(Error):
-        found |= set(open_bundle(bundle).index.insecure)
-    return tuple(sorted(found))
 
 
 def _address(host: str) -> str:

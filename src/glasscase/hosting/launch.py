@@ -72,6 +72,8 @@ def launch(
     account = _account(request)
     _require_stopped(place)
     _clear(place)  # after a crash just now, or a launcher that was killed
+    if not place.is_recorded():
+        end_lost(place)
     _require_written(place)
     address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
@@ -182,6 +184,11 @@ def stop(place: Place, record: InstanceRecord, *, deadline_s: float | None = Non
         _require_written(place)  # one that runs in another container is not seen here
     place.mark("stopped")
     return how
+
+
+def end_lost(place: Place) -> bool:
+    """Kill the enclave of a name whose directory was removed or emptied while it ran; return whether there was one."""
+    return _end_writers(place)
 
 
 def finish(place: Place, record: InstanceRecord, *, deadline_s: float | None = None) -> None:

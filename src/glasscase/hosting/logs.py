@@ -24,6 +24,7 @@ TAIL_MAX = 8 * 1024  # bytes looked at for the last lines
 ROOM = 1 << 20  # bytes below which a log may have lost its words
 LINE_MAX = 64 * 1024  # bytes of one line; a longer one is given in parts
 WRITTEN_S = 5.0  # how long the writer may take after the end of the enclave
+DELETED = " (deleted)"  # the kernel's word behind the name of a file that has it no more
 LOST = "(lines are missing here: the log was rotated faster than it was read)"
 
 
@@ -76,7 +77,7 @@ def writers(place: Place) -> tuple[processes.ProcessId, ...]:
     """Return the processes that still write to the log of an instance: those that hold the pipe to the one that keeps it.
 
     The keeper is who holds the lock and has the log open, by what the kernel says; no text that a process has chosen for itself
-    counts.
+    counts. Both may be gone from the directory, as when somebody has removed it.
     """
     folder = os.path.realpath(place.path)
     lock, parts = os.path.join(folder, "log.lock"), {os.path.join(folder, f.name) for f in (place.log, previous(place))}
@@ -87,8 +88,8 @@ def writers(place: Place) -> tuple[processes.ProcessId, ...]:
     keepers = {
         pid
         for pid, files in opened.items()
-        if parts & {path.removesuffix(" (deleted)") for path in files.values()}
-        and any(_holds(pid, fd, lock) for fd, path in files.items() if path == lock)
+        if parts & {path.removesuffix(DELETED) for path in files.values()}
+        and any(_holds(pid, fd, lock) for fd, path in files.items() if path.removesuffix(DELETED) == lock)
     }
     pipes = {path for pid in keepers if (path := opened[pid].get("0", "")).startswith("pipe:")}
     return tuple(living[pid] for pid, files in opened.items() if pid not in keepers and pipes & set(files.values()))
@@ -178,9 +179,16 @@ def _opened(pid: int) -> dict[str, str]:
 
 
 def _holds(pid: int, descriptor: str, lock: str) -> bool:
-    """Return whether a descriptor is this very file and has locked it for writing; who only looks locks it for reading."""
+    """Return whether a descriptor is this very file, or one that had its name, and has locked it for writing.
+
+    Who only looks locks it for reading.
+    """
     try:
-        same = os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), os.stat(lock))
+        found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+        if found.st_nlink:
+            same = os.path.samestat(found, os.stat(lock))
+        else:  # its name means the same in our own file systems only
+            same = os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt"))
         return same and b" WRITE " in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_bytes()
     except OSError:
         return False

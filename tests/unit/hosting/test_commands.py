@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -57,6 +58,38 @@ def test_stop_ends_what_runs_when_its_turn_comes(running, workplace, checked):
 
     assert (0, "stopped", "stopped") == (code, said["how"], said["state"])
     assert not processes.is_alive(record.process)
+
+
+@pytest.mark.parametrize("what", ["directory", "files"])
+def test_an_enclave_whose_directory_was_removed_is_ended(workplace, checked, what):
+    """`stop` of its name finds it by the log that it still has, and so does the next start; both only its own."""
+    _place, other = start(workplace, checked, "two")
+    place, record = start(workplace, checked)
+
+    def lose():
+        shutil.rmtree(place.path)
+        if what == "files":
+            place.path.mkdir()
+        assert code_of("status") == 1
+
+    def code_of(verb):
+        return answer(command(workplace, verb, "one"))[0]
+
+    lose()
+    code, said = answer(command(workplace, "stop", "one"))
+    assert (0, "killed", "stopped", None) == (code, said["how"], said["state"], said["url"])
+    assert set(answer(command(workplace, "stop", "two"))[1]) == set(said)
+    assert not processes.is_alive(record.process)
+    assert 1 == code_of("stop")
+
+    _place, other = start(workplace, checked, "two")
+    _place, record = start(workplace, checked)
+    lose()
+    place, again = start(workplace, checked)
+    assert not processes.is_alive(record.process)
+    for name, process in (("one", again), ("two", other)):
+        assert processes.is_alive(process.process)
+        assert 0 == answer(command(workplace, "stop", name))[0]
 
 
 def test_the_end_of_foreground_leaves_another_start_alone(running, workplace, checked):
