@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from glasscase.enclave.keys import InstanceKeys, TlsKey, server_context
 from glasscase.enclave.quoting import Quoter
+from glasscase.errors import StorageError
 from glasscase.evidence.attestation import SESSION_MAX_S, Attestation, Claims, Provision, Session
 from glasscase.ratls.cert import make_certificate, make_request
 from glasscase.sgx.reportdata import claims_report_data
@@ -137,7 +138,7 @@ class Attester:
         with self._lock:
             try:
                 self._tls.load_into(server_context(()), chain, directory=self._directory)
-            except (OSError, ValueError):  # ssl.SSLError is an OSError
+            except (StorageError, ValueError):
                 return False
             return True
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import load_der_x509_certificate
 
 from glasscase.evidence.attestation import SUITE_HYBRID, Instance, instance_digest
+from glasscase.fs.atomic import storage_error
 from glasscase.ratls.cert import spki_digest
 from glasscase.seal.cose import SEED_SIZE, public_key
 from glasscase.seal.hpke import SealKey
@@ -56,16 +57,19 @@ class TlsKey:
     def load_into(self, context: ssl.SSLContext, chain: tuple[bytes, ...], *, directory: str) -> None:
         """Make new handshakes of `context` use this key with a certificate chain (DER, leaf first).
 
-        directory: private memory; the file is 0600, has a fresh name and is gone afterwards.
+        directory: private memory; the file is 0600, has a fresh name and is gone afterwards. Raises StorageError, also for a
+        chain that libssl does not take.
         """
         parts = [self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())]
         parts += [load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in chain]
         path = os.path.join(directory, f".tls-{secrets.token_hex(8)}")
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(b"".join(parts))
             context.load_cert_chain(path)
+        except OSError as error:  # ssl.SSLError is one too
+            raise storage_error(error, path) from None
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(path)

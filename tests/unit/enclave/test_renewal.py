@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
+import os
 import socket
 import ssl
 import threading
@@ -196,6 +198,25 @@ def test_a_failed_renewal_changes_nothing(bench):
     one.quoter._deadline_s = 5
     one.attester.renew()
     assert 2 == one.attester.session.seq
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC])
+def test_a_renewal_without_descriptors_or_room_is_tried_again(bench, monkeypatch, number):
+    """The key's file cannot be made while the application has all descriptors: an error of ours, and the next try renews."""
+    one = bench()
+    one.attester.renew()
+    before = one.attester.current()
+
+    def fail(*_arguments, **_named):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError):
+        patch.setattr("glasscase.enclave.keys.os.fdopen", fail)
+        one.attester.renew()
+
+    assert before == one.attester.current()
+    one.attester.renew()
+    assert before != one.attester.current()
 
 
 def test_when_a_renewal_is_due(bench, monkeypatch):
