@@ -37,7 +37,7 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     from glasscase.measure.drawing import draw_svg
 
     content = read_argument(file, max_bytes=_FILE_MAX, what="evidence or quote")
-    verdict = Arguments(**options).judge(content)
+    verdict = Arguments(**options, warn=out.warn).judge(content)
     evidence = None
     if is_evidence(content):
         from glasscase.evidence.format import parse_evidence

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from glasscase.verify.anchor import TrustAnchor
+    from glasscase.verify.policy import Policy
     from glasscase.verify.verdict import Verdict
 
 _QUOTE_MAX = 64 * 1024
@@ -71,7 +72,7 @@ def verify(  # noqa: PLR0917 - one argument for each option
         refuse_given("intel_library", because="needs --engine intel or both")
     judge = Arguments(
         policy=policy, collateral=collateral, bundle=bundle, at=at, engine=engine, insecure_anchor=insecure_anchor,
-        nonce=nonce, statements=statements, intel_library=intel_library,
+        nonce=nonce, statements=statements, intel_library=intel_library, warn=out.warn,
     )  # fmt: skip
     verdict = judge.verdict(file)
     out.result(verdict_json(verdict), verdict_text(out, verdict, every_check=checks))
@@ -89,7 +90,7 @@ def verdict_json(verdict: "Verdict") -> dict[str, Any]:
 
 
 class Arguments:
-    """The options that verify and others who verify first share."""
+    """The options that verify and others who verify first share. warn: who is told of a statement that cannot count."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -140,11 +141,24 @@ class Arguments:
         return verify_evidence(
             evidence,
             collateral=self._collateral(evidence.quote),
-            statements=[
-                read_argument(path, max_bytes=_STATEMENT_MAX, what="statement") for path in self._options["statements"]
-            ],
+            statements=self._statements(common["policy"]),
             **common,
         )
+
+    def _statements(self, policy: "Policy | None") -> list[bytes]:
+        """Return the content of the --statement files; what counts for nothing whatever it says is warned of."""
+        from glasscase.statements.dsse import read_dsse
+
+        paths, warn = self._options["statements"], self._options.get("warn", lambda _text: None)
+        found = [read_argument(path, max_bytes=_STATEMENT_MAX, what="statement") for path in paths]
+        for path, data in zip(paths, found, strict=True):
+            try:
+                read_dsse(data)
+            except FormatError as error:
+                warn(f"{path!r} counts for nothing: {error.message}")
+        if paths and policy is not None and policy.statements_require == 0:
+            warn("no statement was needed: the policy's [statements] require is 0")
+        return found
 
     def _quote(self, content: bytes, common: dict[str, Any]) -> "Verdict":
         from glasscase.verify.quote import verify_quote
@@ -155,6 +169,8 @@ class Arguments:
                 f"this is neither evidence nor a quote: it has {len(content)} bytes",
                 hint="glasscase inspect FILE says what it is",
             )
+        if self._options["statements"]:
+            self._options["warn"]("--statement is for evidence: beside a quote none is read")
         return verify_quote(content, collateral=self._collateral(content), **common)
 
     def _collateral(self, quote: bytes) -> Any:

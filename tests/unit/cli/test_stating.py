@@ -61,6 +61,28 @@ def attest(desk, *more, policy="policy.toml"):
                     *more)  # fmt: skip
 
 
+@pytest.mark.parametrize("verb", [("verify",), ("report", "-o")])
+def test_a_statement_that_cannot_count_is_said(desk, verb):
+    """Another file after --statement, or a policy that asks for none, changes no verdict and does not pass in silence."""
+    folder = desk.folder
+    attest(desk)
+    words = [*verb, *([folder / "page.html"] if "-o" in verb else []), folder / "evidence.json", "--insecure-anchor",
+             folder / "root.pem", "--at", AT + 60]  # fmt: skip
+    code, _, err = desk.run(*words, "--policy", folder / "policy.toml", "--statement", folder / "root.pem")
+    assert 0 == code
+    assert f"warning: '{folder}/root.pem' counts for nothing: statement is not JSON" in err
+    assert "warning: no statement was needed: the policy's [statements] require is 0" in err
+    (folder / "two.toml").write_text(
+        (folder / "policy.toml").read_text() + f'[statements]\nrequire = 1\nkeys = ["{"11" * 32}"]\n'
+    )
+    code, _, err = desk.run(*words, "--policy", folder / "two.toml", "--statement", folder / "said.json")
+    assert (2, False) == (code, "warning" in err)
+    (folder / "quote.bin").write_bytes(desk.evidence.attestation.quote)
+    words[words.index(folder / "evidence.json")] = folder / "quote.bin"
+    _, _, err = desk.run(*words, "--policy", folder / "policy.toml", "--statement", folder / "said.json")
+    assert "warning: --statement is for evidence: beside a quote none is read" in err
+
+
 def test_verified_evidence_gives_a_signed_statement(desk):
     """The statement names evidence, policy, times and that it is simulated; it verifies under the signer's key."""
     code, out, _ = attest(desk, "--json")
