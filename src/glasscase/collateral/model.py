@@ -116,7 +116,13 @@ def parse_collateral(data: bytes, *, fmspc: bytes | None = None, ca: str | None 
     offline administration tool, which may hold many platforms: fmspc (6 bytes) and ca ("processor" or "platform") choose.
     Raises FormatError: "collateral.file.malformed", "collateral.file.ambiguous" if a choice is needed and not given.
     """
-    value = strictjson.parse(data, max_bytes=FILE_MAX, what="collateral", max_items=_ITEMS_MAX)
+    try:
+        value = strictjson.parse(data, max_bytes=FILE_MAX, what="the file", max_items=_ITEMS_MAX)
+    except FormatError as error:
+        if error.reason != "codec.json.malformed":
+            raise
+        text = f"this is no collateral: {error.message if data else 'the file is empty'}"
+        raise FormatError(_MALFORMED, text, what="collateral") from None
     if not isinstance(value, dict):
         raise FormatError(_MALFORMED, "the collateral is not a JSON object", what="collateral")
     if "type" in value:

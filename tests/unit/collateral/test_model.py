@@ -157,3 +157,22 @@ def test_objects_of_another_type_are_refused_at_once(corpus, value):
             replace(sound, **{name: value})
 
         assert "collateral.file.malformed" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"\x00" * 9, "the file is not JSON"),
+        (b'{"a": 1, "a": 2}', "the file: a key occurs twice"),
+    ],
+)
+def test_another_file_has_the_reason_of_collateral(content, words):
+    """What is not JSON at all is no collateral either: the remedy names the files that are, not the rules of JSON."""
+    with pytest.raises(FormatError) as caught:
+        parse_collateral(content)
+
+    assert ("collateral.file.malformed", f"this is no collateral: {words}") == (
+        caught.value.reason,
+        caught.value.message,
+    )
