@@ -54,7 +54,8 @@ def provision(place: Place, envelope: bytes, *, timeout_s: float) -> Accepted:
         raise FormatError(
             "hosting.provision.refused",
             f"the enclave {place.name!r} refused the envelope; nothing changed in it",
-            hint="was it sealed to evidence of this very instance, by its owners, and has none been accepted before?",
+            hint="was it sealed to evidence of this very instance, by its owners, is it in time (glasscase inspect shows that), "
+            "and was none accepted before?",
             what="envelope",
         )
     if answer.status != 200:
