@@ -371,7 +371,8 @@ def read_crl(given):
         if len(parts) == 3:
             reason = read_extensions(Element(0xA0, parts[2].raw, b""))
             require(set(reason) == {CRL_REASON} and not reason[CRL_REASON][0], "extensions of a CRL entry")
-            require(integer(single(reason[CRL_REASON][1], 0x0A), 0x0A) in range(11), "reason code")
+            # 8, removeFromCRL, stands in delta CRLs only (RFC 5280, 5.3.1)
+            require(integer(single(reason[CRL_REASON][1], 0x0A), 0x0A) in (*range(8), 9, 10), "reason code")
     try:
         x509.load_der_x509_crl(data).extensions  # noqa: B018 - a second reader must not object
     except Exception as error:

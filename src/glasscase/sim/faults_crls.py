@@ -30,6 +30,18 @@ from glasscase.sim.scene import Scene
 _SHA384 = der.sequence(der.oid("1.2.840.10045.4.3.3"))
 _OID_DELTA_CRL = "2.5.29.27"
 _OID_ISSUING_POINT = "2.5.29.28"
+_REASON = Extension(pki.OID_CRL_REASON, der.enumerated(1))
+# what else than one reason code an entry of a whole CRL could carry
+_ENTRY_FAULTS: dict[str, tuple[Extension, ...]] = {
+    "with-critical-extension": (Extension("1.3.6.1.4.1.99999.1", der.sequence(), critical=True),),
+    "with-other-extension": (Extension("2.5.29.24", der.enumerated(1)),),
+    "without-extension": (),
+    "reason-critical": (replace(_REASON, critical=True),),
+    "reason-twice": (_REASON, _REASON),
+    "reason-trailing": (replace(_REASON, content=der.enumerated(1) + b"\5\0"),),
+    "reason-unknown": (replace(_REASON, content=der.enumerated(11)),),
+    "removed-by-delta": (replace(_REASON, content=der.enumerated(8)),),
+}
 
 
 def faults() -> Iterator[Fault]:
@@ -60,9 +72,11 @@ def _of_crl(name: str, area: str, item: str) -> Iterator[Fault]:
         content = der.integer(number)
         yield fault(f"number-{what}", "bad_extension", _with(name, pki.OID_CRL_NUMBER, content=content))
     yield fault("without-extensions", "bad_extension", _crl(name, lambda crl: replace(crl, extensions=())))
-    unknown_critical = Extension("1.3.6.1.4.1.99999.1", der.sequence(), critical=True)
-    odd = der.sequence(der.integer(9), der.time(1700000000), der.sequence(unknown_critical.encode()))
-    yield fault("entry-with-critical-extension", "malformed", _odd_entry(name, odd))
+    for what, extensions in _ENTRY_FAULTS.items():
+        encoded = b"".join(extension.encode() for extension in extensions)
+        odd = der.sequence(der.integer(9), der.time(1700000000), der.sequence(encoded))
+        yield fault(f"entry-{what}", "malformed", _odd_entry(name, odd))
+    yield fault("entries-empty", "malformed", _odd_entry(name, b""))
     yield fault("other-issuer", "bad_issuer", lambda scene: scene.crl(name, issuer=pki.name("Intel SGX Root CB")))
     yield fault("other-key-id", "bad_key_id", _with(
         name, pki.OID_AUTHORITY_KEY, content=pki.authority_key(bytes(20)).content))  # fmt: skip
@@ -147,7 +161,7 @@ def _odd_entry(name: str, entry: bytes) -> Change:
         honest = der.sequence(
             der.integer(9),
             der.time(scene.crls[name].this_update),
-            der.sequence(Extension(pki.OID_CRL_REASON, der.enumerated(1)).encode()),
+            der.sequence(_REASON.encode()),
         )
         scene.crl(name, revoked=(9,))
         scene.edit(f"tbs.{name}", lambda tbs: _replace_entries(tbs, der.sequence(honest), der.sequence(entry)))

@@ -66,6 +66,7 @@ def _of_form() -> Iterator[Variation]:
         yield form(f"{label}-of-2000-entries", _crl(name, revoked=tuple(range(1, 2001))))
         yield form(f"{label}-entries-at-the-ends", _crl(name, revoked=(0, 2**160 - 1)))
         yield form(f"{label}-large-number", _crl_number(name, 2**64))
+        yield form(f"{label}-largest-number", _crl_number(name, 2**160 - 1))
     yield form("serial-small", certificate("pck", serial=1))
     yield form("serial-largest", certificate("pck", serial=2**160 - 1))
     yield form("user-data", _quote(user_data=b"\xff" * 20))
