@@ -146,6 +146,8 @@ def _of_tcb_info() -> Iterator[Fault]:
     yield fault("component-negative", malformed, _components(lambda c: [{"svn": -1}, *c[1:]]))
     yield fault("pcesvn-65536", levels, _tcb(lambda tcb: {**tcb, "pcesvn": 65536}))
     yield fault("pcesvn-missing", levels, _tcb(lambda tcb: {"sgxtcbcomponents": tcb["sgxtcbcomponents"]}))
+    yield fault("components-missing", levels, _tcb(lambda tcb: {"pcesvn": tcb["pcesvn"]}))
+    yield fault("level-with-tdx-components", levels, _tcb(lambda tcb: {**tcb, "tdxtcbcomponents": [{"svn": 0}] * 16}))
     yield fault("advisories-not-a-list", levels, _first_level("tcb_info", advisoryIDs="INTEL-SA-00615"))
     yield fault("advisories-of-numbers", levels, _first_level("tcb_info", advisoryIDs=[615]))
     yield fault("level-revoked", "platform.tcb.revoked", _first_level("tcb_info", tcbStatus="Revoked"))

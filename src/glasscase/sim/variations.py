@@ -67,6 +67,7 @@ def _of_form() -> Iterator[Variation]:
         yield form(f"{label}-entries-at-the-ends", _crl(name, revoked=(0, 2**160 - 1)))
         yield form(f"{label}-large-number", _crl_number(name, 2**64))
         yield form(f"{label}-largest-number", _crl_number(name, 2**160 - 1))
+    yield form("pck-crl-of-neighbours", _neighbours_revoked)
     yield form("serial-small", certificate("pck", serial=1))
     yield form("serial-largest", certificate("pck", serial=2**160 - 1))
     yield form("user-data", _quote(user_data=b"\xff" * 20))
@@ -176,6 +177,13 @@ def _processor_ca(scene: Scene) -> None:
     leaf = replace(scene.certificates["pck"], issuer=name)
     scene.certificates["pck"] = pki.with_extension(leaf, pki.OID_SGX, content=sgx_extension(entries).content)
     scene.crl("pck_crl", issuer=name)
+
+
+def _neighbours_revoked(scene: Scene) -> None:
+    """Serial numbers that differ from the honest one in one bit each, wherever it stands."""
+    serial = 0x5A5A5A5A_00000001_80000000_FFFFFFFF_12345678
+    scene.certificate("pck", serial=serial)
+    scene.crl("pck_crl", revoked=tuple(serial ^ 1 << bit for bit in range(160)))
 
 
 def _later(after: int) -> Change:
