@@ -72,10 +72,16 @@ def _fetch(out: Output, for_file: str, output: str, *, source: str, update: str,
     from glasscase.cli.verifying import anchor_argument
 
     quote = _quote(for_file)
-    found = _fetched(quote, anchor_argument(insecure_anchor), source=source, update=update)
+    anchor = anchor_argument(insecure_anchor)
+    found = _fetched(quote, anchor, source=source, update=update)
     write_argument(out, output, found.to_bytes())
     value = _described(found)
-    result_beside(out, output, {**value, "path": output}, "\n".join([*_lines(value), f"wrote     {output}"]))
+    lines = [
+        *_lines(value),
+        f"wrote     {output}",
+        *(["SIMULATED it is not signed under Intel's root"] if anchor.simulated else []),
+    ]
+    result_beside(out, output, {**value, "path": output, "simulated": anchor.simulated}, "\n".join(lines))
     return 0
 
 

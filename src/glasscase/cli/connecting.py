@@ -162,10 +162,12 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
     host, port = _listen(listen)
     require_loopback(host)
     context = _context(trust, where)
+    simulated = trust["insecure_anchor"] is not None
 
     def started(port: int) -> None:
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        out.result({"listen": address, "target": url, "pid": os.getpid()}, f"listening on {address}, verified {url}")
+        value = {"listen": address, "target": url, "pid": os.getpid(), "simulated": simulated}
+        out.result(value, f"listening on {address}, verified {url}{'  SIMULATED' if simulated else ''}")
 
     asyncio.run(
         _until_signal(Proxy(Target(where.host, where.port), context, time.time, _talk(out)).serve(host, port, started))

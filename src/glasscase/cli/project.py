@@ -111,7 +111,14 @@ def test(out: Output, directory: str, *, tests: str, secrets: str | None) -> int
         with flow.started("proxy", "proxy", url, *_TRUST, "--listen", "127.0.0.1:0") as proxy:
             code, runner = _run_tests(out, project, tests, proxy["listen"])
         steps = [step.to_json() for step in flow.steps]
-    value = {"exit": code, "runner": runner, "mrenclave": mrenclave, "steps": steps, "notice": "SIMULATED"}
+    value = {
+        "exit": code,
+        "runner": runner,
+        "mrenclave": mrenclave,
+        "steps": steps,
+        "simulated": True,
+        "notice": "SIMULATED",
+    }
     out.result(value, f"tests     {'passed' if code == 0 else f'ended with {code}'}, SIMULATED")
     return code
 

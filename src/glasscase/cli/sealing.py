@@ -70,7 +70,7 @@ def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any)
     content = read_argument(secrets, max_bytes=_SECRETS_MAX, what="secrets")
     if content[:2] == b"\xd8\x62":  # CBOR tag 98: an envelope
         others = [read_argument(path, max_bytes=_SECRETS_MAX, what="envelope") for path in options["cosigners"]]
-        sealed, note = sealing.join([content, *others]), ""
+        sealed, note = sealing.join([content, *others]), None  # nothing was verified here
         extra: dict[str, bytes] = {}
     else:
         sealed, extra, note = _Act(options).run(content, output)
@@ -79,7 +79,7 @@ def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any)
     write_together({**extra, **beside}, overwrite=force)
     if not beside:
         write_argument(out, output, sealed.data)
-    result_beside(out, output, _json(sealed, extra, output), _text(sealed, extra, output, note))
+    result_beside(out, output, _json(sealed, extra, output, note), _text(sealed, extra, output, note))
     return 0
 
 
@@ -336,8 +336,8 @@ def read_raw_key(path: str) -> bytes:
     return read_private(path, max_bytes=_KEY_MAX, what="key")
 
 
-def _json(sealed: "SealedSecrets", extra: dict[str, bytes], output: str) -> dict[str, Any]:
-    return {
+def _json(sealed: "SealedSecrets", extra: dict[str, bytes], output: str, note: str | None) -> dict[str, Any]:
+    value = {
         "id": sealed.id.hex(),
         "mrenclave": sealed.mrenclave.hex(),
         "not_after": sealed.not_after,
@@ -345,10 +345,12 @@ def _json(sealed: "SealedSecrets", extra: dict[str, bytes], output: str) -> dict
         "complete": sealed.complete,
         "path": output,
         "written": sorted(extra),
+        "simulated": None if note is None else bool(note),
     }
+    return {**value, "notice": note} if note else value
 
 
-def _text(sealed: "SealedSecrets", extra: dict[str, bytes], output: str, note: str) -> str:
+def _text(sealed: "SealedSecrets", extra: dict[str, bytes], output: str, note: str | None) -> str:
     from glasscase.fs.atomic import shell_word
 
     lines = [note] if note else []

@@ -73,6 +73,7 @@ def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -
         "predicate": statement.predicate,
         "mrenclave": statement.mrenclave.hex() if statement.mrenclave else None,
         "path": output,
+        "simulated": statement.predicate["simulated"],
     }
     simulated = "SIMULATED this statement counts for nobody\n" if statement.predicate["simulated"] else ""
     result_beside(
