@@ -107,6 +107,7 @@ def test_the_same_envelope_gives_the_same_receipt(shell, serving):
     again = shell.run("provision", "main", "main.sealed", "-o", "receipt.cose")
 
     assert first == again["receipt"]
+    assert "SIMULATED  " in shell.raw("provision", "main", "main.sealed").stdout  # to people as well
     assert (shell.directory / "receipt.cose").read_bytes()
     assert "serving" == again["state"]
 

@@ -98,7 +98,8 @@ def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: 
         "envelope": accepted.facts.envelope.hex(),
         "owners": [owner.hex() for owner in accepted.facts.owners],
     }
-    result_beside(out, output, value, f"accepted  {accepted.facts.envelope.hex()}\nstate     {reached}")
+    text = f"accepted  {accepted.facts.envelope.hex()}\nstate     {reached}"
+    result_beside(out, output, value, text + (f"\n{SIMULATED}" if value["simulated"] else ""))
     return exitcodes.OK
 
 
