@@ -18,7 +18,7 @@ _DATA = ("GLASSCASE_DATA", "XDG_DATA_HOME", ".local/share")
 
 def state_dir() -> Path:
     """Return the directory of instances (GLASSCASE_STATE, else XDG_STATE_HOME/glasscase)."""
-    return _made(state_place())
+    return _made(state_place(), "GLASSCASE_STATE")
 
 
 def state_place() -> Path:
@@ -28,12 +28,12 @@ def state_place() -> Path:
 
 def cache_dir() -> Path:
     """Return the directory of what can be fetched again (GLASSCASE_CACHE, else XDG_CACHE_HOME/glasscase)."""
-    return _made(_place("GLASSCASE_CACHE", "XDG_CACHE_HOME", ".cache"))
+    return _made(_place("GLASSCASE_CACHE", "XDG_CACHE_HOME", ".cache"), "GLASSCASE_CACHE")
 
 
 def data_dir() -> Path:
     """Return the directory of runtimes, simulator root and ledger (GLASSCASE_DATA, else XDG_DATA_HOME/glasscase)."""
-    return _made(_place(*_DATA))
+    return _made(_place(*_DATA), _DATA[0])
 
 
 def data_dir_if_any() -> Path | None:
@@ -54,13 +54,16 @@ def _place(own: str, xdg: str, fallback: str) -> Path:
     return (Path(base) if os.path.isabs(base) else _home() / fallback) / "glasscase"
 
 
-def _made(path: Path) -> Path:
+def _made(path: Path, variable: str) -> Path:
+    """Return the directory, made if need be; an error says which variable names another one: nobody has named this path."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
             _close_to_others(path)
     except OSError as error:
-        raise storage_error(error, path) from None
+        failure = storage_error(error, path)
+        failure.hint = f"{variable}=DIR, one that this account can write to"
+        raise failure from None
     return path
 
 

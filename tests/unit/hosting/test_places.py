@@ -31,6 +31,17 @@ def test_own_variable_wins_over_xdg_and_home(name, tmp_path, monkeypatch):
     assert stat.S_IMODE(os.stat(tmp_path / "own").st_mode) == 0o700
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_directory_that_cannot_be_made_says_which_variable_names_another(name, tmp_path, monkeypatch):
+    """The path may come from HOME, so `check the path` would be about something that nobody has given."""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv(name, str(tmp_path / "file" / "below"))
+    with pytest.raises(StorageError) as caught:
+        FUNCTIONS[name][0]()
+
+    assert f"{name}=DIR, one that this account can write to" == caught.value.hint
+
+
 def test_an_empty_home_falls_back_to_the_account(monkeypatch, tmp_path):
     """HOME="" does not put files into the working directory."""
     monkeypatch.setenv("HOME", "")
