@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from glasscase import auditor, client
+from glasscase.codec.hexid import from_base64url
 from glasscase.hosting import processes
 
 from .conftest import SECRET, Shell, environment_of
@@ -118,9 +119,25 @@ def test_a_receipt_that_cannot_be_written_is_said_before_anything_is_sent(shell,
     sealed = shell.seal("filed")
     shell.run("provision", "filed", sealed, "-o", "nowhere/receipt", code=4)
     shell.run("provision", "filed", sealed, "-o", "-", code=1)
+    shell.run("provision", "filed", sealed, "-o", ".", code=4)
+    full = [
+        "sh",
+        "-c",
+        'ulimit -f 0; exec "$@"',
+        "sh",
+        sys.executable,
+        "-m",
+        "glasscase",
+    ]  # as a full disk does, that takes a name
+    words = [*full, "provision", "filed", sealed, "-o", "full.receipt"]
+    done = subprocess.run(
+        words, cwd=shell.directory, env=shell.environment, capture_output=True, text=True, check=False
+    )
+    assert (4, True) == (done.returncode, "[fs.file.full]" in done.stderr)
     assert "waiting" == shell.run("status", "filed")["state"]
-    shell.run("provision", "filed", sealed, "-o", "filed.receipt")
-    assert (shell.directory / "filed.receipt").read_bytes()
+    receipt = shell.run("provision", "filed", sealed, "-o", "filed.receipt")["receipt"]
+    assert from_base64url(receipt, "receipt") == (shell.directory / "filed.receipt").read_bytes()
+    assert [] == [path.name for path in shell.directory.iterdir() if path.name.startswith((".part", "full"))]
     shell.run("stop", "filed")
 
 

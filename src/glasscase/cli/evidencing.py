@@ -1,6 +1,7 @@
 """The operator's verbs that carry something between an enclave and its owners: evidence, provision."""
 
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SERVING_S = 60
 ENVELOPE_MAX = 1 << 20  # bytes
+RECEIPT_ROOM = 16 << 10  # bytes that the disk keeps for a receipt beforehand; one by 16 owners has about 1 KiB
 
 
 @verb("evidence", help="Write quote, claims and collateral of a running instance into one file, for a verifier.")
@@ -86,9 +88,12 @@ def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: 
     envelope = read_argument(sealed, max_bytes=ENVELOPE_MAX, what="envelope")
     # made before anything is sent: a place that takes no file must not be found out after the enclave has accepted
     with contextlib.nullcontext() if output in (None, "-") else atomic_file(output) as file:
+        if file is not None:
+            os.posix_fallocate(file.fileno(), 0, RECEIPT_ROOM)
         accepted = provisioning.provision(place, envelope, timeout_s=300)
         if file is not None:
             file.write(accepted.receipt)
+            file.truncate()
     if output == "-":
         write_argument(out, output, accepted.receipt)
     reached = provisioning.wait_serving(place, deadline_s=wait)
