@@ -39,7 +39,8 @@ def require_free(state_directory: Path, place: Place, *, host: str, port: int) -
             raise UsageError(
                 "hosting.host.unknown",
                 f"this machine has no address {host}",
-                hint="--host 127.0.0.1, or 0.0.0.0 for all",
+                # where the default is missing there is IPv6 only
+                hint="--host ::1, or :: for all" if host == "127.0.0.1" else "--host 127.0.0.1, or 0.0.0.0 for all",
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM):
             raise UsageError(

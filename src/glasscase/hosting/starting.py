@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glasscase.bundle.check import CheckedBundle, check_bundle
-from glasscase.errors import FormatError, StorageError
+from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import shell_word
 from glasscase.gramine.pins import RuntimePin
 from glasscase.hosting import address, collect, launch, processes, state
@@ -91,15 +91,14 @@ def restart(
                 hint=f"to start that one: glasscase stop {name}; glasscase run {shell_word(record.bundle)} --name {name}",
                 what="bundle",
             )  # fmt: skip
+        account = _account_of(place)
+        if account is not None and record.backend == "simulator":
+            raise UsageError(
+                "hosting.user.simulator", f"{name!r} was started by {account}, and the simulator runs as the account that starts it",
+                hint=f"restart it as {account}",
+            )  # fmt: skip
         request = LaunchRequest(
-            name,
-            Path(record.bundle),
-            record.backend,
-            facts.host,
-            facts.port,
-            facts.san,
-            facts.timeout,
-            _account_of(place),
+            name, Path(record.bundle), record.backend, facts.host, facts.port, facts.san, facts.timeout, account
         )
         launch.finish(place, record, deadline_s=stop_s)
         former = place.chosen_port()
@@ -167,9 +166,15 @@ def _process_of(place: Place) -> processes.ProcessId | None:
 
 
 def _account_of(place: Place) -> str | None:
-    """Return the account that owns the instance's directory, if that is not our own."""
+    """Return the account that owns the instance's directory, if that is not our own; raises UsageError for one without a name."""
     owner = place.instance.stat().st_uid
-    return None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
+    try:
+        return None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
+    except KeyError:
+        raise UsageError(
+            "hosting.user.unknown", f"the account {owner} that {place.name!r} was started by has no name here",
+            hint=f"glasscase stop {place.name}, and run it again with --user",
+        ) from None  # fmt: skip
 
 
 def url(started: Started) -> str:

@@ -85,8 +85,11 @@ class Place:
             ) from None  # fmt: skip
 
     def write_record(self, record: InstanceRecord) -> None:
-        """Replace state.json, whole or not at all."""
+        """Replace state.json, whole or not at all. Written by root it stays readable to whose directory this is."""
         atomic.write_file(self.path / "state.json", record.to_bytes(), mode=0o600)
+        if os.geteuid() == 0:
+            with contextlib.suppress(OSError):
+                os.chown(self.path / "state.json", self.path.stat().st_uid, -1, follow_symlinks=False)
 
     def mark(self, state: str) -> None:
         """Replace the state in state.json."""

@@ -1,5 +1,7 @@
 """The operator's commands when others work on the same instance, and when its files are not what they were."""
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -256,6 +259,48 @@ def test_a_restart_starts_the_bundle_and_address_of_before(running, workplace, c
     assert facts == place.facts() and "127.0.0.1" == facts.host
     assert told == json.loads((place.instance / "instance.json").read_bytes())
     launch.stop(place, started.record)
+
+
+@pytest.mark.skipif(USER is None, reason="needs root")
+@pytest.mark.parametrize("case", [(None, "hosting.user.simulator"), (54321, "hosting.user.unknown")])
+def test_a_restart_that_this_account_cannot_do_stops_nothing(running, workplace, checked, monkeypatch, case):
+    """Root cannot start somebody else's simulator again, nor as an account without a name: it runs on."""
+    place, record = running
+    uid, reason = case
+    monkeypatch.setattr(starting, "check", lambda *_, **__: checked)
+    place.write_record(replace(record, backend="simulator"))
+    if uid is not None:
+        os.chown(place.instance, uid, -1)
+    with pytest.raises(UsageError) as caught:
+        restart(workplace)
+    assert reason == caught.value.reason
+    assert caught.value.hint.endswith(f"as {USER}" if uid is None else "--user")
+    assert processes.is_alive(record.process)
+
+
+@pytest.mark.skipif(USER is None, reason="needs root")
+def test_what_root_stops_stays_readable_to_its_owner(running):
+    """state.json belongs to whose directory it lies in, whoever writes it."""
+    place, record = running
+    os.chown(place.path, 54321, -1)
+    launch.stop(place, record)
+    assert 54321 == (place.path / "state.json").stat().st_uid
+
+
+def test_a_machine_without_the_default_address_is_told_of_ipv6(workplace, monkeypatch):
+    """Where 127.0.0.1 is missing there is IPv6 only; to name it again would lead nowhere."""
+
+    def bind(*_):
+        raise OSError(errno.EADDRNOTAVAIL, "no such address")
+
+    monkeypatch.setattr(address.socket, "socket", lambda *_: contextlib.nullcontext(Mock(bind=bind)))
+    hints = []
+    for host in ("127.0.0.1", "192.0.2.1"):
+        with pytest.raises(UsageError) as caught:
+            address.require_free(workplace, state.place_of(workplace, "one"), host=host, port=0)
+        assert "hosting.host.unknown" == caught.value.reason
+        hints.append(caught.value.hint)
+    assert "::1" in hints[0] and "127.0.0.1" in hints[1]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"port":1}', None])
