@@ -183,6 +183,10 @@ def _of_qe_identity() -> Iterator[Fault]:
     yield fault("levels-ascending", "qe.levels.malformed", _levels("qe_identity", lambda found: found[::-1]))
     yield fault("level-svn-65536", "qe.levels.malformed", _first_level("qe_identity", tcb={"isvsvn": 65536}))
     yield fault("level-without-svn", "qe.levels.malformed", _first_level("qe_identity", tcb={}))
+    yield fault("last-level-without-svn", "qe.levels.malformed", _levels(
+        "qe_identity", lambda found: [*found[:-1], {**found[-1], "tcb": {}}]))  # fmt: skip
+    yield fault("levels-with-equal-svns", "qe.levels.malformed", _levels(
+        "qe_identity", lambda found: [found[0], {**found[0], "tcbStatus": "Revoked"}, *found[1:]]))  # fmt: skip
     yield fault("level-revoked", "qe.svn.revoked", _first_level("qe_identity", tcbStatus="Revoked"))
     yield fault("only-higher-levels", "qe.svn.unsupported",
                 _levels("qe_identity", lambda found: [{**found[0], "tcb": {"isvsvn": 9}}]))  # fmt: skip
