@@ -438,7 +438,9 @@ def check_dates(value, at, what):
 
 def advisories(level):
     found = level.get("advisoryIDs", [])
-    require(isinstance(found, list) and all(isinstance(item, str) and item for item in found), "advisoryIDs")
+    require(
+        isinstance(found, list) and all(isinstance(item, str) and 0 < len(item) <= 64 for item in found), "advisoryIDs"
+    )
 
 
 def level_list(value):

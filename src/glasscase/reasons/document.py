@@ -24,7 +24,8 @@ def stricter() -> str:
     rows = [f"| {e.what} | `{e.check}` | {e.why} |" for e in EXCEPTIONS]
     forms = (
         "In signed documents, strings are printable ASCII without escapes, numbers are integers of 53 bits, no key comes "
-        "twice and nothing is nested deeper than 8; QE levels are listed strictly descending."
+        "twice and nothing is nested deeper than 8; QE levels are listed strictly descending. An advisory has 1 to 64 "
+        "characters, an object at most 64 keys, a document at most 1,024 levels, 16,384 advisories and 1 MiB."
     )
     return "\n".join(
         [

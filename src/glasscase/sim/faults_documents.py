@@ -74,6 +74,10 @@ def _of_document(name: str) -> Iterator[Fault]:
     yield fault("level-unknown-status", levels, _first_level(name, tcbStatus="Fine"))
     yield fault("level-lower-case-status", levels, _first_level(name, tcbStatus="uptodate"))
     yield fault("level-bad-date", levels, _first_level(name, tcbDate="2025-08-32T00:00:00Z"))
+    for key in ("tcb", "tcbDate", "tcbStatus"):
+        yield fault(f"level-without-{key}", levels, _last_level_without(name, key))
+    for what, text in (("empty", ""), ("of-65-characters", "INTEL-SA-" + "0" * 56)):
+        yield fault(f"advisory-{what}", levels, _first_level(name, advisoryIDs=[text]))
     yield fault("levels-missing", "document.malformed", _without(name, "tcbLevels"))
 
 
@@ -214,6 +218,13 @@ _NO_LEVEL: Object = {"tcb": {"sgxtcbcomponents": [], "pcesvn": 0, "isvsvn": 0}}
 
 def _first_level(name: str, **fields: Any) -> Change:
     return _levels(name, lambda found: [{**found[0], **fields}, *found[1:]])
+
+
+def _last_level_without(name: str, key: str) -> Change:
+    def cut_down(level: Object) -> Object:
+        return {member: value for member, value in level.items() if member != key}
+
+    return _levels(name, lambda found: [*found[:-1], cut_down(found[-1])])
 
 
 def _tcb(change: Callable[[Object], Object]) -> Change:

@@ -79,6 +79,7 @@ def _of_form() -> Iterator[Variation]:
         yield form(f"{label}-spaced-outside", edits(f"text.{name}", lambda made: b"\n" + made + b"\n"))
         yield form(f"{label}-signature-first", edits(f"text.{name}", _signature_first))
         yield form(f"{label}-unknown-member", _document(name, somethingNew={"a": [1, "b"]}))
+        yield form(f"{label}-longest-advisory", _longest_advisory(name))
         yield form(f"{label}-other-evaluation-number", _document(name, tcbEvaluationDataNumber=0))
     yield form("tcb-info-upper-case", _document("tcb_info", fmspc="53494D554C41"))
     yield form(
@@ -133,6 +134,10 @@ def _crl_number(name: str, number: int) -> Change:
 
 def _document(name: str, **fields: Any) -> Change:
     return lambda scene: getattr(scene, name).update(fields)
+
+
+def _longest_advisory(name: str) -> Change:
+    return lambda scene: getattr(scene, name)["tcbLevels"][0].update(advisoryIDs=["INTEL-SA-" + "0" * 55])
 
 
 def _status(name: str, status: str) -> Change:
