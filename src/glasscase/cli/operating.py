@@ -153,17 +153,17 @@ def restart(out: Output, name: str, *, check: str, wait: int, timeout: int | Non
 @click.argument("name", required=False)
 def status(out: Output, name: str | None) -> int:
     """Print what state.json, the process and the enclave's own status say."""
-    from glasscase.cli.places import state_dir
+    from glasscase.cli.places import state_place
     from glasscase.hosting import state
 
     if name is not None:
-        place = state.place_of(state_dir(), name)
+        place = state.place_of(state_place(), name)
         view = view_of(place)
         rows = [f"{key:<11}{_plain(key, value)}" for key, value in view.items() if value not in (None, [])]
         out.result(view, "\n".join(rows + ([SIMULATED] if view["simulated"] else [])))
         return exitcodes.OK
     views = []
-    for place in state.places(state_dir()):
+    for place in state.places(state_place()):
         try:
             views.append(view_of(place))
         except Error as error:
@@ -181,13 +181,13 @@ def status(out: Output, name: str | None) -> int:
 @click.option("-f", "--follow", is_flag=True, help="Show more as it comes, until the instance ends.")
 def logs(out: Output, name: str, *, follow: bool) -> int:
     """Print the lines, escaped."""
-    from glasscase.cli.places import state_dir
+    from glasscase.cli.places import state_place
     from glasscase.hosting import logs as hosting_logs
     from glasscase.hosting import state
 
     if follow and out.json:
         raise UsageError("cli.usage.wrong", "--follow and --json exclude each other", hint="--json is one object")
-    place = state.place_of(state_dir(), name)
+    place = state.place_of(state_place(), name)
     lines = hosting_logs.lines(place, follow=follow)
     if out.json:
         out.result({"name": name, "lines": list(lines)}, "")

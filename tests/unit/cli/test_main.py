@@ -367,6 +367,17 @@ def test_who_only_reads_needs_no_home(monkeypatch, home):
         data_dir()
 
 
+def test_looking_at_instances_makes_no_directory(monkeypatch, capsys, tmp_path):
+    """status and logs where nothing was ever started: an answer, and nothing is made, so a home may be read-only."""
+    monkeypatch.setenv("GLASSCASE_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main, "_no_core_dumps", lambda: None)
+    codes = [main.run([*words, "--json"]) for words in (("status",), ("status", "app"), ("logs", "app"))]
+
+    assert [0, 1, 1] == codes, capsys.readouterr().out
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_the_data_directory_is_found_again(monkeypatch, tmp_path):
     """What data_dir() has made is what the readers look into."""
     from glasscase.cli.places import data_dir, data_dir_if_any
