@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from glasscase.cli.output import Output, verb
-from glasscase.errors import UsageError
+from glasscase.errors import StorageError, UsageError
 
 
 @verb("build", help="Build the bundle from project, lock and keys, and print its MRENCLAVE.")
@@ -72,12 +72,17 @@ def build(
             overwrite=True,
         )
     if not no_record:
-        record_release(
-            directory,
-            bundle_id=result.bundle_id,
-            mrenclave=result.measurement.mrenclave,
-            isv_svn=project.enclave.isv_svn,
-        )
+        try:
+            record_release(
+                directory,
+                bundle_id=result.bundle_id,
+                mrenclave=result.measurement.mrenclave,
+                isv_svn=project.enclave.isv_svn,
+            )
+        except StorageError as error:
+            error.message = f"{output!r} is complete, but not every ledger has its release: {error.message}"
+            error.hint = f"{error.hint or 'mend that'}; then build again, or with --no-record"
+            raise
     if private is not None:
         write_file(private, private_document(result), mode=0o600)
     value = {

@@ -86,6 +86,20 @@ def test_a_build_that_fails_leaves_no_dist(shop):
     run(shop, "build", "project")
 
 
+def test_a_release_that_no_ledger_takes_is_said_of_a_complete_bundle(shop):
+    """The bundle is there, and the error says so; built again, where the ledger can be written, it is recorded once."""
+    (shop.root / "data").write_bytes(b"")  # a file where the user's ledger would be
+    said = run(shop, "build", "project", "-o", "a.bundle", "--json", "-q", code=4)["error"]
+    assert "'a.bundle' is complete, but not every ledger has its release: " in said["message"]
+    assert "GLASSCASE_DATA=DIR" in said["hint"] and said["hint"].endswith("then build again, or with --no-record")
+    run(shop, "measure", "a.bundle")
+    (shop.root / "data").unlink()
+    run(shop, "build", "project", "-o", "a.bundle", "--json", "-q")
+
+    for ledger in ("project", "data"):
+        assert 1 == len((shop.root / ledger / "measurements.jsonl").read_bytes().splitlines())
+
+
 def test_private_document(shop):
     """Paths and digests of what is encrypted go to a file of mode 0600 only if asked for."""
     built = run(shop, "build", "project", "-o", "a.bundle", "--private", "a.private.json", "--json", "-q")
