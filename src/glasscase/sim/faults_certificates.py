@@ -117,7 +117,12 @@ def _role_faults(name: str, area: str, *, authority: bool) -> Iterator[tuple[str
         yield "cannot-sign-crls", usage, _usage(name, "03020204")
         yield "signs-data-too", usage, _usage(name, "03020186")
     else:
-        yield "is-ca", limits, _extension(name, pki.OID_BASIC_CONSTRAINTS, content=ca_true)
+        for what, content in (
+            ("is-ca", ca_true),
+            ("is-ca-without-path-length", der.sequence(der.boolean(True))),
+            ("path-length-without-ca", der.sequence(der.integer(0))),
+        ):
+            yield what, limits, _extension(name, pki.OID_BASIC_CONSTRAINTS, content=content)
         yield "cannot-sign", usage, _usage(name, "03020640")
         yield "signs-certificates-too", usage, _usage(name, "030202c4")
     names = _ROLE_CHECK[name]
