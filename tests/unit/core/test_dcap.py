@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -334,6 +335,33 @@ def test_an_anchor_is_a_root_or_an_error(kit):
         with pytest.raises((UsageError, FormatError)) as caught:
             dcap.Anchor(certificates, key=pinned, insecure=insecure)
         assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("oid", "content"),
+    [
+        (pki.OID_BASIC_CONSTRAINTS, "3000"), (pki.OID_BASIC_CONSTRAINTS, "30060101ff020100"), (pki.OID_KEY_USAGE, "03020186"),
+        (pki.OID_KEY_USAGE, "030206c0"), (pki.OID_AUTHORITY_KEY, "30168014" + "00" * 20), (pki.OID_CRL_POINTS, None),
+        (None, {"issuer": pki.name("Intel SGX Root CB")}), (None, {"subject": pki.name("Intel SGX PCK Platform CA")}),
+    ],
+)  # fmt: skip
+def test_a_root_that_may_not_be_one_is_no_anchor(kit, oid, content):
+    """Own name, own key id, no path length of 0, the two usages of an authority and nothing else; signed by itself."""
+    scene = kit.scene()
+    root = scene.certificates["root"]
+    if oid is None:
+        changed = replace(root, **content)
+    elif content is None:
+        changed = pki.without_extension(root, oid)
+    else:
+        changed = pki.with_extension(root, oid, content=bytes.fromhex(content))
+    scene.certificates["root"] = changed
+    scene.trust_changed_root()
+    der = scene.render().root
+
+    with pytest.raises(FormatError) as caught:
+        dcap.Anchor([der], key=root.point, insecure=True)
+    assert "core.root.malformed" == caught.value.reason
 
 
 def test_items_and_batches_are_checked(kit):
