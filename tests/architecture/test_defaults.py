@@ -15,7 +15,7 @@ from glasscase.enclave import attest, bootstrap, connections, gateway, health, h
 from glasscase.evidence import attestation
 from glasscase.evidence import model as evidence
 from glasscase.fs import walk
-from glasscase.hosting import collect, launch, logwriter, state
+from glasscase.hosting import collect, logwriter, state, stopping
 from glasscase.ratls import judging, sources
 from glasscase.seal import manifest, package, sealing
 from glasscase.verify.policy import DAY_S, POLICY_MAX, Policy
@@ -121,8 +121,8 @@ def test_defaults_of_a_policy():
         ("policy", "TOML, at most {} KiB", POLICY_MAX // KIB),
         ("operating", "used again for {} hours", collect.FRESH_S // HOUR_S),
         ("operating", "At {} MiB that becomes", logwriter.LIMIT // MIB),
-        ("operating", "({} s more than the `drain`", int(launch.STOP_MARGIN_S)),
-        ("operating", "so {} s by default", int(launch.STOP_MARGIN_S + launch.DRAIN_S)),
+        ("operating", "({} s more than the `drain`", int(stopping.STOP_MARGIN_S)),
+        ("operating", "so {} s by default", int(stopping.STOP_MARGIN_S + stopping.DRAIN_S)),
         ("operating", "wait for each other for {} seconds", {5.0: "five"}[state.LOCK_WAIT_S]),
         ("clients", "again after {} hours", sources.REFRESH_S // HOUR_S),
         ("clients", "may be up to {} s behind", judging.SKEW_S),

@@ -70,11 +70,11 @@ def main(base: Path) -> None:
 
 def _stop_all(state_directory: Path) -> None:
     from glasscase.errors import Error
-    from glasscase.hosting import launch, state
+    from glasscase.hosting import state, stopping
 
     for place in state.places(state_directory):
         with contextlib.suppress(Error, OSError), state.locked(place, wait_s=BUSY_S):
-            launch.stop(place, place.record(), deadline_s=STOP_S)
+            stopping.stop(place, place.record(), deadline_s=STOP_S)
 
 
 if __name__ == "__main__":

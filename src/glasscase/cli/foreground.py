@@ -44,11 +44,11 @@ def end(started: "Started") -> None:
 
     An instance that another command has removed is no error.
     """
-    from glasscase.hosting import launch, state
+    from glasscase.hosting import state, stopping
 
     with contextlib.suppress(UsageError), state.locked(started.place, wait_s=STOP_S):
         if started.place.record().process == started.record.process:  # else another command has started it anew
-            launch.finish(started.place, started.record)
+            stopping.finish(started.place, started.record)
 
 
 def notify(message: str) -> None:

@@ -204,18 +204,18 @@ def logs(out: Output, name: str, *, follow: bool) -> int:
 def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
     """End the process."""
     from glasscase.cli.places import state_dir
-    from glasscase.hosting import launch, state
+    from glasscase.hosting import state, stopping
 
     place = state.place_of(state_dir(), name)
     try:
         with state.locked(place):
             record = place.record()
-            how = launch.stop(place, record, deadline_s=timeout)
+            how = stopping.stop(place, record, deadline_s=timeout)
             view = {**view_of(place), "how": how}
             if remove:
                 state.remove(place)
     except UsageError as error:
-        if error.reason != "hosting.name.unknown" or not launch.end_lost(place):
+        if error.reason != "hosting.name.unknown" or not stopping.end_writers(place):
             raise
         how = "killed"
         view = {**dict.fromkeys(VIEW), "name": name, "state": "stopped", "warnings": [], "how": how}

@@ -1,8 +1,8 @@
-"""Start an enclave and see it answer; stop it and see it gone.
+"""Start an enclave and see it answer.
 
 Invariants: nothing is started before every file of the bundle was checked against its index and MRENCLAVE recomputed; the
-enclave has a session of its own; a start that fails leaves no process; stop returns when the process is gone.
-Source: docs/operating.md, "Launch" and "Stop".
+enclave has a session of its own; a start that fails leaves no process.
+Source: docs/operating.md, "Launch".
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import os
 import pwd
 import resource
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -21,21 +20,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glasscase.bundle.index import CONFIG
-from glasscase.config.enclave import MAX_BYTES, EnclaveConfig
-from glasscase.errors import Error, FormatError, StorageError, UsageError
+from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
-from glasscase.hosting import address, backends, logs, processes, state
+from glasscase.hosting import address, backends, logs, processes, state, stopping
 from glasscase.hosting.processes import ProcessId
 from glasscase.hosting.records import InstanceFacts, InstanceRecord
 from glasscase.hosting.state import Place
 
 POLL_S = 0.05
 DEVICE_READY_S = 20.0
-DEVICE_WAIT_S = 5.0
-GONE_S = 10.0  # after SIGKILL
-DRAIN_S = 30  # where the bundle does not say it any more
-STOP_MARGIN_S = 15.0  # after the drain, for the application's own shutdown
 DESCRIPTORS = 8192  # of the host, for the 4096 that the manifest lets the program have and for Gramine itself
 FILL_RATE = 16384  # pages a second (64 MiB): of a machine that pages enclave memory out while it fills another enclave
 
@@ -71,10 +64,10 @@ def launch(
     names = address.certificate_names(request.host, request.san)
     account = _account(request)
     _require_stopped(place)
-    _clear(place)  # after a crash just now, or a launcher that was killed
+    stopping.clear(place)  # after a crash just now, or a launcher that was killed
     if not place.is_recorded():
-        end_lost(place)
-    _require_written(place)
+        stopping.end_writers(place)
+    stopping.require_written(place)
     address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
@@ -99,8 +92,8 @@ def launch(
             record = replace(record, process=process, state="running")
             place.write_record(record)
         except BaseException:  # also a signal between the two
-            _end_writers(place)
-            _clear(place)
+            stopping.end_writers(place)
+            stopping.clear(place)
             raise
     return record
 
@@ -120,16 +113,6 @@ def _record_of_before(place: Place) -> Iterator[None]:
         raise
 
 
-def _require_written(place: Place) -> None:
-    """Return if nobody writes to the log of an instance any more; raises StorageError("hosting.process.stuck")."""
-    if not state.is_written(place):
-        raise StorageError(
-            "hosting.process.stuck", f"a process of an earlier start of {place.name!r} still runs, and this command cannot end it",
-            hint=f"glasscase stop {place.name} where it was started, or end the process that has its log open: {place.log}",
-            path=str(place.log),
-        )  # fmt: skip
-
-
 def fill_s(backend: str, pages_added: int) -> float:
     """Return the seconds that may pass before an enclave of so many pages runs its first instruction; none without SGX."""
     return pages_added / FILL_RATE if backend == "gramine-sgx" else 0.0
@@ -145,7 +128,7 @@ def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bo
     while time.monotonic() < deadline:
         status = place.status()
         if not processes.is_alive(record.process):
-            _clear(place)
+            stopping.clear(place)
             raise StorageError(
                 "hosting.enclave.died", f"the enclave {place.name!r} ended while it started{logs.last_lines(place)}",
                 hint=f"glasscase logs {place.name}", path=str(place.log),
@@ -153,78 +136,12 @@ def wait_ready(place: Place, record: InstanceRecord, answers: Callable[[int], bo
         if status is not None and status.state not in ("booted", "failed", "stopped") and answers(status.port):
             return status.port
         time.sleep(POLL_S)
-    stop(place, record, deadline_s=0)
+    stopping.stop(place, record, deadline_s=0)
     raise StorageError(
         "hosting.enclave.silent",
         f"the enclave {place.name!r} did not answer within {deadline_s:.0f} seconds and was stopped{logs.last_lines(place)}",
         hint=f"glasscase logs {place.name}", path=str(place.log),
     )  # fmt: skip
-
-
-def stop_s(record: InstanceRecord) -> float:
-    """Return the seconds that a stop takes at most: the drain of the bundle that runs, and a margin."""
-    try:
-        path = Path(record.bundle) / CONFIG
-        config = EnclaveConfig.from_bytes(atomic.read_file(path, max_bytes=MAX_BYTES, what="enclave.cbor"))
-    except Error:  # the bundle is gone or another one: a stop goes on
-        return DRAIN_S + STOP_MARGIN_S
-    return config.server.drain + STOP_MARGIN_S
-
-
-def stop(place: Place, record: InstanceRecord, *, deadline_s: float | None = None) -> str:
-    """Return how the process went when it is gone: `stopped`, `killed` after the deadline, or `gone` before.
-
-    SIGTERM first; SIGKILL to the whole session after deadline_s, without it after stop_s(). `killed` too if only a process that
-    state.json does not name was found. Hold the instance's lock.
-    """
-    how = _end(record.process, name=record.name, deadline_s=stop_s(record) if deadline_s is None else deadline_s)
-    if _clear(place) and how == "gone":
-        how = "killed"
-    if how == "gone":
-        _require_written(place)  # one that runs in another container is not seen here
-    place.mark("stopped")
-    return how
-
-
-def end_lost(place: Place) -> bool:
-    """Kill the enclave of a name whose directory was removed or emptied while it ran; return whether there was one."""
-    return _end_writers(place)
-
-
-def finish(place: Place, record: InstanceRecord, *, deadline_s: float | None = None) -> None:
-    """Stop an instance that runs. One that has ended by itself keeps its state, so that a crash is not taken for a stop.
-
-    Hold the instance's lock.
-    """
-    if processes.is_alive(record.process):
-        stop(place, record, deadline_s=deadline_s)
-    else:
-        _clear(place)
-
-
-def _end(process: ProcessId, *, name: str, deadline_s: float) -> str:
-    """Return how a process went, as stop() does; raises StorageError("hosting.process.stuck") if it does not go."""
-    if not processes.is_alive(process):
-        return "gone"
-    if deadline_s > 0:
-        processes.send(process, signal.SIGTERM)
-    if processes.wait_gone(process, deadline_s):
-        return "stopped"
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    if not processes.wait_gone(process, GONE_S):
-        raise StorageError("hosting.process.stuck", f"process {process.pid} does not end after SIGKILL", path=name)
-    return "killed"
-
-
-def _end_writers(place: Place) -> bool:
-    """Kill what still holds the log of an instance, whatever state.json names; return whether there was any."""
-    found = logs.writers(place)
-    for process in found:
-        processes.send(process, signal.SIGKILL)
-    for process in found:
-        processes.wait_gone(process, GONE_S)
-    return bool(found)
 
 
 def _account(request: LaunchRequest) -> pwd.struct_passwd | None:
@@ -394,35 +311,3 @@ def _wait_device_ready(place: Place, child: "subprocess.Popen[bytes]") -> None:
             )
         time.sleep(POLL_S / 5)
     child.returncode = 0  # it ends by itself when the enclave is gone; its destructor would warn
-
-
-def _wait_device(place: Place) -> None:
-    """Wait until the software device has ended; it does so by itself when the enclave is gone."""
-    try:
-        lock = os.open(place.path / "device.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    deadline = time.monotonic() + DEVICE_WAIT_S
-    try:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(POLL_S / 2)
-    finally:
-        os.close(lock)
-
-
-def _clear(place: Place) -> bool:
-    """Wait for what ends with the enclave, and remove what only a running one needs: the simulator's plaintext and device files.
-
-    Whatever still writes to the log then is named nowhere, as an enclave whose launcher was killed before it wrote state.json,
-    or a child that an enclave left behind. It is killed; return whether there was any.
-    """
-    ended = not logs.wait_written(place) and _end_writers(place)
-    if ended:
-        logs.wait_written(place)
-    _wait_device(place)
-    for name in ("run", "sim"):
-        shutil.rmtree(place.path / name, ignore_errors=True)
-    return ended

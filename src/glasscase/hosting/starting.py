@@ -16,7 +16,7 @@ from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs.atomic import shell_word
 from glasscase.gramine.pins import RuntimePin
-from glasscase.hosting import address, collect, launch, processes, state
+from glasscase.hosting import address, collect, launch, processes, state, stopping
 from glasscase.hosting.launch import LaunchRequest
 from glasscase.hosting.records import InstanceRecord
 from glasscase.hosting.state import Place
@@ -100,7 +100,7 @@ def restart(
         request = LaunchRequest(
             name, Path(record.bundle), record.backend, facts.host, facts.port, facts.san, facts.timeout, account
         )
-        launch.finish(place, record, deadline_s=stop_s)
+        stopping.finish(place, record, deadline_s=stop_s)
         former = place.chosen_port()
         if former:
             request = replace(request, port=address.port_again(state_directory, place, host=facts.host))
@@ -145,7 +145,7 @@ def _nothing_left(place: Place) -> Any:
     except BaseException:
         after = _process_of(place)
         if after is not None and after != before:
-            launch.finish(place, place.record(), deadline_s=0)
+            stopping.finish(place, place.record(), deadline_s=0)
         raise
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from glasscase.hosting import launch, processes, state
+from glasscase.hosting import launch, processes, state, stopping
 from glasscase.hosting.launch import LaunchRequest
 
 USER = "nobody" if os.geteuid() == 0 else None
@@ -121,7 +121,7 @@ def running(workplace, checked):
     """Return place and record of a running instance, which is stopped afterwards."""
     place, record = start(workplace, checked, san=("api.example",))
     yield place, record
-    launch.stop(place, record, deadline_s=10)
+    stopping.stop(place, record, deadline_s=10)
 
 
 def crash(record):

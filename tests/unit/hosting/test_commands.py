@@ -18,7 +18,7 @@ import pytest
 
 from glasscase.cli import foreground
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import address, launch, processes, starting, state
+from glasscase.hosting import address, launch, processes, starting, state, stopping
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
@@ -55,7 +55,7 @@ def test_stop_ends_what_runs_when_its_turn_comes(running, workplace, checked):
     with state.locked(place):
         process = command(workplace, "stop", "one")
         time.sleep(1)  # it has started and waits
-        launch.stop(place, record)
+        stopping.stop(place, record)
         record = relaunch(workplace, checked)
     code, said = answer(process)
 
@@ -99,21 +99,21 @@ def test_the_end_of_foreground_leaves_another_start_alone(running, workplace, ch
     """If the instance was restarted by another command, the one that stayed with the former process touches nothing."""
     place, record = running
     with state.locked(place):
-        launch.stop(place, record)
+        stopping.stop(place, record)
         again = relaunch(workplace, checked)
     (place.path / "run").mkdir()
     foreground.end(SimpleNamespace(place=place, record=record))
 
     assert processes.is_alive(again.process)
     assert (place.path / "run").exists()
-    launch.stop(place, again)
+    stopping.stop(place, again)
 
 
 def test_the_end_of_foreground_after_a_removal(workplace, checked):
     """If another command has stopped and removed the instance, that was a clean end."""
     place, record = start(workplace, checked)
     with state.locked(place):
-        launch.stop(place, record)
+        stopping.stop(place, record)
         for path in sorted(place.path.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         place.path.rmdir()
@@ -229,7 +229,7 @@ def test_a_broken_record_is_no_dead_end(running, workplace, checked):
     with pytest.raises(UsageError):
         address.require_free(workplace / "state", other, host="127.0.0.1", port=4321)
     _place, other_record = start(workplace, checked, name="two")
-    launch.stop(_place, other_record)
+    stopping.stop(_place, other_record)
 
 
 def restart(workplace):
@@ -258,7 +258,7 @@ def test_a_restart_starts_the_bundle_and_address_of_before(running, workplace, c
     started = restart(workplace)
     assert facts == place.facts() and "127.0.0.1" == facts.host
     assert told == json.loads((place.instance / "instance.json").read_bytes())
-    launch.stop(place, started.record)
+    stopping.stop(place, started.record)
 
 
 @pytest.mark.skipif(USER is None, reason="needs root")
@@ -283,7 +283,7 @@ def test_what_root_stops_stays_readable_to_its_owner(running):
     """state.json belongs to whose directory it lies in, whoever writes it."""
     place, record = running
     os.chown(place.path, 54321, -1)
-    launch.stop(place, record)
+    stopping.stop(place, record)
     assert 54321 == (place.path / "state.json").stat().st_uid
 
 
@@ -317,7 +317,7 @@ def test_facts_that_cannot_be_read_say_what_to_do(running, workplace, damage):
 def test_a_removal_takes_the_name_away_first(running, monkeypatch):
     """Who waits for the lock meanwhile shares no directory with it; what a killed removal left goes with the next one."""
     place, record = running
-    launch.stop(place, record)
+    stopping.stop(place, record)
     parent = place.path.parent
     (parent / ".removed-one" / "old").mkdir(parents=True)
     seen = []

@@ -17,7 +17,7 @@ import pytest
 from glasscase.cli.ending import ended
 from glasscase.config.enclave import EnclaveConfig, GramineOptions, ServerOptions
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import address, launch, logs, processes, state
+from glasscase.hosting import address, launch, logs, processes, state, stopping
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
@@ -66,7 +66,7 @@ def test_the_enclave_may_have_the_descriptors_of_its_manifest(workplace, checked
         here = resource.getrlimit(resource.RLIMIT_NOFILE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    launch.stop(place, record, deadline_s=10)
+    stopping.stop(place, record, deadline_s=10)
 
     assert [launch.DESCRIPTORS, hard] == facts_of(place)["descriptors"]
     assert (1024, hard) == here
@@ -92,7 +92,7 @@ def test_the_enclave_has_the_groups_of_its_account(workplace, checked, monkeypat
     try:
         groups = facts_of(place)["groups"]
     finally:
-        launch.stop(place, record, deadline_s=10)
+        stopping.stop(place, record, deadline_s=10)
 
     assert {54321, place.path.stat().st_gid} == set(groups)
 
@@ -122,13 +122,13 @@ def test_the_facts_of_the_instance_go_in_as_a_file(running):
 def test_stop_returns_when_the_process_is_gone(running):
     """SIGTERM ends it, the state is stopped, the simulator's directories are gone, a second stop finds nothing."""
     place, record = running
-    how = launch.stop(place, record)
+    how = stopping.stop(place, record)
 
     assert "stopped" == how
     assert not os.path.exists(f"/proc/{record.process.pid}") or processes.identify(record.process.pid) is None
     assert "stopped" == state.state_of(place, place.record())
     assert not (place.path / "run").exists() and not place.simulated_device.exists()
-    assert "gone" == launch.stop(place, record)
+    assert "gone" == stopping.stop(place, record)
     assert ["started", "stopping"] == list(logs.lines(place))
 
 
@@ -142,14 +142,14 @@ def test_a_stop_waits_for_the_drain_of_the_bundle(running, monkeypatch, drain, d
         config.write_bytes(config_of(drain).to_bytes())
     seen = []
     with monkeypatch.context() as patch:
-        patch.setattr(launch, "_end", lambda _process, *, name, deadline_s: seen.append(deadline_s))
-        patch.setattr(launch, "_clear", lambda _place: False)
-        launch.finish(place, record)
-        launch.stop(place, record, deadline_s=7)
+        patch.setattr(stopping, "_end", lambda _process, *, name, deadline_s: seen.append(deadline_s))
+        patch.setattr(stopping, "clear", lambda _place: False)
+        stopping.finish(place, record)
+        stopping.stop(place, record, deadline_s=7)
 
     assert [deadline, 7] == seen
     config.write_bytes(b"damaged")
-    assert 45 == launch.stop_s(record)
+    assert 45 == stopping.stop_s(record)
 
 
 def in_session(session):
@@ -171,7 +171,7 @@ def test_a_deaf_process_is_killed_after_the_deadline(workplace, checked):
     root.mkdir(parents=True)
     (root / "mode").write_text("deaf")
     place, record = start(workplace, checked)
-    how = launch.stop(place, record, deadline_s=0.3)
+    how = stopping.stop(place, record, deadline_s=0.3)
 
     assert "killed" == how
     assert not processes.is_alive(record.process)
@@ -256,10 +256,10 @@ def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impat
     lost = lose(workplace, checked)
     (place,) = state.places(workplace / "state")
     assert "starting" == state.state_of(place, place.record())
-    assert "killed" == launch.stop(place, place.record())
+    assert "killed" == stopping.stop(place, place.record())
     assert not processes.is_alive(lost)
     assert "stopped" == state.state_of(place, place.record())
-    assert "gone" == launch.stop(place, place.record())
+    assert "gone" == stopping.stop(place, place.record())
 
     lost = lose(workplace, checked)
     place, record = start(workplace, checked)
@@ -275,7 +275,7 @@ def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impat
 def test_a_start_that_fails_leaves_the_record_of_before(running, workplace, checked, bundle):
     """What cannot be executed was never started: state.json says what it said."""
     place, record = running
-    launch.stop(place, record)
+    stopping.stop(place, record)
     before = place.record()
     (bundle / "runtime" / "loader").chmod(0o644)
     with pytest.raises(StorageError) as caught:
@@ -289,7 +289,7 @@ def test_an_enclave_that_is_not_seen_from_here_is_not_called_stopped(running, im
     place, record = running
     with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
         patch.setattr(processes, "identify", lambda _pid: None)
-        launch.stop(place, record)
+        stopping.stop(place, record)
     assert "hosting.process.stuck" == caught.value.reason and str(place.log) in caught.value.hint
     assert record == place.record() and processes.is_alive(record.process)
 
@@ -345,7 +345,7 @@ def test_who_locks_the_log_of_an_enclave_that_is_gone_is_not_its_keeper(running,
         assert b"\n" == stranger.stdout.readline()
         assert () == logs.writers(place)
         with pytest.raises(StorageError) as caught:
-            launch.stop(place, record)
+            stopping.stop(place, record)
         assert "hosting.process.stuck" == caught.value.reason
         assert friend.poll() is None and stranger.poll() is None
     finally:
@@ -540,18 +540,18 @@ def test_clearing_up_after_a_crash_does_not_hide_it(running):
     place, record = running
     (place.path / "run").mkdir()
     crash(record)
-    launch.finish(place, record)
+    stopping.finish(place, record)
 
     assert "failed" == state.state_of(place, place.record())
     assert not (place.path / "run").exists()
-    assert "gone" == launch.stop(place, record)
+    assert "gone" == stopping.stop(place, record)
     assert "stopped" == state.state_of(place, place.record())
 
 
 def test_finishing_stops_what_runs(running):
     """finish() of an instance that runs is a clean stop."""
     place, record = running
-    launch.finish(place, record)
+    stopping.finish(place, record)
 
     assert not processes.is_alive(record.process)
     assert "stopped" == state.state_of(place, place.record())
@@ -568,7 +568,7 @@ def test_state_of_an_earlier_boot_or_a_recycled_pid_is_stale(running):
             named = {"pid": found.pid, "pid_start": found.start, "boot_id": found.boot_id}
             (place.path / "state.json").write_text(json.dumps({**text, **named, **change}))
             assert "failed" == state.state_of(place, place.record())
-            assert "gone" == launch.stop(place, place.record())
+            assert "gone" == stopping.stop(place, place.record())
         assert other.poll() is None
         other.communicate(b"\n")
 
@@ -603,7 +603,7 @@ def test_the_lock_of_an_instance_is_exclusive(workplace):
 def test_persisted_state_of_another_bundle_is_not_overwritten(running, workplace, checked):
     """A start of another bundle under a name that keeps state is refused."""
     place, record = running
-    launch.stop(place, record)
+    stopping.stop(place, record)
     (place.instance / "persist").mkdir()
     (place.instance / "persist" / "record").write_bytes(b"x")
     checked.bundle.id = b"\x33" * 32
@@ -660,7 +660,7 @@ def test_direct_runs_with_a_software_device(workplace, checked, bundle):
         record = launch.launch(root, request, checked=checked, data_directory=workplace / "data", now=1)
         launch.wait_ready(place, record, lambda port: port == 4321, deadline_s=20)
         facts = facts_of(place)
-        how = launch.stop(place, record, deadline_s=10)
+        how = stopping.stop(place, record, deadline_s=10)
 
     assert ["direct/loader", "direct/libpal.so", "init", "app"] == facts["argv"]
     assert {"mrenclave": "22" * 32, "mrsigner": "44" * 32, "data": bytes(range(64)).hex()} == facts["quoted"]
