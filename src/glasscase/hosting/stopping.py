@@ -87,8 +87,9 @@ def clear(place: Place) -> bool:
     if ended:
         logs.wait_written(place)
     _wait_device(place)
-    for name in ("run", "sim"):
-        shutil.rmtree(place.path / name, ignore_errors=True)
+    if state.is_written(place):  # else it runs where it is not seen from here
+        for name in ("run", "sim"):
+            shutil.rmtree(place.path / name, ignore_errors=True)
     return ended
 
 

@@ -287,9 +287,11 @@ def test_a_start_that_fails_leaves_the_record_of_before(running, workplace, chec
 def test_an_enclave_that_is_not_seen_from_here_is_not_called_stopped(running, impatient, monkeypatch):
     """In another pid namespace its process is nobody's, but its log is still held: a stop is refused and changes nothing."""
     place, record = running
+    (place.path / "run").mkdir()
     with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
         patch.setattr(processes, "identify", lambda _pid: None)
         stopping.stop(place, record)
+    assert (place.path / "run").exists()
     assert "hosting.process.stuck" == caught.value.reason and str(place.log) in caught.value.hint
     assert record == place.record() and processes.is_alive(record.process)
 
