@@ -3,7 +3,7 @@
 Source: docs/checks.md, areas pck, root, crl, tcbinfo and qe.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from glasscase.sim import der, pki
@@ -27,7 +27,7 @@ from glasscase.sim.fault_model import (
     signed_by,
     swap,
 )
-from glasscase.sim.pki import Extension
+from glasscase.sim.pki import Certificate, Extension
 from glasscase.sim.scene import Scene
 
 _UNKNOWN_OID = "1.3.6.1.4.1.99999.1"
@@ -101,6 +101,10 @@ def _extension_faults(name: str, area: str) -> Iterator[tuple[str, str, Change]]
     yield "unknown-extension", check, _add(name, Extension(_UNKNOWN_OID, der.sequence()))
     yield "key-usage-trailing", check, _extension(name, pki.OID_KEY_USAGE, content=bytes.fromhex("030206c000"))
     yield "constraints-trailing", check, _extension(name, pki.OID_BASIC_CONSTRAINTS, content=bytes.fromhex("300000"))
+    for label, oid in (("authority-key", pki.OID_AUTHORITY_KEY), ("subject-key", pki.OID_SUBJECT_KEY)):
+        yield f"{label}-trailing", check, _changed_content(name, oid, append(b"\5\0"))
+    yield "authority-key-with-serial", check, _changed_content(
+        name, pki.OID_AUTHORITY_KEY, append_inside(der.implicit(2, b"\1")))  # fmt: skip
     if name != "pck":
         yield "with-sgx-extension", check, _with_sgx(name)
 
@@ -278,6 +282,14 @@ def _trusted_root_window(*, before: int | None = None, after: int | None = None)
 
 def _extension(name: str, oid: str, **changes: object) -> Change:
     return certificate_by(name, lambda described: pki.with_extension(described, oid, **changes))
+
+
+def _changed_content(name: str, oid: str, change: Callable[[bytes], bytes]) -> Change:
+    def apply(described: Certificate) -> Certificate:
+        (found,) = (item for item in described.extensions if item.oid == oid)
+        return pki.with_extension(described, oid, content=change(found.content))
+
+    return certificate_by(name, apply)
 
 
 def _without(name: str, oid: str) -> Change:

@@ -13,8 +13,8 @@ from glasscase.sim import der, pki
 from glasscase.sim.documents import utc
 from glasscase.sim.fault_model import Change, certificate, chain, cut, edits
 from glasscase.sim.faults_pck import set_tcb
-from glasscase.sim.pck import CURRENT_TCB, sgx_entries, sgx_extension
-from glasscase.sim.scene import Scene
+from glasscase.sim.pck import CURRENT_TCB, entry, sgx_entries, sgx_extension
+from glasscase.sim.scene import Scene, pck_entries
 
 _STATUSES = ("UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate",
              "OutOfDateConfigurationNeeded")  # fmt: skip
@@ -91,6 +91,8 @@ def _of_form() -> Iterator[Variation]:
         CURRENT_TCB, components=(255,) * 16, pce_svn=65535)))  # fmt: skip
     yield form("cpusvn-other-than-components", lambda scene: set_tcb(scene, replace(CURRENT_TCB, cpu_svn=b"\xff" * 16)))
     yield form("processor-ca", _processor_ca)
+    for kind in (0, 2):
+        yield form(f"sgx-type-{kind}", _sgx_type(kind))
 
 
 def _of_status() -> Iterator[Variation]:
@@ -182,6 +184,16 @@ def _processor_ca(scene: Scene) -> None:
     leaf = replace(scene.certificates["pck"], issuer=name)
     scene.certificates["pck"] = pki.with_extension(leaf, pki.OID_SGX, content=sgx_extension(entries).content)
     scene.crl("pck_crl", issuer=name)
+
+
+def _sgx_type(kind: int) -> Change:
+    def apply(scene: Scene) -> None:
+        found = pck_entries(scene.keys, CURRENT_TCB)
+        entries = (*found[:4], entry("5", der.enumerated(kind)), *found[5:])
+        changed = pki.with_extension(scene.certificates["pck"], pki.OID_SGX, content=sgx_extension(entries).content)
+        scene.certificates["pck"] = changed
+
+    return apply
 
 
 def _neighbours_revoked(scene: Scene) -> None:
