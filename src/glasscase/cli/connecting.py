@@ -323,6 +323,7 @@ def _split(url: str) -> Url:
     try:
         parts = urlsplit(url)
         port = parts.port if parts.port is not None else 443
+        (parts.hostname or "").encode("idna")  # as connecting does; UnicodeError is a ValueError
     except ValueError:
         raise UsageError("client.url.malformed", f"{url!r} is not a URL", hint=hint) from None
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or not url.isprintable() or " " in url:

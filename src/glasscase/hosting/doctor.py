@@ -275,6 +275,7 @@ def _pccs(machine: Machine) -> list[Item]:
         url = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)).get("pccs_url", "")
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 443
+        (host or "").encode("idna")  # as connecting does; UnicodeError is a ValueError
     except (ValueError, AttributeError):
         return [Item("PCCS", FAIL, f"/{QCNL} cannot be read", "it is JSON; pccs_url names the service")]
     if not host:

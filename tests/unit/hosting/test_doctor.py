@@ -67,6 +67,15 @@ def item(items, name):
     return next(found for found in items if found.name == name)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_pccs_whose_name_no_host_can_have_is_an_item_that_fails(machine, host):
+    """It is said in one line, as any other mistake in the file; nothing is connected to."""
+    text = QCNL.replace("localhost", host)
+    found = item(doctor.examine(machine(probe=doctor.probe_tcp, **{doctor.QCNL: text}), None), "PCCS")
+
+    assert (FAIL, "pccs_url names the service") == (found.outcome, found.remedy.rpartition("; ")[2])
+
+
 def test_a_complete_machine_passes(machine, monkeypatch):
     """Every item passes and gramine-sgx can work."""
     items = doctor.examine(machine(), None)
