@@ -25,6 +25,7 @@ KERNEL_MIN = (5, 11)
 KERNEL_EDMM_MIN = (6, 0)
 CLOCK_UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 READ_MAX = 1 << 20  # bytes
+OPEN_FILES_MIN = 3000  # of the host, for all connections that an enclave takes
 SPARE_DISK = 256 << 20  # bytes that should stay free beside a bundle
 QCNL = "etc/sgx_default_qcnl.conf"
 AESM = "var/run/aesmd/aesm.socket"
@@ -33,6 +34,7 @@ LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/
 CPUID_SGX_LEAF = 0x12
 ENCLAVE_START = 0x10000  # where the heap of an enclave begins
 PROBE_S = 3.0
+EVERY = ("gramine-sgx", "gramine-direct", "simulator")  # backends
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def examine(machine: Machine, needs: Needs | None) -> tuple[Item, ...]:
     sgx = _cpu(machine)
     items: list[Item] = [sgx, _kernel(machine), *_devices(machine), _mapping(machine), _epc(machine, needs)]
     items += [_exinfo(machine), _edmm(machine, needs), _aesm(machine), _libraries(machine), *_pccs(machine)]
-    items += [_clock(machine, needs), _disk(machine, needs)]
+    items += [_clock(machine, needs), _disk(machine, needs), _open_files(machine)]
     items += [_runtime(machine, needs), _direct(machine), _verifier(machine)]
     if needs is not None:
         items += [_loader(machine, needs)] if needs.runtime != "simulator" else []
@@ -292,20 +294,18 @@ def _pccs(machine: Machine) -> list[Item]:
 
 
 def _clock(machine: Machine, needs: Needs | None) -> Item:
-    every = ("gramine-sgx", "gramine-direct", "simulator")
     if needs is not None and machine.now < needs.epoch:
         return Item(
-            "clock", FAIL, "behind the bundle's own date", "set the clock; the enclave refuses to work before it", every
+            "clock", FAIL, "behind the bundle's own date", "set the clock; the enclave refuses to work before it", EVERY
         )
     if machine.clock_state is None:
         return Item("clock", UNKNOWN, "cannot be asked", "timedatectl", ())
     if machine.clock_state == CLOCK_UNSYNCHRONISED or machine.clock_state < 0:
-        return Item("clock", WARN, "not synchronised", "systemctl start systemd-timesyncd, or chrony", every)
-    return Item("clock", PASS, "synchronised", "", every)
+        return Item("clock", WARN, "not synchronised", "systemctl start systemd-timesyncd, or chrony", EVERY)
+    return Item("clock", PASS, "synchronised", "", EVERY)
 
 
 def _disk(machine: Machine, needs: Needs | None) -> Item:
-    every = ("gramine-sgx", "gramine-direct", "simulator")
     # it may be made by the first `run`, below what is there
     there = next(
         (path for path in (machine.state_directory, *machine.state_directory.parents) if os.path.exists(path)),
@@ -317,15 +317,28 @@ def _disk(machine: Machine, needs: Needs | None) -> Item:
             FAIL,
             f"this account cannot write to {there}",
             "GLASSCASE_STATE=DIR, one that it can write to",
-            every,
+            EVERY,
         )
     free = shutil.disk_usage(there).free
     wanted = SPARE_DISK + (0 if needs is None else needs.disk)
     if free < wanted:
         return Item(
-            "disk", WARN, f"{_size(free)} free in {machine.state_directory}", f"make {_size(wanted)} free", every
+            "disk", WARN, f"{_size(free)} free in {machine.state_directory}", f"make {_size(wanted)} free", EVERY
         )
-    return Item("disk", PASS, f"{_size(free)} free", "", every)
+    return Item("disk", PASS, f"{_size(free)} free", "", EVERY)
+
+
+def _open_files(machine: Machine) -> Item:
+    """The hard limit of whoever asks, which is what `run` can raise the soft one to."""
+    found = re.search(r"^Max open files +\S+ +(\d+|unlimited)\b", machine.read("proc/self/limits") or "", re.MULTILINE)
+    if found is None:
+        return Item("open files", UNKNOWN, "the limit cannot be read", "ulimit -Hn", ())
+    if found[1] != "unlimited" and int(found[1]) < OPEN_FILES_MIN:
+        return Item(
+            "open files", WARN, f"at most {found[1]}: a flood of connections would keep others out",
+            "nofile in /etc/security/limits.conf, or LimitNOFILE= of the unit, 8192 or more", EVERY,
+        )  # fmt: skip
+    return Item("open files", PASS, f"at most {found[1]}", "", EVERY)
 
 
 def _runtime(machine: Machine, needs: Needs | None) -> Item:

@@ -38,6 +38,7 @@ def machine(tmp_path):
             "proc/sys/kernel/osrelease": "6.1.0-25-amd64\n",
             "proc/mounts": "proc /proc proc rw,noexec 0 0\nudev /dev devtmpfs rw,nosuid,size=4096k 0 0\n",
             "proc/sys/vm/mmap_min_addr": "65536\n",
+            "proc/self/limits": "Limit  Soft Limit  Hard Limit  Units\nMax open files  1024  524288  files\n",
             "dev/sgx_enclave": "",
             "dev/sgx_provision": "",
             "dev/cpu/0/cpuid": "\0" * 0x12 + "\x03\0\0\0" * 4,
@@ -115,6 +116,8 @@ def test_gramine_direct_needs_an_imported_loader(machine):
         ("PCCS", {"etc/sgx_default_qcnl.conf": "nonsense"}, FAIL),
         ("PCCS", {"etc/sgx_default_qcnl.conf": "{}"}, FAIL),
         ("PCCS", {"probe": refuses}, FAIL),
+        ("open files", {"proc/self/limits": "Max open files  1024  2048  files\n"}, WARN),
+        ("open files", {"proc/self/limits": None}, UNKNOWN),
         ("clock", {"clock": 5}, WARN),
         ("clock", {"clock": None}, UNKNOWN),
         ("Intel's verifier", {"verifier": None}, WARN),
@@ -126,6 +129,13 @@ def test_each_lack_is_one_item_with_a_remedy(machine, name, changes, outcome):
 
     assert outcome == found.outcome
     assert found.remedy and found.observed
+
+
+def test_open_files_without_a_limit_are_enough(machine):
+    """The kernel writes `unlimited` then."""
+    limits = "Max cpu time  1  1  seconds\nMax open files  1024  unlimited  files\n"
+
+    assert PASS == item(doctor.examine(machine(**{"proc/self/limits": limits}), None), "open files").outcome
 
 
 def test_what_a_bundle_needs_is_compared(machine):
