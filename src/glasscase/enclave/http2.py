@@ -121,16 +121,45 @@ class _Answered:
 
 
 class Inbox(WebsocketBuffer):
-    """A message of a WebSocket as it comes, at most max_length bytes. hypercorn would keep all that still comes of a longer one."""
+    """A message of a WebSocket as it comes, at most max_length bytes. After one that is longer nothing more is taken.
+
+    close: called once before it is refused. hypercorn would go on to keep what comes, and look at one frame of it at a time.
+    """
+
+    def __init__(self, max_length: int, close: Callable[[], None]) -> None:
+        super().__init__(max_length)
+        self._close = close
+        self._closed = False
 
     def extend(self, event: Any) -> None:
-        """Take a part; raises FrameTooLargeError."""
-        if self.length <= self.max_length:
-            super().extend(event)
-            if isinstance(event.data, str):
-                self.length += len(event.data.encode()) - len(event.data)
-        if self.length > self.max_length:
+        """Take a part; raises FrameTooLargeError for the first that is too much, of which 1009 tells the client."""
+        if self._closed:
+            return
+        length = self.length + len(event.data.encode() if isinstance(event.data, str) else event.data)
+        if length > self.max_length:
+            self._closed = True
+            self.clear()
+            self._close()
             raise FrameTooLargeError
+        super().extend(event)
+        self.length = length
+
+
+def limit(stream: Any) -> None:
+    """Give a WebSocket of hypercorn, which nobody has accepted yet, the limits of HTTP/1.1."""
+
+    def close() -> None:
+        put = stream.app_put
+
+        async def put_end(message: Message) -> None:
+            if message["type"] == "websocket.disconnect":
+                await put(message)
+
+        stream.app_put = put_end
+
+    stream.buffer = Inbox(stream.buffer.max_length, close)
+    # its lengths would tell about secrets, and a small frame could fill the memory
+    stream.handshake.extensions = None
 
 
 class _Watched:
@@ -164,9 +193,7 @@ class _Watched:
         buffers = self._buffers = stream.send.__self__.stream_buffers
         queue: asyncio.Queue[Message] = receive.__self__  # type: ignore[attr-defined]
         if scope["type"] == "websocket":
-            stream.buffer = Inbox(stream.buffer.max_length)
-            # its lengths would tell about secrets, and a small frame could fill the memory
-            stream.handshake.extensions = None
+            limit(stream)
 
         async def put_end(message: Message) -> None:
             if message["type"].endswith(".disconnect"):

@@ -1,5 +1,6 @@
 """HTTP/2 with the extra: the same gateway, the same limits, beside HTTP/1.1 on the same port."""
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -12,7 +13,9 @@ import h2.exceptions
 import pytest
 import wsproto.connection
 import wsproto.events
-from hypercorn.protocol.ws_stream import FrameTooLargeError
+from hypercorn.config import Config
+from hypercorn.protocol.events import Body, Data, StreamClosed
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
 
 from glasscase.enclave import http2
 from glasscase.evidence.attestation import Attestation
@@ -197,18 +200,71 @@ def test_a_websocket_is_not_compressed_and_has_a_limit(serving):
             assert "100000" == event.data
 
 
-def test_nothing_is_kept_of_a_message_that_is_too_long():
-    """A client that goes on after its message was refused fills no memory."""
-    message = http2.Inbox(10)
-    for size in (8, 8, 8, 8):
-        with contextlib.suppress(FrameTooLargeError):
-            message.extend(wsproto.events.BytesMessage(data=bytes(size)))
+class Talk:
+    """hypercorn's side of a WebSocket with our limits: what it sends, and what its application is given."""
 
-    assert 16 == len(message.to_message()["bytes"])
-    message.clear()
-    message.extend(wsproto.events.TextMessage(data="\u20ac" * 3))
-    with pytest.raises(FrameTooLargeError):  # 12 bytes
-        message.extend(wsproto.events.TextMessage(data="\u20ac"))
+    def __init__(self, most):
+        self.sent, self.given = [], []
+        config = Config()
+        config.websocket_max_message_size = most
+        self.stream = WSStream(None, config, None, None, True, None, None, self._send, 1)
+        self.stream.handshake = Handshake([(b"sec-websocket-version", b"13")], "2")
+        http2.limit(self.stream)
+        _, _, self.stream.connection = self.stream.handshake.accept(None, [])
+        self.stream.state = ASGIWebsocketState.CONNECTED
+        self.stream.app_put = self._put
+        self.client = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
+
+    async def _send(self, event):
+        self.sent.append(event)
+
+    async def _put(self, message):
+        self.given.append(message)
+
+    def take(self, *events):
+        """Let these events come at once, as one part of the stream."""
+        data = b"".join(self.client.send(event) for event in events)
+        asyncio.run(self.stream.handle(Body(1, data)))
+
+    def codes(self):
+        """Return why it has closed, each time."""
+        other = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
+        other.receive_data(b"".join(event.data for event in self.sent if isinstance(event, Data)))
+        return [event.code for event in other.events() if isinstance(event, wsproto.events.CloseConnection)]
+
+
+def part(data, *, last=False):
+    """Return a part of a message."""
+    kind = wsproto.events.TextMessage if isinstance(data, str) else wsproto.events.BytesMessage
+    return kind(data=data, message_finished=last)
+
+
+def test_a_text_is_as_long_as_its_bytes():
+    """A character of text may be four bytes."""
+    talk = Talk(10)
+    talk.take(part("\u20ac" * 3, last=True))
+    assert ["\u20ac" * 3] == [message["text"] for message in talk.given]
+    talk.take(part("\u20ac" * 3))
+    assert [] == talk.codes()
+    talk.take(part("\u20ac", last=True))  # 12 bytes
+    assert [1009] == talk.codes()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_nothing_is_kept_of_what_comes_after_a_message_that_is_too_long(last):
+    """A client that goes on after its message was refused fills no memory, with short frames neither, and gets no answer."""
+    talk = Talk(10)
+    talk.take(part(bytes(8)), part(bytes(8), last=last), *[part(b"x", last=last)] * 99)
+    for _ in range(9):
+        talk.take(*[part(b"x", last=last)] * 99)
+    assert [1009] == talk.codes()
+    assert [] == talk.given
+    assert len(talk.sent) == 1
+
+    talk.take(wsproto.events.CloseConnection(code=1009))
+    assert [StreamClosed] == [type(event) for event in talk.sent[1:]]  # it had seen all that came before
+    asyncio.run(talk.stream.handle(StreamClosed(1)))
+    assert ["websocket.disconnect"] == [message["type"] for message in talk.given]
 
 
 def test_an_idle_connection_ends(serving):
