@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from glasscase.config.enclave import EnclaveConfig
 from glasscase.enclave.keys import InstanceKeys
@@ -142,7 +143,7 @@ class Provisioner:
         try:
             certificates = [x509.load_der_x509_certificate(der) for der in chain]
             own = not certificates or spki_digest(certificates[0].public_key()) == self._live_spki_sha256()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise FormatError("seal.chain.wrong", "a certificate of the chain cannot be read") from None
         if not own:
             raise FormatError("seal.chain.wrong", "the chain's first certificate is not for the key made inside")

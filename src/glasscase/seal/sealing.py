@@ -324,6 +324,7 @@ def _check_chain(chain: tuple[bytes, ...], case: _Case) -> None:
         )
     if own:
         from cryptography import x509
+        from cryptography.exceptions import UnsupportedAlgorithm
 
         from glasscase.seal.chain import chain_fault
 
@@ -331,7 +332,7 @@ def _check_chain(chain: tuple[bytes, ...], case: _Case) -> None:
             leaf = x509.load_der_x509_certificate(chain[0]).public_key()
             same = spki_digest(leaf) == case.to.tls_spki_sha256
             fault = chain_fault(chain)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise FormatError("seal.chain.wrong", "the chain cannot be read") from None
         if not same:
             raise FormatError("seal.chain.wrong", "the chain's first certificate is not for the key of this evidence")

@@ -254,6 +254,12 @@ def test_a_chain_for_certificate_mode_own(bench):
     with pytest.raises(FormatError) as caught:
         do(one, chain=(right, weak))
     assert "TLS does not take the chain: ca key too small" == caught.value.message
+    p256, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030163")
+    strange = other.replace(p256, unknown)  # a curve that nobody knows
+    assert "seal.chain.wrong" == reason_of(FormatError, do, one, chain=(strange,))
+    with pytest.raises(FormatError) as caught:
+        one.provisioner()._check_chain((strange,))
+    assert "seal.chain.wrong" == caught.value.reason
     accepted = one.provisioner().accept(do(one, chain=(right, other)).data)
     assert (right, other) == accepted.contents.chain
 
