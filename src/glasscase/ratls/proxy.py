@@ -8,8 +8,10 @@ Bytes are not looked at, so streaming and WebSocket pass.
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
+import os
 import socket
 import ssl
 import struct
@@ -67,7 +69,7 @@ class Proxy:
         except OSError as error:
             raise StorageError(
                 "client.listen.failed",
-                f"{host}:{port} cannot be listened on: {(error.strerror or 'no reason given').rpartition(': ')[2].lower()}",
+                f"{host}:{port} cannot be listened on: {_why(error)}",
                 errno=error.errno,
             ) from None
         started(server.sockets[0].getsockname()[1])
@@ -202,6 +204,13 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         writer.close()
         async with asyncio.timeout(2):
             await writer.wait_closed()
+
+
+def _why(error: OSError) -> str:
+    """Return why a port cannot be listened on. asyncio's words name the address again, and are others with each Python."""
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or "the name is not known").lower()
+    return os.strerror(error.errno or errno.EADDRNOTAVAIL).lower()  # from Python 3.13 on the latter has no number
 
 
 def _unreachable(target: Target, why: str) -> StorageError:

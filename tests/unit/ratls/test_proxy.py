@@ -197,6 +197,20 @@ def test_a_port_that_is_taken_is_said_once(serve, identity, context):
     asyncio.run(go())
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(98, "error while ... ('127.0.0.1', 1): address already in use"), "address already in use"),
+        (OSError(98, "error while ... ('127.0.0.1', 1): [errno 98] address already in use"), "address already in use"),
+        (OSError("could not bind on any address out of [('127.0.0.1', 1)]"), "cannot assign requested address"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),
+    ],
+)
+def test_a_port_that_is_taken_is_said_alike_by_every_python(error, words):
+    """asyncio of Python 3.13 puts a number into its words, and leaves it out where no address can be had."""
+    assert words == ratls_proxy._why(error)
+
+
 def test_stopping_cuts_what_is_open(serve, identity, context, monkeypatch):
     """A proxy that is stopped ends at once, whatever its clients do; they see a reset."""
 
