@@ -6,6 +6,7 @@ Source: docs/simulator.md, "The device"; Gramine documentation, "Attestation and
 """
 
 import argparse
+import contextlib
 import hashlib
 import hmac
 import os
@@ -13,9 +14,10 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from glasscase.errors import StorageError
+from glasscase.errors import Error, StorageError
 from glasscase.fs.atomic import storage_error
 from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import FLAG_INIT, FLAG_MODE64, TARGET_INFO_SIZE, XFRM_LEGACY_AVX512, report_body, target_info
@@ -25,6 +27,7 @@ MOUNT_KEY = "keys/persist"
 INPUTS = ("user_report_data", "target_info", MOUNT_KEY)  # what an enclave writes
 POLL_S = 0.004
 IDLE_POLL_S = 0.02
+REFUSED_S = 0.5  # until a full disk is tried again
 _IDLE_AFTER = 500  # polls without a change
 _REPORT_KEY_ID_SIZE = 32
 
@@ -80,17 +83,26 @@ class SoftwareDevice:
             self._thread.join()
             self._thread = None
 
-    def serve(self, *, until_eof: int | None = None) -> None:
-        """Answer until stop(), until the directory is gone, or until the descriptor `until_eof` reads end of file."""
-        quiet = 0
+    def serve(self, *, until_eof: int | None = None, refused: Callable[[StorageError], None] | None = None) -> None:
+        """Answer until stop(), until the directory is gone, or until the descriptor `until_eof` reads end of file.
+
+        refused: is told when the disk refuses an answer, once until it takes one again, which is tried; without it that is raised.
+        """
+        quiet, told = 0, False
         while not self._stopping.is_set():
-            try:
-                quiet = 0 if self.answer() else quiet + 1
-            except StorageError:
-                if self.directory.is_dir():
-                    raise
-                return
             wait = IDLE_POLL_S if quiet > _IDLE_AFTER else POLL_S
+            try:
+                answered = self.answer()
+                quiet = 0 if answered else quiet + 1
+                told = told and not answered
+            except StorageError as error:
+                if not self.directory.is_dir():
+                    return
+                if refused is None:
+                    raise
+                if not told:
+                    refused(error)
+                told, wait = True, REFUSED_S
             if until_eof is None:
                 self._stopping.wait(wait)
             elif select.select([until_eof], [], [], wait)[0] and not os.read(until_eof, 4096):
@@ -196,10 +208,20 @@ def main(arguments: list[str]) -> None:
         parser.add_argument(f"--{name}", required=True, type=int)
     parser.add_argument("--shared", action="store_true")
     fields = vars(parser.parse_args(arguments))
-    platform = SimPlatform.open(fields.pop("platform"))
-    device = SoftwareDevice(fields.pop("directory"), platform, **fields)
-    signal.signal(signal.SIGTERM, lambda *_: device.stop())
-    device.serve(until_eof=sys.stdin.fileno())
+    try:
+        platform = SimPlatform.open(fields.pop("platform"))
+        device = SoftwareDevice(fields.pop("directory"), platform, **fields)
+        signal.signal(signal.SIGTERM, lambda *_: device.stop())
+        device.serve(until_eof=sys.stdin.fileno(), refused=_say)
+    except Error as error:
+        _say(error)
+        sys.exit(error.exit_code)
+
+
+def _say(error: Error) -> None:
+    with contextlib.suppress(OSError):  # the log may lie on the same disk
+        sys.stderr.write(f"software device: error: {error.message} [{error.reason}]\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from glasscase.errors import StorageError
 from glasscase.sim.device import SoftwareDevice, command
 from glasscase.sim.platform import SimPlatform
 
@@ -159,3 +160,50 @@ def test_ends_when_the_directory_is_gone(platform, tmp_path):
     thread.join(timeout=60)
 
     assert not thread.is_alive()
+
+
+def device_process(directory, platform_directory, stdin):
+    """Start the device as the launcher does."""
+    facts = dict.fromkeys(("isv_prod_id", "isv_svn", "attributes_flags", "xfrm", "misc_select"), 0)
+    argv = command(sys.executable, directory, platform_directory, mrenclave=bytes(32), mrsigner=bytes(32), **facts)
+    return subprocess.Popen(argv, stdin=stdin, stderr=subprocess.PIPE)
+
+
+def test_a_device_that_cannot_start_says_so_in_one_line(tmp_path):
+    """Its last words stand in the answer of `run`: a reason, and no traceback."""
+    (tmp_path / "sim").write_bytes(b"")
+    process = device_process(tmp_path / "sim", tmp_path / "platform", subprocess.PIPE)
+    said = process.communicate(timeout=60)[1].decode().splitlines()
+
+    assert (4, 1) == (process.returncode, len(said))
+    assert "device: error: " in said[0] and "[fs.file." in said[0]
+
+
+def test_a_full_disk_is_said_once_and_outlived(platform, tmp_path, monkeypatch):
+    """The device goes on, and answers when there is room again: the enclave asks once more."""
+    device = SoftwareDevice(tmp_path / "sim", platform, **ENCLAVE)
+    full, said = threading.Event(), []
+    full.set()
+    write = SoftwareDevice._write
+
+    def refuse(self, name, content):
+        if full.is_set():
+            raise StorageError("fs.file.full", "no space left")
+        write(self, name, content)
+
+    monkeypatch.setattr(SoftwareDevice, "_write", refuse)
+    monkeypatch.setattr("glasscase.sim.device.REFUSED_S", 0.01)
+    thread = threading.Thread(target=device.serve, kwargs={"refused": said.append})
+    thread.start()
+    try:
+        (tmp_path / "sim" / "user_report_data").write_bytes(b"\5" * 64)
+        deadline = time.monotonic() + 20
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        full.clear()
+        ask(tmp_path / "sim", b"\6" * 64)
+    finally:
+        device.stop()
+        thread.join()
+    assert ["fs.file.full"] == [error.reason for error in said]
