@@ -204,21 +204,23 @@ def logs(out: Output, name: str, *, follow: bool) -> int:
 def stop(out: Output, name: str, *, timeout: int | None, remove: bool) -> int:
     """End the process."""
     from glasscase.cli.places import state_dir
-    from glasscase.hosting import state, stopping
+    from glasscase.hosting import logs, state, stopping
 
     place = state.place_of(state_dir(), name)
-    try:
-        with state.locked(place):
+    new = not place.path.exists()
+    lost = not place.is_recorded() and bool(logs.writers(place))  # its directory was removed while it ran
+    with state.locked(place, make=lost):
+        if lost and not place.is_recorded():
+            stopping.end_writers(place)
+            how = "killed"
+            view: dict[str, Any] = {**dict.fromkeys(VIEW), "name": name, "state": "stopped", "warnings": [], "how": how}
+            remove = remove or new
+        else:
             record = place.record()
             how = stopping.stop(place, record, deadline_s=timeout)
             view = {**view_of(place), "how": how}
-            if remove:
-                state.remove(place)
-    except UsageError as error:
-        if error.reason != "hosting.name.unknown" or not stopping.end_writers(place):
-            raise
-        how = "killed"
-        view = {**dict.fromkeys(VIEW), "name": name, "state": "stopped", "warnings": [], "how": how}
+        if remove:
+            state.remove(place)
     out.result(view, {"gone": f"{name} did not run"}.get(how, f"{name} {how}"))
     return exitcodes.OK
 

@@ -71,6 +71,7 @@ def launch(
     address.require_free(state_directory, place, host=request.host, port=request.port)
     _require_persist(place, request, checked)
     _make_directories(place, account, request.backend, persist=checked.config.gramine.persist == "mrenclave")
+    _remove_parts(place)
     runtime = backends.runtime_directory(data_directory, checked.bundle.index.runtime)
     backends.prepare(place, request.bundle, request.backend, runtime_directory=runtime)
     place.write_facts(InstanceFacts(request.port, request.host, names, request.timeout, request.beacon))
@@ -212,6 +213,15 @@ def _make_directories(place: Place, account: pwd.struct_passwd | None, backend: 
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
     except OSError as error:
         raise atomic.storage_error(error, place.path) from None
+
+
+def _remove_parts(place: Place) -> None:
+    """Remove what a command that was killed had begun to write."""
+    for folder in (place.path, place.instance):
+        for name in os.listdir(folder):
+            if name.startswith(atomic.PART):
+                with contextlib.suppress(OSError):
+                    os.unlink(folder / name)
 
 
 def _start(

@@ -66,6 +66,10 @@ class InstanceRecord:
                 f"state.json has the unknown backend {fields['backend']!r}",
                 what="state.json",
             )
+        if fields["pid"] == 1:  # an enclave never is, and a signal to its group would reach every process
+            raise FormatError(
+                "hosting.state.malformed", "state.json names process 1, which is no enclave", what="state.json"
+            )
         return InstanceRecord(
             fields["name"],
             fields["backend"],

@@ -86,10 +86,11 @@ class Place:
 
     def write_record(self, record: InstanceRecord) -> None:
         """Replace state.json, whole or not at all. Written by root it stays readable to whose directory this is."""
-        atomic.write_file(self.path / "state.json", record.to_bytes(), mode=0o600)
-        if os.geteuid() == 0:
-            with contextlib.suppress(OSError):
-                os.chown(self.path / "state.json", self.path.stat().st_uid, -1, follow_symlinks=False)
+        with atomic.atomic_file(self.path / "state.json", mode=0o600) as file:
+            if os.geteuid() == 0:
+                with contextlib.suppress(OSError):  # the open file: under its name there may be another by then
+                    os.fchown(file.fileno(), self.path.stat().st_uid, -1)
+            file.write(record.to_bytes())
 
     def mark(self, state: str) -> None:
         """Replace the state in state.json."""

@@ -37,6 +37,7 @@ REASONS: tuple[Reason, ...] = (
            "glasscase sign BUNDLE --key FILE, by the code provider"),
     Reason("hosting.bundle.changed", "format", "another bundle lies where the bundle of the instance lay", _LAUNCH,
            "glasscase stop NAME, then run BUNDLE --name NAME"),
+    Reason("hosting.clock.wrong", "storage", "the clock of this machine is before 1970", _LAUNCH, "correct the clock"),
     Reason("hosting.manifest.malformed", "format", "the manifest is not one that glasscase wrote", _LAUNCH,
            "get the bundle again"),
     Reason("hosting.persist.foreign", "format", "persisted state of another bundle lies under this name", _LAUNCH,

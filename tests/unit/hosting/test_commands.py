@@ -16,9 +16,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from glasscase.cli import foreground
+from glasscase.cli import foreground, main
 from glasscase.errors import FormatError, StorageError, UsageError
-from glasscase.hosting import address, launch, processes, starting, state, stopping
+from glasscase.fs import atomic
+from glasscase.hosting import address, launch, logs, processes, starting, state, stopping
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
@@ -93,6 +94,48 @@ def test_an_enclave_whose_directory_was_removed_is_ended(workplace, checked, wha
     for name, process in (("one", again), ("two", other)):
         assert processes.is_alive(process.process)
         assert 0 == answer(command(workplace, "stop", name))[0]
+
+
+def stopped(workplace, monkeypatch, capsys, *options):
+    """Return what `stop one` of this process says."""
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main, "_no_core_dumps", lambda: None)
+    monkeypatch.setenv("GLASSCASE_STATE", str(workplace / "state"))
+    capsys.readouterr()
+    code = main.run(["stop", "one", "--json", *options])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_start_that_comes_between_is_stopped_as_what_it_is(workplace, checked, monkeypatch, capsys):
+    """Where a name is unknown and then somebody starts it, a stop takes its turn: no launcher is killed in the middle."""
+    (workplace / "state").mkdir(mode=0o700)
+    writers, records = logs.writers, []
+
+    def slow(place):
+        monkeypatch.setattr(logs, "writers", writers)
+        records.append(start(workplace, checked)[1])
+        return writers(place)
+
+    monkeypatch.setattr(logs, "writers", slow)
+    code, said = stopped(workplace, monkeypatch, capsys)
+
+    assert (0, "stopped", records[0].bundle_id.hex()) == (code, said["how"], said["bundle_id"])
+    assert not processes.is_alive(records[0].process)
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_removal_of_what_is_no_longer_recorded_removes_all(workplace, checked, monkeypatch, capsys, emptied):
+    """`--remove` takes what is left of the directory; without it only a directory stays that was there."""
+    for options, left in (((), emptied), (("--remove",), False)):
+        place, record = start(workplace, checked)
+        (place.path / "state.json").unlink()
+        if not emptied:
+            shutil.rmtree(place.path)
+        code, said = stopped(workplace, monkeypatch, capsys, *options)
+
+        assert (0, "killed") == (code, said["how"])
+        assert left == place.path.exists()
+        assert not processes.is_alive(record.process)
 
 
 def test_the_end_of_foreground_leaves_another_start_alone(running, workplace, checked):
@@ -285,6 +328,46 @@ def test_what_root_stops_stays_readable_to_its_owner(running):
     os.chown(place.path, 54321, -1)
     stopping.stop(place, record)
     assert 54321 == (place.path / "state.json").stat().st_uid
+
+
+@pytest.mark.skipif(USER is None, reason="needs root")
+def test_root_gives_away_nothing_that_took_the_place_of_the_record(running, workplace, monkeypatch):
+    """Whose directory it is may put another name's file there at once: that one keeps its owner."""
+    place, record = running
+    foreign = workplace / "foreign"
+    foreign.write_bytes(b"root's")
+    os.chown(place.path, 54321, -1)
+    take = atomic.take_place
+
+    def swapped(part, final):
+        take(part, final)
+        os.unlink(final)
+        os.link(foreign, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "take_place", swapped)
+        place.write_record(record)
+    assert 0 == foreign.stat().st_uid
+    os.unlink(place.path / "state.json")
+    place.write_record(record)
+
+
+def test_a_clock_before_1970_is_named_before_anything_is_done(running, workplace, checked, monkeypatch):
+    """state.json, collateral and claims have no such time; what runs goes on."""
+    _place, record = running
+    monkeypatch.setattr(starting, "check", lambda *_, **__: checked)
+    request = LaunchRequest("two", checked.bundle.path, "simulator")
+    with pytest.raises(StorageError) as caught:
+        starting.start(workplace / "state", workplace / "data", request, checked, now=-1, wait_s=1)
+    with pytest.raises(StorageError) as again:
+        starting.restart(
+            workplace / "state", workplace / "data", "one", runtimes=(), now=-1, wait_s=1, stop_s=None, full=False
+        )
+
+    assert ["hosting.clock.wrong"] * 2 == [caught.value.reason, again.value.reason]
+    assert "1969-12-31 23:59:59Z" in caught.value.message
+    assert not (workplace / "state/instances/two").exists()
+    assert processes.is_alive(record.process)
 
 
 def test_a_machine_without_the_default_address_is_told_of_ipv6(workplace, monkeypatch):

@@ -272,6 +272,21 @@ def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impat
     assert "failed" == state.state_of(place, place.record())
 
 
+def test_what_a_killed_command_was_writing_goes_with_the_next_start(workplace, checked):
+    """A file without its name yet holds nothing that anybody reads; nobody else may write there while the lock is held."""
+    place = state.place_of(workplace / "state", "one")
+    place.instance.mkdir(parents=True)
+    parts = [folder / ".part-0123456789abcdef" for folder in (place.path, place.instance)]
+    for part in parts:
+        part.write_bytes(b"half")
+    (place.path / ".part-directory").mkdir()
+    _place, record = start(workplace, checked)
+    stopping.stop(place, record)
+
+    assert [False, False] == [part.exists() for part in parts]
+    assert (place.path / ".part-directory").exists()
+
+
 def test_a_start_that_fails_leaves_the_record_of_before(running, workplace, checked, bundle):
     """What cannot be executed was never started: state.json says what it said."""
     place, record = running

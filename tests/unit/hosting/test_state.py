@@ -40,6 +40,7 @@ def test_a_record_is_read_as_it_was_written(place):
     [
         ({"v": 2}, "format.newer"),
         ({"pid": "12"}, "hosting.state.malformed"),
+        ({"pid": 1}, "hosting.state.malformed"),  # its group would be every process there is
         ({"extra": 1}, "hosting.state.malformed"),
         ({"mrenclave": "AA"}, "hosting.state.malformed"),
     ],
