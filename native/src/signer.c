@@ -22,6 +22,14 @@ static void judge(glass_findings *findings, unsigned id, bool good, glass_value 
     glass_judge(findings, (glass_check_id)id, good, observed, expected);
 }
 
+static const char *constraints_of(const glass_cert *cert)
+{
+    if (!cert->ca) {
+        return cert->path_length == -1 ? "CA:FALSE" : "CA:FALSE, with a path length";
+    }
+    return cert->path_length == 0 ? "CA:TRUE, path length 0" : "CA:TRUE, another path length";
+}
+
 static void judge_form(glass_findings *findings, unsigned base, const glass_cert *cert)
 {
     bool ca = is_ca(cert->role);
@@ -30,8 +38,7 @@ static void judge_form(glass_findings *findings, unsigned base, const glass_cert
           glass_value_text(extensions ? "the extensions of the profile" : "other extensions"),
           glass_value_text("key ids, CRL point, key usage, constraints, as the profile has them"));
     bool constraints = ca ? cert->ca && cert->path_length == 0 : !cert->ca && cert->path_length == -1;
-    judge(findings, base + GLASS_SIGNER_BAD_CONSTRAINTS, constraints,
-          glass_value_text(!cert->ca ? "CA:FALSE" : cert->path_length == 0 ? "CA:TRUE, path length 0" : "CA:TRUE, another path length"),
+    judge(findings, base + GLASS_SIGNER_BAD_CONSTRAINTS, constraints, glass_value_text(constraints_of(cert)),
           glass_value_text(ca ? "CA:TRUE, path length 0" : "CA:FALSE"));
     unsigned usage = ca ? GLASS_KEY_USAGE_CA : GLASS_KEY_USAGE_LEAF;
     judge(findings, base + GLASS_SIGNER_BAD_KEY_USAGE, cert->key_usage == usage, glass_value_uint(cert->key_usage),

@@ -113,8 +113,10 @@ static void judge_chain(task *t)
     facts->windows[GLASS_DATED_PCK_LEAF] = (glass_window){chain->leaf->not_before, chain->leaf->not_after, 1};
     const glass_cert *ca = t->collateral->crl_issuer.signer;
     if (ca != NULL) {
-        bool same = glass_slice_equal(ca->subject, chain->ca->subject) && memcmp(ca->key, chain->ca->key, sizeof ca->key) == 0;
-        glass_judge(t->f, GLASS_CHECK_CRL_CA_MISMATCH, same, glass_value_text(glass_role_name(ca->role)),
+        bool named = glass_slice_equal(ca->subject, chain->ca->subject);
+        bool same = named && memcmp(ca->key, chain->ca->key, sizeof ca->key) == 0;
+        glass_judge(t->f, GLASS_CHECK_CRL_CA_MISMATCH, same,
+                    glass_value_text(named && !same ? "this name with another key" : glass_role_name(ca->role)),
                     glass_value_text(glass_role_name(chain->ca->role)));
     }
 }
