@@ -192,7 +192,9 @@ class Program:
             try:
                 async with asyncio.timeout(self._instance.timeout):
                     acceptance = await self._accepted
-            except TimeoutError:
+            except TimeoutError:  # an envelope that is judged just now counts, one that comes later is refused
+                acceptance = await self._work(self._provisioner.close)
+            if acceptance is None:
                 _log.error("no secrets within %d s", self._instance.timeout)
                 return EXIT_TIMEOUT
         self._keeper.enter(State.PROVISIONING)

@@ -74,6 +74,7 @@ class Provisioner:
         self.package = hashlib.sha256(config.package).digest() if config.package is not None else NO_PACKAGE
         self._lock = threading.Lock()
         self._accepted: Acceptance | None = None
+        self._closed = False
 
     def accept(self, data: bytes) -> Acceptance:
         """Return what was accepted, now or before for the same payload.
@@ -86,10 +87,18 @@ class Provisioner:
                 if envelope.digest != self._accepted.digest:
                     raise FormatError("seal.envelope.second", "another envelope has been accepted already")
                 return Acceptance(**{**vars(self._accepted), "fresh": False})
+            if self._closed:
+                raise FormatError("seal.envelope.late", "the time to wait for secrets is over")
             self._check_envelope(envelope, instance=self._keys.digest)
             contents = open_envelope(envelope, seal_key=self._keys.seal)
             self._check_chain(contents.chain)
             return self._keep(data, envelope, contents)
+
+    def close(self) -> Acceptance | None:
+        """Accept nothing from now on; return what was accepted until now, if anything."""
+        with self._lock:
+            self._closed = True
+            return self._accepted
 
     def restore(self, data: bytes, contents: Contents) -> Acceptance:
         """Return the acceptance of an envelope that an earlier instance of this enclave opened and kept.

@@ -45,6 +45,8 @@ REASONS: tuple[Reason, ...] = (
            "give the keys that [[model]] of the project names, and no other"),
     Reason("seal.envelope.second", "format", "the enclave has accepted another envelope already", _ENVELOPE,
            "restart the enclave, collect new evidence and seal again"),
+    Reason("seal.envelope.late", "format", "the enclave has waited long enough and ends", _ENVELOPE,
+           "start the enclave again, with a longer --timeout; then collect new evidence and seal again"),
     Reason("seal.chain.wrong", "format", "the certificate chain is missing, unexpected or for another key", _ENVELOPE,
            "in certificate mode own give the chain that the CA made from the request in this evidence"),
     Reason("seal.key.malformed", "format", "a seal key or owner key is not a valid key", _ENVELOPE,

@@ -104,6 +104,28 @@ def test_an_acceptance_counts_although_its_sender_is_gone():
     one._worker.shutdown()
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_no_receipt_is_for_nothing(enclave, begun):
+    """An envelope that is judged when the time-out fires counts, whatever takes its time; one that comes later is refused."""
+    one = enclave(instance={"timeout": 2}).start()
+    envelope = one.envelope()
+    one.device.stop()  # which keeps what comes next waiting, for up to 30 s
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(one.well_known, "POST", "evidence", b"\xa0")
+        time.sleep(0.5 if begun else 2.5)
+        provision = threads.submit(one.provision, envelope)
+        time.sleep(2.5 if begun else 0.5)
+        one.device._stopping.clear()
+        one.device.start()
+        assert 200 == slow.result()[0]
+        assert provision.result()[0] == (200 if begun else 403)
+    if begun:
+        one.wait_for("serving")
+        assert (200, b"s3cret-canary") == one.ask("GET", "/secret")
+    else:
+        assert 3 == one.process.wait(15)
+
+
 def test_stop_while_waiting(enclave):
     """SIGTERM before any secrets is a clean stop."""
     one = enclave().start()
