@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from glasscase._native import lib
 from glasscase.core import chunks, faults, stream
 from glasscase.core.chunks import CHUNK_SIZE, HEADER_SIZE, Key
+from glasscase.core.reader import Helpers, Reader
 from glasscase.errors import Error, FormatError, Interrupted, StorageError, UsageError
 from tests.oracle import stream_oracle
 
@@ -674,6 +675,20 @@ class TestReader:
         (tmp_path / "f").write_bytes(encrypted(b"one\ntwo\nthree"))
         with io.BufferedReader(stream.open_encrypted(tmp_path / "f", key=KEY)) as lines:
             assert [b"one\n", b"two\n", b"three"] == list(lines)
+
+    def test_helpers_are_given_back(self, tmp_path):
+        """Who reads beside others has no thread more, who reads after them has it, also after a read that was refused."""
+        sealed = bytearray(encrypted(content(500_000)))
+        sealed[HEADER_SIZE + 28 * SEALED_CHUNK] ^= 1
+        (tmp_path / "f").write_bytes(sealed)
+        helpers = Helpers(3)
+        assert [2, 1, 0] == [helpers.take(2) for _ in range(3)]
+        helpers.give(3)
+        with Reader(os.open(tmp_path / "f", os.O_RDONLY), key=Key(KEY), threads=4, helpers=helpers) as reader:
+            assert content(400_000) == reader.pread(400_000, 0)
+            with pytest.raises(FormatError):
+                reader.pread(500_000, 0)
+        assert 3 == helpers.take(9)
 
     def test_change_after_open(self, tmp_path):
         """A chunk that the host changes after the file was opened is refused, the buffer wiped, the reader dead."""
