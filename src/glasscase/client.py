@@ -9,6 +9,7 @@ import functools
 import importlib
 from typing import Any
 
+from glasscase.codec.printable import without_logins
 from glasscase.errors import UsageError
 from glasscase.ratls.client import PREPARE_S, RatlsContext, context, live_peer
 from glasscase.ratls.judging import LivePeer, PeerRefused
@@ -49,7 +50,9 @@ def requests_adapter(ratls_context: RatlsContext) -> Any:
             """Send nothing in clear, where the adapter is mounted for http:// too."""
             if not request.url.lower().startswith("https://"):
                 raise UsageError(
-                    "client.url.malformed", f"{request.url!r} is not an https URL of a host", hint="https://HOST:PORT/"
+                    "client.url.malformed",
+                    f"{without_logins(request.url)!r} is not an https URL of a host",
+                    hint="https://HOST:PORT/",
                 )
             return super().send(request, *arguments, **named)
 

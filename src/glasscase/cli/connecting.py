@@ -14,6 +14,7 @@ import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape, verb
+from glasscase.codec.printable import without_logins
 from glasscase.errors import Error, Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -319,19 +320,19 @@ def _text_or_base64(body: bytes) -> dict[str, Any]:
 
 def _split(url: str) -> Url:
     """Return host, port and target; raises UsageError("client.url.malformed") for anything but a plain https URL."""
-    hint = "https://HOST:PORT/PATH"
+    hint, shown = "https://HOST:PORT/PATH", without_logins(url)
     try:
         parts = urlsplit(url)
         port = parts.port if parts.port is not None else 443
         (parts.hostname or "").encode("idna")  # as connecting does; UnicodeError is a ValueError
     except ValueError:
-        raise UsageError("client.url.malformed", f"{url!r} is not a URL", hint=hint) from None
+        raise UsageError("client.url.malformed", f"{shown!r} is not a URL", hint=hint) from None
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or not url.isprintable() or " " in url:
-        raise UsageError("client.url.malformed", f"{url!r} is not an https URL of a host", hint=hint)
+        raise UsageError("client.url.malformed", f"{shown!r} is not an https URL of a host", hint=hint)
     if not (parts.path + parts.query).isascii():
         raise UsageError(
             "client.url.malformed",
-            f"{url!r} holds letters that a request cannot carry",
+            f"{shown!r} holds letters that a request cannot carry",
             hint="percent-encode them: %C3%A9",
         )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from glasscase.codec.printable import without_logins
 from glasscase.errors import UsageError
 from glasscase.fs.atomic import read_file
-from glasscase.lock.child import without_logins
 
 FILE_MAX = 1 << 20  # bytes
 ARCHIVE_KEYRINGS = (

@@ -6,7 +6,6 @@ interrupted is killed; what a tool says is shown without the user names and pass
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -19,7 +18,6 @@ KEPT = (
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
-_LOGIN = re.compile(r"(?<=://)\S*@")  # also with a `/`, which had to be written %2F
 
 
 def run_tool(
@@ -69,8 +67,3 @@ def _signals_held() -> Iterator[None]:
         yield
     for late in came:
         signal.raise_signal(late)
-
-
-def without_logins(text: str) -> str:
-    """Return what a tool has said without the user names and passwords of URLs."""
-    return _LOGIN.sub("", text)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from glasscase.codec.printable import without_logins
 from glasscase.errors import CannotVerify, FormatError, StorageError, UsageError
 from glasscase.fs.atomic import read_file
 from glasscase.lock.aptsources import AptSource, bases, parse_stanzas
 from glasscase.lock.cache import InputCache
-from glasscase.lock.child import KEPT, run_tool, without_logins
+from glasscase.lock.child import KEPT, run_tool
 from glasscase.lock.fetch import fetch
 from glasscase.lock.model import LockedDebian, LockedPackage
 from glasscase.lock.openpgp import signer

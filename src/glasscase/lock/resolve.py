@@ -16,8 +16,9 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from glasscase.codec.printable import without_logins
 from glasscase.errors import CannotVerify, StorageError, UsageError
-from glasscase.lock.child import KEPT, run_tool, without_logins
+from glasscase.lock.child import KEPT, run_tool
 from glasscase.lock.pylock import file_name, refused, select_wheels
 from glasscase.lock.requirements import Wanted
 from glasscase.lock.target import Candidate, Target

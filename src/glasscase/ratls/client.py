@@ -14,6 +14,7 @@ import time
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from glasscase.codec.printable import without_logins
 from glasscase.collateral.model import Collateral
 from glasscase.errors import UsageError
 from glasscase.ratls import link
@@ -266,7 +267,9 @@ def _address(url: str) -> tuple[str, int]:
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        raise UsageError("client.url.malformed", f"{url!r} is not an https URL of a host", hint="https://HOST:PORT/")
+        raise UsageError(
+            "client.url.malformed", f"{without_logins(url)!r} is not an https URL of a host", hint="https://HOST:PORT/"
+        )
     return parts.hostname, port
 
 

@@ -460,7 +460,7 @@ def test_a_source_that_is_no_url(site, url):
     with pytest.raises(UsageError) as caught:
         run(site, url)
 
-    assert "collateral.url.malformed" == caught.value.reason
+    assert "collateral.url.malformed" == caught.value.reason and "pw@" not in str(caught.value)
 
 
 def test_a_quote_without_platform_asks_nobody(site, shared):

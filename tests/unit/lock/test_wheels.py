@@ -642,13 +642,6 @@ def test_a_password_stays_with_its_server(project, index, resolver, way):
     assert {None} == other.logins
 
 
-@pytest.mark.parametrize("login", ["me:s%25cret", "me:se/cret", "12/se@cret", "se/cret"])
-def test_what_a_tool_says_is_shown_without_logins(login):
-    """A password that holds a `/` or `@`, which should have been encoded, is not shown either; other text stays."""
-    text = "error: '{0}' and https://h/simple/ do not answer: a@b"
-    assert text.format("https://h:1/a?b") == child.without_logins(text.format(f"https://{login}@h:1/a?b"))
-
-
 class Proxy(Index):
     """An index that answers for any host, as a proxy does."""
 

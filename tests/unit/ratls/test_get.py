@@ -84,6 +84,14 @@ def test_a_host_that_no_name_can_be_is_refused(capsys, verb, host):
     assert "[client.url.malformed]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [["get"], ["proxy", "--listen", "127.0.0.1:0"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("url", ["https://me:s%25cret@h:8443/", "https://me:se/cret@h/", "https://me:s\u20accret@h:x/"])
+def test_a_password_in_an_address_is_refused_and_not_shown(capsys, verb, url):
+    """Nothing takes it, and messages end in logs."""
+    assert 1 == run([*verb, url, "--policy", "policy.toml"])
+    assert "[client.url.malformed]" in (err := capsys.readouterr().err) and "cret" not in err and "me:" not in err
+
+
 def test_a_body_may_be_any_bytes(ask, capsysbinary):
     """-d sends the bytes of the argument, UTF-8 or not."""
     assert 0 == ask(WHOLE["length"], "-d", "\udcff\r\n\r\n")
