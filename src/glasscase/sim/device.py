@@ -197,8 +197,8 @@ def command(
     ]  # fmt: skip
 
 
-def main(arguments: list[str]) -> None:
-    """Serve the device that `command` describes until standard input ends or SIGTERM arrives."""
+def main(arguments: list[str]) -> int:
+    """Serve the device that `command` describes until standard input ends or SIGTERM arrives; return the exit code."""
     parser = argparse.ArgumentParser(prog="glasscase.sim.device", allow_abbrev=False)
     parser.add_argument("directory")
     parser.add_argument("platform")
@@ -215,7 +215,8 @@ def main(arguments: list[str]) -> None:
         device.serve(until_eof=sys.stdin.fileno(), refused=_say)
     except Error as error:
         _say(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    return 0
 
 
 def _say(error: Error) -> None:
@@ -225,4 +226,4 @@ def _say(error: Error) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    raise SystemExit(main(sys.argv[1:]))
