@@ -58,12 +58,14 @@ def _signals_held() -> Iterator[None]:
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     main = threading.current_thread() is threading.main_thread()
-    with contextlib.ExitStack() as stack:
-        for number in numbers:
-            handler = signal.getsignal(number) if main else None
-            if callable(handler):
-                stack.callback(signal.signal, number, handler)
-                signal.signal(number, lambda number, _frame: came.append(number))
-        yield
-    for late in came:
-        signal.raise_signal(late)
+    try:
+        with contextlib.ExitStack() as stack:
+            for number in numbers:
+                handler = signal.getsignal(number) if main else None
+                if callable(handler):
+                    stack.callback(signal.signal, number, handler)
+                    signal.signal(number, lambda number, _frame: came.append(number))
+            yield
+    finally:
+        for late in came:
+            signal.raise_signal(late)

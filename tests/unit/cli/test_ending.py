@@ -50,3 +50,25 @@ def test_a_flow_that_is_killed_leaves_nothing(tmp_path, numbers):
 
     assert not base.exists()
     assert not is_there(child)
+
+
+def test_only_the_end_of_the_flow_ends_its_ending(tmp_path):
+    """A signal that stops everything of a session or service does not stop the clean-up."""
+    base = tmp_path / "flow"
+    base.mkdir()
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ending = subprocess.Popen([sys.executable, "-I", "-m", "glasscase.cli.ending", base], stdin=subprocess.PIPE)
+    deadline = time.monotonic() + 20
+    while not all(ignored(ending.pid, number) for number in numbers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for number in numbers:
+        ending.send_signal(number)
+    ending.communicate(timeout=20)
+
+    assert 0 == ending.returncode
+    assert not base.exists()
+
+
+def ignored(pid, number):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("SigIgn:")[2].split()[0], 16) >> (number - 1) & 1

@@ -96,6 +96,18 @@ def test_an_enclave_whose_directory_was_removed_is_ended(workplace, checked, wha
         assert 0 == answer(command(workplace, "stop", name))[0]
 
 
+def test_a_lost_enclave_of_another_mount_namespace_is_somebody_elses(workplace, checked, monkeypatch):
+    """A container may have a directory of the same name: a name that is gone says nothing of whose it was."""
+    place, record = start(workplace, checked)
+    shutil.rmtree(place.path)
+    stat = os.stat
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path, **how: stat("/" if path == "/proc/self/ns/mnt" else path, **how))
+        assert () == logs.writers(place)
+    assert stopping.end_writers(place)
+    assert not processes.is_alive(record.process)
+
+
 def stopped(workplace, monkeypatch, capsys, *options):
     """Return what `stop one` of this process says."""
     monkeypatch.setattr(main.signal, "signal", lambda *_: None)

@@ -38,3 +38,22 @@ def test_a_signal_right_after_the_fork_ends_the_tool(tmp_path, monkeypatch, numb
     assert started
     with pytest.raises(ProcessLookupError):
         os.kill(started[0], 0)
+
+
+def test_a_signal_while_a_tool_cannot_be_started_is_not_lost(tmp_path, monkeypatch):
+    """It is what ends the command, not the tool that is missing."""
+
+    def refuse(*_arguments, **_options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise FileNotFoundError
+
+    def raise_it(*_):
+        raise Terminated
+
+    monkeypatch.setattr(child.subprocess, "Popen", refuse)
+    before = signal.signal(signal.SIGTERM, raise_it)
+    try:
+        with pytest.raises(Terminated):
+            child.run_tool("none", ["none"], environment={}, folder=str(tmp_path), say=print)
+    finally:
+        signal.signal(signal.SIGTERM, before)
