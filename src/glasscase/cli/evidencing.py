@@ -47,6 +47,7 @@ def evidence(out: Output, name: str, *, output: str, nonce: str | None, collater
     from glasscase.hosting import collect, state
 
     now = int(time.time())
+    collect.require_clock(now)
     asked = nonce_argument(nonce)
     place = state.place_of(state_dir(), name)
     record, _port = collect.require_running(place)

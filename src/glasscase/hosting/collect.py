@@ -144,10 +144,20 @@ def keep_collateral(place: Place, collateral: Collateral) -> None:
         atomic.write_file(place.instance / "beacon", text.encode("utf-8"))
 
 
+def require_clock(now: int) -> None:
+    """Return if the machine's clock has a time that state.json, collateral and evidence can hold; raises StorageError."""
+    if now < 0:
+        raise StorageError(
+            "hosting.clock.wrong", f"the clock of this machine says {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(now))}",
+            hint="correct the clock: no file of an instance can have a date before 1970",
+        )  # fmt: skip
+
+
 def simulated_collateral(data_directory: Path, *, now: int) -> Collateral:
     """Return the collateral of this account's simulated platform, issued now."""
     from glasscase.sim.platform import SimPlatform
 
+    require_clock(now)
     served = SimPlatform.open(data_directory / "simulator").collateral(at=now)
     found = parse_collateral(json.dumps(served).encode("utf-8"))
     return Collateral(**{**found.items(), "source": "SIMULATED", "fetched_at": now})  # type: ignore[arg-type]

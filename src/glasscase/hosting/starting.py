@@ -7,7 +7,6 @@ Source: docs/operating.md, "Launch".
 import contextlib
 import os
 import pwd
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +64,7 @@ def start(
 
     What is refused before anything was started leaves no directory.
     """
-    _require_clock(now)
+    collect.require_clock(now)
     place = state.place_of(state_directory, request.name)
     new = not place.path.exists()
     with state.locked(place, make=True), _without_directory(place) if new else contextlib.nullcontext():
@@ -83,7 +82,7 @@ def restart(
     A port that the system chose is used again; if it is taken meanwhile, the system chooses another.
     A bundle that is no longer sound or signed, or another one than before, is refused before anything is stopped.
     """
-    _require_clock(now)
+    collect.require_clock(now)
     place = state.place_of(state_directory, name)
     with state.locked(place):
         record, facts = place.record(), place.facts()
@@ -112,15 +111,6 @@ def restart(
             chosen=bool(former) or facts.port == 0,
         )  # fmt: skip
         return replace(started, former_port=former if former != started.port else 0)
-
-
-def _require_clock(now: int) -> None:
-    """Return if the machine's clock has a time that state.json, collateral and claims can hold; raises StorageError."""
-    if now < 0:
-        raise StorageError(
-            "hosting.clock.wrong", f"the clock of this machine says {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(now))}",
-            hint="correct the clock: nothing can be started before 1970",
-        )  # fmt: skip
 
 
 def _start_locked(

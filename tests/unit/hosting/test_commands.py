@@ -19,7 +19,7 @@ import pytest
 from glasscase.cli import foreground, main
 from glasscase.errors import FormatError, StorageError, UsageError
 from glasscase.fs import atomic
-from glasscase.hosting import address, launch, logs, processes, starting, state, stopping
+from glasscase.hosting import address, collect, launch, logs, processes, starting, state, stopping
 from glasscase.hosting.launch import LaunchRequest
 
 from .conftest import USER, crash, start
@@ -380,6 +380,22 @@ def test_a_clock_before_1970_is_named_before_anything_is_done(running, workplace
     assert "1969-12-31 23:59:59Z" in caught.value.message
     assert not (workplace / "state/instances/two").exists()
     assert processes.is_alive(record.process)
+
+
+def test_evidence_of_a_time_before_1970_names_the_clock(tmp_path, monkeypatch, capsys):
+    """Neither the collateral nor the evidence is to blame; collateral of the simulator is not made then either."""
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main, "_no_core_dumps", lambda: None)
+    monkeypatch.setenv("GLASSCASE_STATE", str(tmp_path / "state"))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: -5.5)
+        code = main.run(["evidence", "one", "-o", str(tmp_path / "evidence.json"), "--json"])
+    with pytest.raises(StorageError) as caught:
+        collect.simulated_collateral(tmp_path / "data", now=-1)
+
+    assert "hosting.clock.wrong" == caught.value.reason
+    assert (4, "hosting.clock.wrong") == (code, json.loads(capsys.readouterr().out)["error"]["id"])
+    assert not (tmp_path / "evidence.json").exists()
 
 
 def test_a_machine_without_the_default_address_is_told_of_ipv6(workplace, monkeypatch):
