@@ -225,16 +225,29 @@ def context(
 
 def _check_arguments(policy: Any, anchor: Any, source: Any, own: Any) -> None:
     """Raise UsageError("policy.argument.wrong") now for what would end each handshake later."""
-    place = isinstance(own, tuple) and len(own) == 2 and isinstance(own[0], str) and isinstance(own[1], int)
     known = source is None or isinstance(source, str | os.PathLike | Collateral) or callable(source)
     for right, words in (
         (isinstance(policy, Policy), "policy is what load_policy returns"),
         (isinstance(anchor, TrustAnchor), "anchor is TrustAnchor.intel() or TrustAnchor.insecure_root(pem)"),
         (known, "collateral_source is None, a path, a URL, Collateral or a function"),
-        (own is None or place, "own_certificate_at is (host, port)"),
+        (own is None or _is_place(own), "own_certificate_at is (host, port)"),
     ):
         if not right:
             raise UsageError("policy.argument.wrong", words)
+
+
+def _is_place(value: Any) -> bool:
+    """Return whether this is a host that can be looked up and a port of TCP: 70000 would be 4464 to the system."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    host, port = value
+    if not isinstance(host, str) or type(port) is not int:
+        return False
+    try:
+        host.encode("idna")  # as connecting does
+    except UnicodeError:
+        return False
+    return 0 < port < 65536 and host != "" and host.isprintable() and " " not in host
 
 
 def _beyond_a_handshake(policy: Policy, *, envelope: bool) -> str:

@@ -638,6 +638,8 @@ def test_a_pool_gets_over_a_connection_that_was_ended(ask, serve, identity, cont
     [
         {"policy": None}, {"policy": "policy.toml"}, {"anchor": "intel"}, {"collateral_source": 5}, {"collateral_source": b"x"},
         {"own_certificate_at": "host:443"}, {"own_certificate_at": ("host",)}, {"own_certificate_at": ("host", "443")},
+        {"own_certificate_at": ("host", 70000)}, {"own_certificate_at": ("host", 0)}, {"own_certificate_at": ("", 443)},
+        {"own_certificate_at": ("a..b", 443)}, {"own_certificate_at": ("a" * 64, 443)}, {"own_certificate_at": ("a b", 443)},
     ],
     ids=str,
 )  # fmt: skip
