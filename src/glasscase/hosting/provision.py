@@ -41,7 +41,7 @@ def provision(place: Place, envelope: bytes, *, timeout_s: float) -> Accepted:
         if error.reason == "format.newer":
             raise
         raise FormatError(
-            "hosting.provision.malformed", f"this is not a sealed envelope ({error.message.rpartition(': ')[2]})",
+            "hosting.provision.malformed", f"this is not a sealed envelope ({error.message.split(': ', 1)[-1]})",
             hint="give the file that glasscase seal wrote", what="envelope",
         ) from None  # fmt: skip
     _record, port = require_running(place)

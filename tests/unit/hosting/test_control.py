@@ -87,7 +87,13 @@ def test_a_receipt_for_another_envelope_is_no_acceptance(answers, monkeypatch):
 
 @pytest.mark.parametrize(
     ("given", "found"),
-    [(b"", "it is empty"), (b'{"v": 1}', "it ends too early"), (b"\xff" * 9, "it is not in deterministic")],
+    [
+        (b"", "it is empty"),
+        (b'{"v": 1}', "it ends too early"),
+        (b"\xff" * 9, "it is not in deterministic"),
+        (b"\xd2\x80", "it holds a tag that is not allowed: 18"),
+        (b"\xf9\x00\x00", "it holds a CBOR type that is not allowed: float"),
+    ],
 )
 def test_another_file_is_said_not_to_be_an_envelope(given, found):
     """What is no envelope is refused before anything is asked of the enclave; the reason is in words."""
