@@ -256,7 +256,7 @@ def _through(bar: Any, crypt: Callable[..., Any], source: str, target: str, *, l
                 return crypt(file.fileno(), sys.stdout.fileno(), **options)
             except BrokenPipeError:  # whoever read it has enough
                 raise SystemExit(exitcodes.INTERRUPTED) from None
-            except Error:
+            except (Error, KeyboardInterrupt):
                 if bar.done:
                     bar.warn(left.format(bar.done))
                 raise

@@ -138,7 +138,8 @@ def cli() -> None:
 
 
 def _terminate(number: int, _frame: Any) -> None:
-    raise Interrupted("cli.signal.received", f"stopped by {signal.Signals(number).name}")
+    # no Error: there are many who take those for an answer, and go on
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
 
 def _no_core_dumps() -> None:
@@ -185,8 +186,8 @@ def run(arguments: list[str]) -> int:
         return failed(_usage(error))
     except Error as error:
         return failed(error)
-    except KeyboardInterrupt:
-        return failed(Interrupted("cli.signal.received", "interrupted"))
+    except KeyboardInterrupt as error:
+        return failed(Interrupted("cli.signal.received", str(error) or "interrupted"))
     except MemoryError:
         return failed(StorageError("core.memory.exhausted", "memory could not be allocated"))
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -13,12 +14,27 @@ from glasscase.cli.main import VERBS
 from glasscase.cli.output import Output, escape, verb
 from glasscase.cli.reading import write_argument
 from glasscase.errors import StorageError, UsageError
+from glasscase.hosting import collect
 
 
 def glasscase(*arguments, **options):
     return subprocess.run(
         [sys.executable, "-m", "glasscase", *arguments], capture_output=True, text=True, check=False, **options
     )
+
+
+def test_a_signal_is_not_taken_for_a_fault_of_what_was_at_work(monkeypatch, capsys):
+    """Who takes our errors for an answer (no enclave there, a bundle that is not sound) does not take the signal: it ends the verb."""
+    handlers = {}
+    monkeypatch.setattr(main.signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(main, "_no_core_dumps", lambda: None)
+    monkeypatch.setattr(collect.link, "ask", lambda *_, **__: handlers[signal.SIGTERM](signal.SIGTERM, None))
+    monkeypatch.setattr(main.cli, "invoke", lambda _context: collect.answers("127.0.0.1", 1))
+    code = main.run(["status", "--json"])
+
+    assert 5 == code
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert ("cli.signal.received", "stopped by SIGTERM") == (error["id"], error["message"])
 
 
 @pytest.mark.parametrize(("color", "colored"), [("always", True), ("never", False)])
