@@ -258,6 +258,7 @@ def test_an_enclave_whose_launcher_was_killed_is_ended(workplace, checked, impat
     assert "starting" == state.state_of(place, place.record())
     assert "killed" == stopping.stop(place, place.record())
     assert not processes.is_alive(lost)
+    assert logs.wait_written(place, 10)
     assert "stopped" == state.state_of(place, place.record())
     assert "gone" == stopping.stop(place, place.record())
 
