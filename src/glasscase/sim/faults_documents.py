@@ -232,7 +232,7 @@ def _tcb(change: Callable[[Object], Object]) -> Change:
 
 
 def _components(change: Callable[[list[Any]], list[Any]]) -> Change:
-    return _tcb(lambda tcb: {**tcb, "sgxtcbcomponents": change(tcb["sgxtcbcomponents"])})
+    return _tcb(lambda tcb: {**tcb, "sgxtcbcomponents": change(tcb.get("sgxtcbcomponents", []))})
 
 
 def _version_2(scene: Scene) -> None:
@@ -240,7 +240,7 @@ def _version_2(scene: Scene) -> None:
 
     def flat(level: Object) -> Object:
         tcb = level["tcb"]
-        svns = {f"sgxtcbcomp{n:02}svn": item.get("svn", 0) for n, item in enumerate(tcb["sgxtcbcomponents"], 1)}
+        svns = {f"sgxtcbcomp{n:02}svn": item.get("svn", 0) for n, item in enumerate(tcb.get("sgxtcbcomponents", []), 1)}
         return {**level, "tcb": {**svns, "pcesvn": tcb.get("pcesvn", 0)}}
 
     _levels("tcb_info", lambda found: [flat(level) for level in found])(scene)
