@@ -139,9 +139,14 @@ def _fill_entrypoint(
                 hint="name it in the manifest, or give --libsysdb PATH",
             )
         entrypoint["uri"] = "file:" + os.path.abspath(libsysdb)
-    if "sha256" in entrypoint:
+    uri, digest = entrypoint["uri"], entrypoint.get("sha256")
+    if not isinstance(uri, str) or not uri.startswith("file:"):
+        raise _unloadable(f"loader.entrypoint.uri is {uri!r}, not a URI that begins with file:")
+    if digest is not None:
+        if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+            raise _unloadable(f"loader.entrypoint.sha256 is {digest!r}, not 64 hex digits")
         return None
-    path = os.path.join(directory, str(_path_of(entrypoint["uri"])))
+    path = os.path.join(directory, str(_path_of(uri)))
     entrypoint["sha256"] = hash_files([path])[0].hex()
     return path
 

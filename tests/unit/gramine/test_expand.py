@@ -181,6 +181,16 @@ def test_entrypoint_default_is_the_installed_library(tmp_path):
     assert "gramine.manifest.entrypoint" == reason(tmp_path, "[]", head="")
 
 
+@pytest.mark.parametrize(
+    "entry",
+    ['uri = "file:x", sha256 = 5', 'uri = "file:x", sha256 = "00"', 'uri = 5, sha256 = "%s"' % ("00" * 32), "uri = 5",
+     'uri = "x"'],
+)  # fmt: skip
+def test_an_entrypoint_that_no_gramine_could_open_is_refused(tmp_path, entry):
+    """Its hash is taken as it stands, so it must be one; a file's URI begins with file:."""
+    assert "gramine.manifest.unloadable" == reason(tmp_path, "[]", head=f"loader.entrypoint = {{{entry}}}\n")
+
+
 def test_options_of_1_5_are_not_taken_by_1_8(tmp_path):
     """The schema of 1.8 has no require_*; 1.6 still takes them and then adds no cpu_features."""
     old = b'loader.entrypoint = "file:x"\n[sgx]\nrequire_avx = true\n'
