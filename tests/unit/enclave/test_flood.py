@@ -327,7 +327,7 @@ def test_the_body_that_does_not_come_makes_room(listener, crowd):
             assert (200, b"0") == one.ask("GET", "/other")
         upload.sendall(b"ghij")
         assert upload.recv(65536).startswith(b"HTTP/1.1 200 ")
-    assert read_all(first).startswith(b"HTTP/1.1 408 ")
+    assert first.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
 def test_what_does_not_end_makes_no_room(listener, crowd, monkeypatch):
