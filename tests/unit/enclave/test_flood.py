@@ -31,7 +31,7 @@ from glasscase.enclave.serve import adapt_wsgi, make_server
 
 from .conftest import HTTP2_PACKAGES, PACKAGES, Peer, client_context, make_config, self_signed, wheel_files
 from .test_http2 import CUTS, Client
-from .test_listener import Unread, Wire, raw, read_all, resident_bytes, sockets_of, uvicorn_parts, wait_until
+from .test_listener import Unread, Wire, raw, resident_bytes, sockets_of, uvicorn_parts, wait_until
 
 PREFIX = "/.well-known/glasscase/"
 LIMITS = {"CONNECTIONS_MAX": 24, "RUNNING_MAX": 12, "UPLOADS_MAX": 4, "JUDGED_MAX": 2}
