@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from glasscase.fs.child import module_command
+
 STOP_S = 10  # seconds from SIGTERM to SIGKILL of an instance
 BUSY_S = 30  # seconds for a command of the flow that is still at work on an instance
 _PR_SET_PDEATHSIG = 1
@@ -28,7 +30,7 @@ def ended(base: Path) -> Iterator[None]:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "glasscase.cli.ending", base], stdin=read_end, stdout=subprocess.DEVNULL,
+            module_command("glasscase.cli.ending", base), stdin=read_end, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
         )  # fmt: skip
         os.close(read_end)

@@ -21,6 +21,7 @@ from typing import Any
 from glasscase.cli.ending import ended, with_parent
 from glasscase.cli.output import Output, escape
 from glasscase.errors import Error, StorageError
+from glasscase.fs.child import module_command
 
 STEP_S = 900  # seconds after which a command counts as hanging
 
@@ -114,7 +115,7 @@ class Flow:
             process.communicate(timeout=STEP_S)
 
     def _argv(self, command: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-I", "-m", "glasscase", *command, "--json"]
+        return module_command("glasscase", *command, "--json")
 
     def _call(self, command: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
         if command[0] == "run":

@@ -13,7 +13,6 @@ import resource
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -286,7 +285,7 @@ def _start_device(place: Place, checked: Any, data_directory: Path, log: int, *,
     shutil.rmtree(place.simulated_device, ignore_errors=True)
     signed = checked.sigstruct
     argv = device.command(
-        sys.executable, place.simulated_device, data_directory / "simulator",
+        place.simulated_device, data_directory / "simulator",
         mrenclave=checked.measurement.mrenclave, mrsigner=signed.mrsigner, isv_prod_id=signed.isv_prod_id,
         isv_svn=signed.isv_svn, attributes_flags=signed.attributes_flags, xfrm=signed.xfrm,
         misc_select=signed.misc_select, shared=shared,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from glasscase.errors import Error, StorageError
 from glasscase.fs.atomic import storage_error
+from glasscase.fs.child import module_command
 from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import FLAG_INIT, FLAG_MODE64, TARGET_INFO_SIZE, XFRM_LEGACY_AVX512, report_body, target_info
 
@@ -174,7 +175,6 @@ class SoftwareDevice:
 
 
 def command(
-    python: str,
     directory: str | os.PathLike[str],
     platform_directory: str | os.PathLike[str],
     *,
@@ -188,13 +188,12 @@ def command(
     shared: bool = False,
 ) -> list[str]:
     """Return the argv of a device process. It ends when its standard input ends: give it a pipe that the enclave holds."""
-    return [
-        python, "-I", "-m", "glasscase.sim.device", os.fspath(directory), os.fspath(platform_directory),
-        f"--mrenclave={mrenclave.hex()}", f"--mrsigner={mrsigner.hex()}",
+    return module_command(
+        "glasscase.sim.device", directory, platform_directory, f"--mrenclave={mrenclave.hex()}", f"--mrsigner={mrsigner.hex()}",
         f"--isv-prod-id={isv_prod_id}", f"--isv-svn={isv_svn}",
         f"--attributes-flags={attributes_flags}", f"--xfrm={xfrm}", f"--misc-select={misc_select}",
         *(["--shared"] if shared else []),
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

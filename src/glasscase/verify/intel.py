@@ -10,11 +10,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from glasscase.errors import CannotVerify
+from glasscase.fs.child import module_command
 
 if TYPE_CHECKING:
     from glasscase.collateral.model import Collateral
@@ -184,7 +184,7 @@ def _failed(message: str) -> CannotVerify:
 
 def _ask(question: dict[str, Any]) -> dict[str, Any]:
     """Return the worker's answer; the worker sees no environment of ours and ends with us or after TIMEOUT_S."""
-    command = [sys.executable, "-I", "-m", "glasscase.verify.intelworker"]
+    command = module_command("glasscase.verify.intelworker")
     try:
         done = subprocess.run(
             command, input=json.dumps(question).encode(), capture_output=True, timeout=TIMEOUT_S, check=False, env={}

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 import time
 
@@ -137,7 +136,7 @@ def test_process_ends_with_its_pipe(platform, tmp_path):
     """The device process answers, and ends by itself when the last holder of its pipe is gone."""
     directory = tmp_path / "sim"
     read_end, write_end = os.pipe()
-    argv = command(sys.executable, directory, platform.directory, **ENCLAVE)
+    argv = command(directory, platform.directory, **ENCLAVE)
     process = subprocess.Popen(argv, stdin=read_end, close_fds=True)
     os.close(read_end)
     try:
@@ -165,7 +164,7 @@ def test_ends_when_the_directory_is_gone(platform, tmp_path):
 def device_process(directory, platform_directory, stdin):
     """Start the device as the launcher does."""
     facts = dict.fromkeys(("isv_prod_id", "isv_svn", "attributes_flags", "xfrm", "misc_select"), 0)
-    argv = command(sys.executable, directory, platform_directory, mrenclave=bytes(32), mrsigner=bytes(32), **facts)
+    argv = command(directory, platform_directory, mrenclave=bytes(32), mrsigner=bytes(32), **facts)
     return subprocess.Popen(argv, stdin=stdin, stderr=subprocess.PIPE)
 
 
