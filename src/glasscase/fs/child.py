@@ -18,7 +18,7 @@ def module_command(module: str, *arguments: str | os.PathLike[str]) -> list[str]
     """
     program = f"import sys; sys.path[:] = {_places()!a}; import runpy; "
     program += f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-    return [sys.executable, "-I", "-c", program, *map(os.fspath, arguments)]
+    return [sys.executable, "-I", "-c", program, *(os.fspath(argument) for argument in arguments)]
 
 
 def _places() -> list[str]:
