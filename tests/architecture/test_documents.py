@@ -1,6 +1,7 @@
 """What the documents name is there: files, links, verbs and their options."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,18 @@ def test_commands_in_hints_of_the_code_exist():
     found = {path.name: wrong_commands(text_of(path), hint=True) for path in (ROOT / "src" / "glasscase").rglob("*.py")}
 
     assert {} == {name: wrong for name, wrong in found.items() if wrong}
+
+
+def test_extras_that_a_text_names_exist():
+    """An extra is named as pyproject.toml has it, and with the only Python that it exists for."""
+    extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
+    old = {name for name, needed in extras.items() if any("python_version < '3.12'" in one for one in needed)}
+    places = [*DOCUMENTS, *(ROOT / "src" / "glasscase").rglob("*.py")]
+    lines = [line for path in places for line in text_of(path).splitlines()]
+    said = [(line, name) for line in lines for name in re.findall(r"glasscase\[(\w+)\]", line)]
+
+    assert {"intel"} == old == {name for _, name in said}
+    assert [] == [line for line, name in said if name in old and "Python 3.11" not in line]
 
 
 def test_a_wrong_command_is_found():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from glasscase.errors import FormatError
+from glasscase.errors import CannotVerify, FormatError
 from glasscase.gramine.dynamic import read_dynamic
 
 PASS, WARN, FAIL, UNKNOWN = "PASS", "WARN", "FAIL", "UNKNOWN"
@@ -73,7 +73,8 @@ class Machine:
 
     runtimes: names of the imported Gramine runtimes. direct: whether the bundle's runtime, or without a bundle any imported one,
     has Gramine's loader for gramine-direct. probe(host, port): raises OSError if nothing answers there. clock_state: what
-    adjtimex(2) returned, or None. verifier(): Intel's quote verification library that loads here, or None.
+    adjtimex(2) returned, or None. verifier(): Intel's quote verification library that loads here, or None; raises CannotVerify if
+    it crashes.
     """
 
     root: Path
@@ -388,11 +389,17 @@ def _absent(machine: Machine, names: Sequence[str]) -> list[str]:
 
 
 def _verifier(machine: Machine) -> Item:
-    found = machine.verifier()
+    try:
+        found = machine.verifier()
+    except CannotVerify as error:
+        return Item(
+            "Intel's verifier", WARN, f"verify --engine intel and both cannot work: {error.message}",
+            "update libsgx-dcap-quote-verify, or remove it", (),
+        )  # fmt: skip
     if found is None:
         return Item(
             "Intel's verifier", WARN, "not installed: verify --engine intel and both cannot work",
-            "apt install libsgx-dcap-quote-verify, or pip install 'glasscase[intel]'", (),
+            "apt install libsgx-dcap-quote-verify, or with Python 3.11 pip install 'glasscase[intel]'", (),
         )  # fmt: skip
     return Item("Intel's verifier", PASS, found, "", ())
 

@@ -26,7 +26,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("policy.identity.unset", "basis", "no policy says which enclave is meant", _POLICY,
            "write one: glasscase policy BUNDLE -o policy.toml, then verify with --policy policy.toml"),
     Reason("engine.intel.unavailable", "basis", "Intel's quote verification library cannot judge this", _ENGINE,
-           "install Intel's libsgx-dcap-quote-verify or the extra glasscase[intel], "
+           "install Intel's libsgx-dcap-quote-verify or, with Python 3.11, the extra glasscase[intel], "
            "or use --engine native (the only one under another root)"),
     Reason("engine.intel.failed", "basis", "Intel's library crashed, hung or gave an answer that is not known", _ENGINE,
            "try again, update the library, or use --engine native"),

@@ -105,7 +105,8 @@ def judge(
     }
     said = _ask(question)
     if said["library"] is None:
-        raise Unavailable(f"neither {SYSTEM_LIBRARY} nor the extra glasscase[intel] is there, or they cannot be loaded")
+        extra = "the extra glasscase[intel] (for Python 3.11)"
+        raise Unavailable(f"neither {SYSTEM_LIBRARY} nor {extra} is there, or they cannot be loaded")
     answer = _checked(said)
     returned, code = answer["returned"], answer["result"]
     if returned != 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from glasscase.errors import CannotVerify
 from glasscase.hosting import doctor
 from glasscase.hosting.doctor import FAIL, PASS, UNKNOWN, WARN, Machine, Needs
 
@@ -129,6 +130,20 @@ def test_each_lack_is_one_item_with_a_remedy(machine, name, changes, outcome):
 
     assert outcome == found.outcome
     assert found.remedy and found.observed
+
+
+def test_a_library_that_crashes_is_one_item(machine):
+    """Intel's library that cannot be loaded without a crash is said in its line; every other line stands."""
+
+    def crashes():
+        raise CannotVerify("engine.intel.failed", "the worker with Intel's library ended with -11")
+
+    good = machine()
+    whole, items = doctor.examine(good, None), doctor.examine(replace(good, verifier=crashes), None)
+
+    assert WARN == item(items, "Intel's verifier").outcome
+    assert "-11" in item(items, "Intel's verifier").observed
+    assert [found.name for found in whole] == [found.name for found in items]
 
 
 def test_open_files_without_a_limit_are_enough(machine):
