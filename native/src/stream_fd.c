@@ -160,6 +160,15 @@ GLASS_MUST_USE static glass_status regular(glass_stream_stat *stat, int fd, stru
     return S_ISREG(facts->st_mode) ? GLASS_OK : glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
 }
 
+/* Nothing stands behind the length that the file has: those of the kernel state one that they do not have. */
+GLASS_MUST_USE static glass_status check_end(glass_stream_stat *stat, int fd, uint64_t end)
+{
+    uint8_t more = 0;
+    size_t got = 0;
+    GLASS_TRY(glass_read_at(stat, fd, &more, 1, end, &got));
+    return got == 0 ? GLASS_OK : glass_fail(stat, GLASS_ERR_CHANGED, GLASS_STREAM_CHANGED);
+}
+
 /* The input is as long as stated, and after the work it is the same file as before. */
 GLASS_MUST_USE static glass_status run_on_file(glass_job *job, int threads, int in, uint64_t offset, uint64_t size)
 {
@@ -169,6 +178,7 @@ GLASS_MUST_USE static glass_status run_on_file(glass_job *job, int threads, int 
         return glass_fail(job->stat, GLASS_ERR_CHANGED, GLASS_STREAM_SIZE);
     }
     GLASS_TRY(glass_job_run(job, threads));
+    GLASS_TRY(check_end(job->stat, in, offset + size));
     return glass_unchanged(job->stat, in, &before, 1);
 }
 

@@ -385,6 +385,19 @@ def test_missing_and_wrong_inputs(tmp_path):
     assert ["empty"] == names(tmp_path)
 
 
+def test_length_that_the_system_does_not_know(tmp_path):
+    """A file of the kernel, which has a content and the length 0, is refused and not encrypted as an empty one."""
+    source = "/proc/self/status"
+    with pytest.raises(FormatError) as caught:
+        stream.encrypt_file(source, tmp_path / "sealed", key=KEY)
+
+    assert "stream.content.changed" == caught.value.reason
+    with open(source, "rb") as file, pytest.raises(FormatError) as caught:
+        chunks.digest_descriptor(file.fileno(), 0)
+    assert "stream.content.changed" == caught.value.reason
+    assert [] == names(tmp_path)
+
+
 def test_pipes(tmp_path):
     """A FIFO is read to its end in both directions."""
     plain = content(200_000)
