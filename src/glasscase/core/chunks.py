@@ -332,22 +332,31 @@ def run(call: Callable[[], int], stat: Any, *, size: int, what: str, progress: P
     """Make one long call of the core; raise what its status says.
 
     In the main thread, calls on much data run beside it: an exception that a signal handler raises meanwhile cancels the
-    call and goes on when it has ended. progress: called with the bytes done, about ten times a second and at the end.
+    call and goes on when it has ended. Where no further thread can be had the call runs here, and a signal waits for its end.
+    progress: called with the bytes done, about ten times a second and at the end.
     """
     main = threading.current_thread() is threading.main_thread()
     if progress is None and (size < _HELPER_FROM or not main):
         check(call(), stat, what)
         return
     status: list[int] = []
-    helper = threading.Thread(target=lambda: status.append(call()), name="glasscase-stream")
-    helper.start()
+
+    def work() -> None:
+        if not stat.cancel:
+            status.append(call())
+
+    helper = threading.Thread(target=work, name="glasscase-stream")
     try:
+        try:
+            helper.start()
+        except RuntimeError:  # the system gives no more threads
+            work()
         while helper.is_alive():
             helper.join(_POLL_S)
             if progress is not None:
                 progress(stat.progress)
     finally:
-        stat.cancel = 1  # of no effect when the call has ended
+        stat.cancel = 1  # of no effect when the call has ended; one that has not begun never will
         _join(helper)
     if progress is not None:
         progress(stat.progress)

@@ -8,11 +8,12 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from glasscase._native import lib
+from glasscase._native import ffi, lib
 from glasscase.core import chunks, faults, stream
 from glasscase.core.chunks import CHUNK_SIZE, HEADER_SIZE, Key
 from glasscase.core.reader import Helpers, Reader
@@ -659,6 +660,46 @@ def test_cancel_through_an_exception_in_progress(tmp_path):
         stream.encrypt_file(tmp_path / "plain", tmp_path / "out", key=KEY, progress=stop)
 
     assert ["plain"] == names(tmp_path)
+
+
+def test_cancel_while_the_helper_begins(monkeypatch):
+    """An exception that comes while the helper thread begins cancels its call too, and goes on when that has ended."""
+
+    class Thread(threading.Thread):
+        def start(self):
+            super().start()
+            raise KeyboardInterrupt
+
+    stat, ended = ffi.new("glass_stream_stat *"), threading.Event()
+
+    def call():
+        give_up = time.monotonic() + 20
+        while not stat.cancel and time.monotonic() < give_up:
+            time.sleep(0.01)
+        ended.set()
+        return lib.GLASS_ERR_CANCELLED
+
+    monkeypatch.setattr(chunks.threading, "Thread", Thread)
+    with pytest.raises(KeyboardInterrupt):
+        chunks.run(call, stat, size=1 << 30, what="the file")
+
+    assert ended.is_set()
+
+
+def test_no_thread_to_be_had(tmp_path, monkeypatch):
+    """Where the system gives no further thread the caller's own does the work, with progress at the end."""
+
+    def start(_self):
+        raise RuntimeError("can't start new thread")
+
+    (tmp_path / "plain").write_bytes(content(3_000_000))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    done = []
+    stream.encrypt_file(tmp_path / "plain", tmp_path / "sealed", key=KEY, progress=done.append)
+    stream.decrypt_file(tmp_path / "sealed", tmp_path / "again", key=KEY, progress=done.append)
+
+    assert [3_000_000, 3_000_000] == done
+    assert content(3_000_000) == (tmp_path / "again").read_bytes()
 
 
 class TestReader:
