@@ -47,13 +47,14 @@ typedef enum glass_stream_fault {
     GLASS_STREAM_TRUNCATED = 10, /* the file ends too early */
     GLASS_STREAM_SIZE = 11,      /* the size differs from the one that was stated */
     GLASS_STREAM_TRAILING = 12,  /* bytes after the last chunk */
-    GLASS_STREAM_IO = 13,        /* `os_errno` says what the system answered */
+    GLASS_STREAM_IO = 13,        /* the input failed: `os_errno` says what the system answered */
     GLASS_STREAM_NOSPACE = 14,   /* disk, quota or file size limit */
     GLASS_STREAM_CANCEL = 15,
     GLASS_STREAM_NOMEM = 16,
     GLASS_STREAM_CRYPTO = 17,
     GLASS_STREAM_HEADER_DIFFERS = 18, /* authentic perhaps, but not the header that was expected */
-    GLASS_STREAM_LEAF = 19            /* chunk `chunk` is not the content of the leaf list, or the list is not that of the digest */
+    GLASS_STREAM_LEAF = 19,           /* chunk `chunk` is not the content of the leaf list, or the list is not that of the digest */
+    GLASS_STREAM_OUTPUT = 20          /* the output failed otherwise than for want of space; `os_errno` as above */
 } glass_stream_fault;
 
 /* The report of one operation. `cancel` may be set and `progress` read by other threads while the operation runs. */

@@ -17,11 +17,17 @@ glass_status glass_fail_chunk(glass_stream_stat *stat, uint64_t chunk)
     return glass_fail(stat, GLASS_ERR_AUTH, GLASS_STREAM_TAG_FAILED);
 }
 
-glass_status glass_fail_errno(glass_stream_stat *stat, int number)
+glass_status glass_fail_input(glass_stream_stat *stat, int number)
+{
+    stat->os_errno = number;
+    return glass_fail(stat, GLASS_ERR_IO, GLASS_STREAM_IO);
+}
+
+glass_status glass_fail_output(glass_stream_stat *stat, int number)
 {
     int full = number == ENOSPC || number == EDQUOT || number == EFBIG;
     stat->os_errno = number;
-    return glass_fail(stat, GLASS_ERR_IO, full ? GLASS_STREAM_NOSPACE : GLASS_STREAM_IO);
+    return glass_fail(stat, GLASS_ERR_IO, full ? GLASS_STREAM_NOSPACE : GLASS_STREAM_OUTPUT);
 }
 
 int glass_cancelled(const glass_stream_stat *stat)
@@ -164,7 +170,7 @@ glass_status glass_read_at(glass_stream_stat *stat, int fd, uint8_t *out, size_t
             continue;
         }
         if (part < 0) {
-            return glass_fail_errno(stat, errno);
+            return glass_fail_input(stat, errno);
         }
         if (part == 0) {
             return GLASS_OK;
@@ -183,7 +189,7 @@ glass_status glass_write_at(glass_stream_stat *stat, int fd, const uint8_t *data
             continue;
         }
         if (part <= 0) {
-            return glass_fail_errno(stat, part < 0 ? errno : EIO);
+            return glass_fail_output(stat, part < 0 ? errno : EIO);
         }
         done += (size_t)part;
     }
@@ -194,7 +200,7 @@ glass_status glass_unchanged(glass_stream_stat *stat, int fd, const struct stat 
 {
     struct stat after;
     if (fstat(fd, &after) != 0) {
-        return glass_fail_errno(stat, errno);
+        return glass_fail_input(stat, errno);
     }
     int touched = before->st_mtim.tv_sec != after.st_mtim.tv_sec || before->st_mtim.tv_nsec != after.st_mtim.tv_nsec;
     if (before->st_size != after.st_size || (writing && touched)) {

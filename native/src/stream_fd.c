@@ -155,7 +155,7 @@ GLASS_MUST_USE static glass_status digest_unit(glass_job *job, glass_lane *lane,
 GLASS_MUST_USE static glass_status regular(glass_stream_stat *stat, int fd, struct stat *facts)
 {
     if (fstat(fd, facts) != 0) {
-        return glass_fail_errno(stat, errno);
+        return glass_fail_input(stat, errno);
     }
     return S_ISREG(facts->st_mode) ? GLASS_OK : glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);
 }

@@ -71,7 +71,8 @@ GLASS_MUST_USE glass_status glass_message_secret(const glass_ctx *ctx, uint8_t s
 
 GLASS_MUST_USE glass_status glass_fail(glass_stream_stat *stat, glass_status status, int fault);
 GLASS_MUST_USE glass_status glass_fail_chunk(glass_stream_stat *stat, uint64_t chunk);
-GLASS_MUST_USE glass_status glass_fail_errno(glass_stream_stat *stat, int number);
+GLASS_MUST_USE glass_status glass_fail_input(glass_stream_stat *stat, int number);
+GLASS_MUST_USE glass_status glass_fail_output(glass_stream_stat *stat, int number);
 int glass_cancelled(const glass_stream_stat *stat);
 void glass_progress(glass_stream_stat *stat, uint64_t bytes);
 

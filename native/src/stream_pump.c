@@ -81,7 +81,7 @@ GLASS_MUST_USE static glass_status wait_for(const glass_job *job, glass_stream_s
             return GLASS_OK;
         }
         if (ready < 0 && errno != EINTR) {
-            return glass_fail_errno(stat, errno);
+            return events == POLLOUT ? glass_fail_output(stat, errno) : glass_fail_input(stat, errno);
         }
     }
 }
@@ -98,7 +98,7 @@ GLASS_MUST_USE static glass_status read_batch(const glass_job *job, const struct
             continue;
         }
         if (part < 0) {
-            return glass_fail_errno(stat, errno);
+            return glass_fail_input(stat, errno);
         }
         if (part == 0) {
             return GLASS_OK;
@@ -138,7 +138,7 @@ GLASS_MUST_USE static glass_status write_batch(const glass_job *job, struct pump
             continue;
         }
         if (part <= 0) {
-            return glass_fail_errno(stat, part < 0 ? errno : EIO);
+            return glass_fail_output(stat, part < 0 ? errno : EIO);
         }
         done += (size_t)part;
     }
@@ -288,11 +288,11 @@ glass_status glass_stream_pump_fd(glass_stream *stream, glass_stream_stat *stat,
     struct pump pump = {.stream = stream, .in = in, .out = out, .unit = stream->writing ? CHUNK : SEALED,
                         .failed = UINT64_MAX, .count = UINT64_MAX};
     if (fstat(in, &pump.before) != 0) {
-        return glass_fail_errno(stat, errno);
+        return glass_fail_input(stat, errno);
     }
     if (out >= 0) {
         if (fstat(out, &facts) != 0) {
-            return glass_fail_errno(stat, errno);
+            return glass_fail_output(stat, errno);
         }
         pump.out_waits = !S_ISREG(facts.st_mode) && !S_ISBLK(facts.st_mode);
         widen(out);

@@ -301,7 +301,7 @@ GLASS_MUST_USE static glass_status check_size(glass_reader *reader, glass_stream
     struct stat facts;
     struct reader_lane *lane = NULL;
     if (fstat(reader->fd, &facts) != 0) {
-        return glass_fail_errno(stat, errno);
+        return glass_fail_input(stat, errno);
     }
     if (!S_ISREG(facts.st_mode)) {
         return glass_fail(stat, GLASS_ERR_ARGUMENT, GLASS_STREAM_USAGE);

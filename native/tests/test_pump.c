@@ -259,7 +259,8 @@ static void test_errors(void)
             CHECK_STATUS(GLASS_OK, glass_stream_create(ctx, &stream, key, UINT64_MAX, NULL, 0));
             CHECK(pthread_create(&feeder, NULL, feed, &begin) == 0);
             CHECK_STATUS(GLASS_ERR_IO, glass_stream_pump_fd(stream, &stat, source[0], kind == 0 ? sink[1] : 999, THREADS[t]));
-            CHECK(stat.os_errno == expected[kind] && close(source[0]) == 0 && close(sink[1]) == 0);
+            CHECK(stat.fault == GLASS_STREAM_OUTPUT && stat.os_errno == expected[kind]);
+            CHECK(close(source[0]) == 0 && close(sink[1]) == 0);
             CHECK(pthread_join(feeder, NULL) == 0);
             glass_stream_free(stream);
         }

@@ -23,7 +23,7 @@ def error(status: int, stat: Any, what: str) -> Error:
     if fault in _FORMAT:
         reason, text, hint = _FORMAT[fault]
         return FormatError(reason, f"{what} {text.format(chunk=int(stat.chunk))}", hint=hint, what=what)
-    if fault in (lib.GLASS_STREAM_IO, lib.GLASS_STREAM_NOSPACE):
+    if fault in _STORAGE:
         return _storage(fault, int(stat.os_errno), what)
     if fault == lib.GLASS_STREAM_CANCEL:
         return Interrupted("stream.operation.cancelled", f"{what}: stopped before the end")
@@ -36,8 +36,8 @@ def error(status: int, stat: Any, what: str) -> Error:
 
 
 def _storage(fault: int, number: int, what: str) -> StorageError:
-    full = fault == lib.GLASS_STREAM_NOSPACE
-    reason, where = ("stream.disk.full", "the output") if full else ("stream.io.failed", what)
+    reason = "stream.disk.full" if fault == lib.GLASS_STREAM_NOSPACE else "stream.io.failed"
+    where = what if fault == lib.GLASS_STREAM_IO else "the output"
     return StorageError(reason, f"{where}: {os.strerror(number).lower()}", errno=number)
 
 
@@ -48,6 +48,7 @@ def stat_of(fault: int) -> Any:
     return stat
 
 
+_STORAGE = (lib.GLASS_STREAM_IO, lib.GLASS_STREAM_NOSPACE, lib.GLASS_STREAM_OUTPUT)
 _AGAIN = "the file was changed or damaged: get it again"
 _FORMAT: dict[int, tuple[str, str, str]] = {
     lib.GLASS_STREAM_CHANGED: ("stream.content.changed", "changed while it was read", "run it again when nobody writes"),

@@ -7,6 +7,7 @@ Source: docs/stream-format.md.
 
 import errno
 import os
+import select
 import stat as stat_module
 import threading
 from collections.abc import Callable
@@ -241,9 +242,8 @@ def decrypt_pipe(
     Only verified chunks are written, in order; without a return from here they are not all. expect: called with the size that
     the header states, if it does. Raises as decrypt_file.
     """
-    head, header = (56 if bare else HEADER_SIZE), b""
-    while len(header) < head and (part := os.read(source, head - len(header))):
-        header += part
+    head = 56 if bare else HEADER_SIZE
+    header = _read_header(source, head)
     if len(header) < head:
         raise error(lib.GLASS_ERR_TRUNCATED, stat_of(lib.GLASS_STREAM_TRUNCATED), "the input")
     stream = accept(header, key=as_key(key), app_context=context, bare=bare)
@@ -255,6 +255,27 @@ def decrypt_pipe(
         if target >= 0 and stat_module.S_ISREG(os.fstat(target).st_mode):
             _require_room(os.fstatvfs(target), stated.size)
     return _pump(stream, source, target, check_threads(threads), progress)
+
+
+def _read_header(source: int, size: int) -> bytes:
+    """Return the first `size` bytes that a descriptor gives, fewer if it ends; it may be one that does not wait."""
+    header, waiter = b"", select.poll()
+    waiter.register(source, select.POLLIN)
+    try:
+        while len(header) < size:
+            try:
+                part = os.read(source, size - len(header))
+            except BlockingIOError:
+                waiter.poll()
+                continue
+            if not part:
+                break
+            header += part
+    except OSError as error:
+        raise StorageError(
+            "stream.io.failed", f"the input: {os.strerror(error.errno or 0).lower()}", errno=error.errno
+        ) from None
+    return header
 
 
 def _pump(stream: Any, source: int, target: int, threads: int, progress: Progress | None) -> Message:

@@ -618,6 +618,55 @@ def test_pipe_that_nobody_reads(tmp_path):
         assert 1_000_000 == stream.decrypt_pipe(file.fileno(), -1, key=KEY).size
 
 
+def test_pipe_that_does_not_wait(tmp_path):
+    """A descriptor that answers EAGAIN is waited for, also before the header has come whole."""
+    sealed = encrypted(content(300_000))
+    source, sink = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(sink, True)
+
+    def feed():
+        with os.fdopen(sink, "wb", buffering=0) as pipe:
+            for begin, end in ((0, 50), (50, 200), (200, None)):
+                time.sleep(0.1)
+                pipe.write(sealed[begin:end])
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        with (tmp_path / "out").open("wb", buffering=0) as target:
+            stream.decrypt_pipe(source, target.fileno(), key=KEY)
+    finally:
+        os.close(source)
+        feeder.join()
+
+    assert content(300_000) == (tmp_path / "out").read_bytes()
+
+
+def test_whose_descriptor_fails_is_said(tmp_path):
+    """A failure of the output is not told of the input, nor the other way round, in files, pipes and headers."""
+    (tmp_path / "plain").write_bytes(content(100_000))
+    stream.encrypt_file(tmp_path / "plain", tmp_path / "sealed", key=KEY)
+    with (
+        (tmp_path / "sealed").open("rb") as good,
+        (tmp_path / "none").open("wb") as bad,
+        (tmp_path / "plain").open("rb") as plain,
+    ):
+        header = os.pread(good.fileno(), HEADER_SIZE, 0)
+        for what, call in (
+            ("the output", lambda: stream.decrypt_pipe(good.fileno(), plain.fileno(), key=KEY)),
+            ("the output", lambda: stream.encrypt_pipe(plain.fileno(), good.fileno(), key=KEY)),
+            ("the output", lambda: chunks.decrypt_accepted(
+                chunks.accept(header, key=Key(KEY)), good.fileno(), plain.fileno(), size=100_000)),
+            ("the input", lambda: stream.decrypt_pipe(bad.fileno(), -1, key=KEY)),
+            ("the input", lambda: stream.encrypt_pipe(bad.fileno(), -1, key=KEY)),
+        ):  # fmt: skip
+            with pytest.raises(StorageError) as caught:
+                call()
+
+            assert "stream.io.failed" == caught.value.reason
+            assert caught.value.message.startswith(f"{what}: ")
+
+
 def test_no_room(tmp_path, monkeypatch):
     """A file that cannot fit is refused before anything is written."""
     facts = os.statvfs(tmp_path)
