@@ -274,7 +274,7 @@ def _check_places(out: Output, source: str, target: str, key: str) -> None:
     if source == "-" and key == "-":
         raise UsageError("cli.usage.wrong", "stdin cannot be both the input and the key", hint="give one as a file")
     for name, what in ((source, "input"), (key, "key")):
-        if target != "-" and name != "-" and _same(name, target):
+        if _same(name, target):
             raise UsageError("cli.usage.wrong", f"the output is the {what}", hint="choose another name for the output")
     if source != "-" and target != "-" and os.path.isdir(source) and _is_inside(target, source):
         raise UsageError(
@@ -293,11 +293,15 @@ def _refuse_stdout(target: str, source: str) -> None:
         raise UsageError("cli.usage.wrong", f"{source!r} is a directory, stdout takes one file", hint="give -o DIR")
 
 
-def _same(first: str, second: str) -> bool:
+def _same(source: str, target: str) -> bool:
+    """Return whether two names, of which `-` is stdin or stdout, are one; standard streams are if they are one regular file."""
     try:
-        return os.path.samefile(first, second)
-    except OSError:
+        first = os.fstat(sys.stdin.fileno()) if source == "-" else os.stat(source)
+        second = os.fstat(sys.stdout.fileno()) if target == "-" else os.stat(target)
+    except (OSError, ValueError):
         return False
+    standard = "-" in (source, target)
+    return os.path.samestat(first, second) and (stat.S_ISREG(first.st_mode) or not standard)
 
 
 def _is_inside(path: str, folder: str) -> bool:

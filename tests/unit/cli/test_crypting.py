@@ -243,6 +243,27 @@ class TestFiles:
         assert 32 == len(key.read_bytes())
 
 
+@pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+def test_redirections_to_the_input(verb, tmp_path, key):
+    """A shell's redirection that makes one file of input and output, or of key and output, is refused before a byte is written."""
+    (tmp_path / "plain").write_bytes(os.urandom(600_000))
+    ok("encrypt", tmp_path / "plain", "-o", tmp_path / "sealed", "--key", key)
+    file = tmp_path / ("plain" if verb == "encrypt" else "sealed")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for arguments, stdin, stdout in (
+        ((file, "-o", "-"), None, file), (("-", "-o", "-"), file, file), (("-", "-o", file), file, None),
+        ((file, "-o", "-"), None, key),
+    ):  # fmt: skip
+        with open(stdin or "/dev/null", "rb") as source, open(stdout or "/dev/null", "ab") as target:
+            done = subprocess.run(
+                [sys.executable, "-m", "glasscase", verb, *arguments, "--key", key], stdin=source, stdout=target,
+                stderr=subprocess.PIPE, check=False,
+            )  # fmt: skip
+
+        assert (1, True) == (done.returncode, b"[cli.usage.wrong]" in done.stderr), done.stderr
+        assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
 def test_devices_are_not_replaced(tmp_path, key):
     """A device, FIFO or name in /dev is never replaced by a file; /dev/stdout is stdout."""
     fifo = tmp_path / "fifo"
