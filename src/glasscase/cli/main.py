@@ -21,6 +21,7 @@ from glasscase.cli.output import SAID
 from glasscase.errors import Error, Interrupted, StorageError, UsageError
 
 click.UsageError.exit_code = exitcodes.USAGE
+CORE = ("glasscase._native", "_native")  # as Python names it where it is missing, and where it does not load
 COMPLETE = "_GLASSCASE_COMPLETE"  # set by the scripts of `completion`; what it asks for is printed, nothing is run
 
 # verb: (who uses it, module:command, one line)
@@ -193,6 +194,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exitcodes.INTERRUPTED
+    except ImportError as error:
+        if error.name not in CORE:
+            raise
+        return failed(StorageError("core.library.unloadable", f"the C core cannot be loaded: {error}"))
     except OSError as error:
         from glasscase.fs.atomic import storage_error
 

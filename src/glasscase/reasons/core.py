@@ -12,6 +12,9 @@ REASONS: tuple[Reason, ...] = (
     Reason("core.operation.cancelled", "interrupted", "the operation was cancelled", _RULE, "run it again"),
     Reason("core.libcrypto.failed", "storage", "libcrypto failed where it must not", _RULE,
            "check that libcrypto 3.0 or newer is installed and complete"),
+    Reason("core.library.unloadable", "storage", "the C core is not there or does not load on this system", "README.md, install",
+           "libcrypto 3.0 or newer has to be installed, and the wheel built on this system or an older one: "
+           "in glasscase's sources, pip wheel --no-deps -w dist . ; then pip install that file"),
     Reason("core.memory.exhausted", "storage", "memory could not be allocated", _RULE, "free memory"),
     Reason("core.state.wrong", "state", "the core was called in a way that it does not allow", _RULE,
            "this is a fault of the program: report it"),

@@ -6,9 +6,11 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import glasscase as glasscase_package
 from glasscase.cli import main
 from glasscase.cli.main import VERBS
 from glasscase.cli.output import Output, escape, verb
@@ -21,6 +23,25 @@ def glasscase(*arguments, **options):
     return subprocess.run(
         [sys.executable, "-m", "glasscase", *arguments], capture_output=True, text=True, check=False, **options
     )
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x7fELF of another system"], ids=["none", "empty", "other"])
+def test_a_core_that_does_not_load_is_said_in_one_line(tmp_path, content):
+    """Run from the sources, or from a wheel that was built for another system: no traceback, and no file is written."""
+    package = tmp_path / "site" / "glasscase"
+    package.mkdir(parents=True)
+    for entry in Path(glasscase_package.__file__).parent.iterdir():
+        if entry.name != "_native.abi3.so":
+            (package / entry.name).symlink_to(entry)
+    if content is not None:
+        (package / "_native.abi3.so").write_bytes(content)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = glasscase("keygen", "-o", tmp_path / "key", "--json", env=environment, cwd=tmp_path)
+
+    assert 4 == done.returncode, done.stderr
+    assert "core.library.unloadable" == json.loads(done.stdout)["error"]["id"]
+    assert 2 == len(done.stderr.splitlines())
+    assert not (tmp_path / "key").exists()
 
 
 def test_a_signal_is_not_taken_for_a_fault_of_what_was_at_work(monkeypatch, capsys):
