@@ -11,7 +11,7 @@ from glasscase.bundle import build, project
 from glasscase.codec import stricttoml
 from glasscase.collateral import http, model
 from glasscase.core import chunks
-from glasscase.enclave import attest, bootstrap, connections, gateway, health, http2, program
+from glasscase.enclave import attest, bootstrap, connections, gateway, health, http2, program, running
 from glasscase.evidence import attestation
 from glasscase.evidence import model as evidence
 from glasscase.fs import walk
@@ -87,8 +87,8 @@ def test_defaults_of_a_policy():
         ("provisioning", "connection that is being closed | {} s", connections.CLOSE_S),
         ("provisioning", "before the end of their TLS handshake | {};", connections.HANDSHAKES_MAX),
         ("provisioning", "connections after it | {:,};", connections.CONNECTIONS_MAX),
-        ("provisioning", "that the application has | {:,};", gateway.RUNNING_MAX),
-        ("provisioning", "never has more than {:,} requests", gateway.RUNNING_MAX),
+        ("provisioning", "that the application has | {:,};", running.RUNNING_MAX),
+        ("provisioning", "never has more than {:,} requests", running.RUNNING_MAX),
         ("provisioning", "of 256 KiB is cut to {})", connections.TLS_BUFFER_SIZE // KIB),
         ("provisioning", "at half-life ({} h)", attest.LIFETIME_S // 2 // HOUR_S),
         ("provisioning", "dated back by {} s", attest.BACKDATE_S),

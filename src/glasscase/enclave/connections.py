@@ -18,7 +18,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from glasscase.enclave.gateway import GONE, Gateway, Receive, Scope, Send
+from glasscase.enclave.asgi import GONE, Receive, Scope, Send
+from glasscase.enclave.gateway import Gateway
 
 DESCRIPTORS = 4096  # as the manifest says; Gramine before 1.8 does not know that option and gives 900
 CONNECTIONS_MAX = 2048  # of these descriptors

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from glasscase.enclave.gateway import GONE, Application, Message
+from glasscase.enclave.asgi import GONE, Application, Message
 from glasscase.errors import UsageError
 
 DEADLINE_S = 30.0  # seconds for the first good answer

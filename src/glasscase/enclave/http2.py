@@ -23,7 +23,7 @@ from hypercorn.config import Config
 from hypercorn.protocol.http_stream import ASGIHTTPState
 from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer
 
-from glasscase.enclave.gateway import GONE, Application, Message, Receive, Scope, Send
+from glasscase.enclave.asgi import GONE, Application, Message, Receive, Scope, Send
 
 STREAMS_MAX = 100  # requests of one connection at a time
 BUFFER_SIZE = 64 * 1024  # bytes read ahead

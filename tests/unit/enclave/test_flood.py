@@ -25,7 +25,7 @@ import pytest
 
 from glasscase.codec import cbor
 from glasscase.config.enclave import ServerOptions
-from glasscase.enclave import connections, gateway
+from glasscase.enclave import asgi, connections, gateway, running
 from glasscase.enclave.keys import server_context
 from glasscase.enclave.serve import adapt_wsgi, make_server
 
@@ -149,8 +149,9 @@ def certificate(tmp_path_factory):
 @pytest.fixture
 def listener(certificate, monkeypatch):
     """Return a function that makes a listener with small limits."""
+    homes = {"CONNECTIONS_MAX": connections, "RUNNING_MAX": running}
     for name, value in LIMITS.items():
-        monkeypatch.setattr(connections if name == "CONNECTIONS_MAX" else gateway, name, value, raising=False)
+        monkeypatch.setattr(homes.get(name, gateway), name, value)
     made = []
 
     def make(*, serving=True, **options):
@@ -251,7 +252,7 @@ def test_a_running_request_is_not_ended_for_others(listener, crowd, kind):
     with contextlib.closing(Talk(one)) as talking:
         with concurrent.futures.ThreadPoolExecutor(1) as pool, talking.always(b"more") as heard:
             answer = pool.submit(one.ask, "GET", "/slow")
-            wait_until(lambda: one.gateway._running == 2)
+            wait_until(lambda: one.gateway._running.count == 2)
             for _ in range(3):
                 crowd(one, LIMITS["CONNECTIONS_MAX"], said, http2=http2)
 
@@ -299,17 +300,17 @@ def test_one_request_too_many_is_told(listener, crowd):
     """Above the limit the answer is 503 on a connection that stays, until the application has room."""
     one = listener()
     held = crowd(one, LIMITS["RUNNING_MAX"], HOLD)
-    wait_until(lambda: one.gateway._running == LIMITS["RUNNING_MAX"])
+    wait_until(lambda: one.gateway._running.count == LIMITS["RUNNING_MAX"])
     connection = http.client.HTTPSConnection("127.0.0.1", one.port, context=client_context(), timeout=5)
 
-    assert (503, gateway._BUSY) == one.ask("GET", "/other", connection=connection)
+    assert (503, running.BUSY) == one.ask("GET", "/other", connection=connection)
     with Client(one) as client:
-        assert (503, gateway._BUSY) == client.ask("GET", "/other")
+        assert (503, running.BUSY) == client.ask("GET", "/other")
     with raw(one) as upgrade:
         upgrade.sendall(UPGRADE)
         assert upgrade.recv(65536).startswith(b"HTTP/1.1 503 ")
     held[0].close()
-    wait_until(lambda: one.gateway._running < LIMITS["RUNNING_MAX"])
+    wait_until(lambda: one.gateway._running.count < LIMITS["RUNNING_MAX"])
     assert (200, b"0") == one.ask("GET", "/other", connection=connection)
     connection.close()
 
@@ -320,7 +321,7 @@ def test_the_body_that_does_not_come_makes_room(listener, crowd):
     first, *_ = crowd(one, LIMITS["RUNNING_MAX"] - 1, BODY)
     with raw(one) as upload:
         upload.sendall(BODY)
-        wait_until(lambda: one.gateway._running == LIMITS["RUNNING_MAX"])
+        wait_until(lambda: one.gateway._running.count == LIMITS["RUNNING_MAX"])
         for part in (b"d", b"e", b"f"):
             upload.sendall(part)
             time.sleep(0.1)
@@ -332,12 +333,12 @@ def test_the_body_that_does_not_come_makes_room(listener, crowd):
 
 def test_what_does_not_end_makes_no_room(listener, crowd, monkeypatch):
     """The application never has more than its limit: one more waits until what was told to end has ended, a second at most."""
-    monkeypatch.setattr(gateway, "END_S", 0.5)
-    one, running, most, free = listener(serving=False), [], [], threading.Event()
+    monkeypatch.setattr(running, "END_S", 0.5)
+    one, having, most, free = listener(serving=False), [], [], threading.Event()
 
     async def stubborn(scope, receive, send):
-        running.append(scope)
-        most.append(len(running))
+        having.append(scope)
+        most.append(len(having))
         try:
             while (await receive())["type"] == "http.request" and scope["method"] == "POST":
                 pass
@@ -346,19 +347,19 @@ def test_what_does_not_end_makes_no_room(listener, crowd, monkeypatch):
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            running.pop()
+            having.pop()
 
     one.serve(stubborn)
     limit = LIMITS["RUNNING_MAX"]
     crowd(one, limit, BODY)
-    wait_until(lambda: len(running) == limit)
+    wait_until(lambda: len(having) == limit)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert [(503, gateway._BUSY)] * 4 == list(pool.map(lambda _: one.ask("GET", "/"), range(4)))
+        assert [(503, running.BUSY)] * 4 == list(pool.map(lambda _: one.ask("GET", "/"), range(4)))
         threading.Timer(0.2, free.set).start()
         assert [(200, b"")] * 4 == list(pool.map(lambda _: one.ask("GET", "/"), range(4)))
-    wait_until(lambda: len(running) == limit - 8)
+    wait_until(lambda: len(having) == limit - 8)
     assert limit == max(most)
-    assert limit - 8 == one.gateway._running
+    assert limit - 8 == one.gateway._running.count
 
 
 def test_an_idle_websocket_makes_room(listener, crowd):
@@ -371,9 +372,9 @@ def test_an_idle_websocket_makes_room(listener, crowd):
         time.sleep(0.2)
     assert b"idle" == idle.say(b"idle")
     crowd(one, LIMITS["RUNNING_MAX"] - 2, HOLD)
-    wait_until(lambda: one.gateway._running == LIMITS["RUNNING_MAX"])
+    wait_until(lambda: one.gateway._running.count == LIMITS["RUNNING_MAX"])
 
-    assert (503, gateway._BUSY) == one.ask("GET", "/other")
+    assert (503, running.BUSY) == one.ask("GET", "/other")
     end = time.monotonic() + 1.2
     while time.monotonic() < end:
         assert b"here" == talking.say(b"here")
@@ -433,7 +434,7 @@ def test_a_wait_that_has_just_ended_is_passed_over():
     """The oldest upload may have run out of time in the same turn of the loop; then the next one is ended."""
 
     async def go():
-        waits = gateway.OrderedDict()
+        waits = running.OrderedDict()
         ended = []
 
         async def wait(name, seconds):
@@ -447,10 +448,10 @@ def test_a_wait_that_has_just_ended_is_passed_over():
         await asyncio.sleep(0)
         time.sleep(0.02)
         ready = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.011, lambda: ready.set_result(gateway._end_oldest(waits)))
+        asyncio.get_running_loop().call_later(0.011, lambda: ready.set_result(running.end_oldest(waits)))
         assert await ready
         await asyncio.gather(*tasks)
-        return ended, gateway._end_oldest(waits)
+        return ended, running.end_oldest(waits)
 
     assert (["late", "next"], False) == asyncio.run(go())
 
@@ -710,7 +711,7 @@ def test_a_whole_answer_that_nobody_reads_does_not_outlive_the_end_of_its_client
     """A client says by a bare FIN that it is done and reads nothing; the connection ends though the application has long ended."""
     one = listener(idle_timeout=1)
     (client,) = crowd(one, 1, f"GET /medium{HEAD}\r\n".encode())
-    wait_until(lambda: one.server._guard.open and not one.gateway._running)
+    wait_until(lambda: one.server._guard.open and not one.gateway._running.count)
     client.shutdown(socket.SHUT_WR)
 
     wait_until(lambda: not one.server._guard.open, 9)
@@ -904,7 +905,7 @@ def test_the_end_of_a_stream_for_nobody_is_not_logged(listener, caplog, kind):
         assert stream.ended.wait(9)
         stream.ended.clear()
         stream.parts = 0
-    wait_until(lambda: not one.gateway._running)
+    wait_until(lambda: not one.gateway._running.count)
 
     assert "" == caplog.text
 
@@ -955,9 +956,9 @@ def test_a_request_that_waited_for_a_thread_in_vain_is_not_begun(listener):
         with raw(one) as gone, Client(one) as gone_too:
             gone.sendall(HOLD)
             gone_too.socket.sendall(frames("GET", "/hold")[24:])
-            wait_until(lambda: one.gateway._running == 3)
+            wait_until(lambda: one.gateway._running.count == 3)
         last = pool.submit(one.ask, "GET", "/last")
-        wait_until(lambda: one.gateway._running == 4)
+        wait_until(lambda: one.gateway._running.count == 4)
         time.sleep(0.3)
         free.set()
 
@@ -1004,8 +1005,8 @@ def test_a_real_enclave_is_provisioned_in_a_flood(enclave, crowd, kind):
 
 def test_a_websocket_that_is_not_read_holds_up_nobody(monkeypatch):
     """A client that leaves no room for the close frame: the new request gets its answer, and the application stays within its limit."""
-    monkeypatch.setattr(gateway, "RUNNING_MAX", 1)
-    monkeypatch.setattr(gateway, "END_S", 0.05)
+    monkeypatch.setattr(running, "RUNNING_MAX", 1)
+    monkeypatch.setattr(running, "END_S", 0.05)
     statuses, sent, readable = [], [], asyncio.Event()
 
     async def receive():
@@ -1028,7 +1029,7 @@ def test_a_websocket_that_is_not_read_holds_up_nobody(monkeypatch):
     async def run():
         gate = gateway.Gateway(Inside(), body_max=1000, idle_s=0)
         gate.open(talk, {})
-        scope = {"path": "/", "headers": [], "http_version": "1.1", "method": "GET", gateway.GONE: lambda: False}
+        scope = {"path": "/", "headers": [], "http_version": "1.1", "method": "GET", asgi.GONE: lambda: False}
         socket = asyncio.create_task(gate.answer({**scope, "type": "websocket"}, receive, send_socket, welcome=True))
         await asyncio.sleep(0.01)
         async with asyncio.timeout(2):
