@@ -56,8 +56,11 @@ def _remedy(reason: str) -> str:
     return found.remedy if found else ""
 
 
-def say_failure(verdict: "Verdict", source: str) -> None:
-    """Write the error line and hints of a verdict that is not verified to stderr. source: the file that was judged."""
+def say_failure(verdict: "Verdict", source: str, *, as_json: bool = False) -> None:
+    """Write the error line and hints of a verdict that is not verified to stderr. source: the file that was judged.
+
+    as_json: stdout gets the object of a failure; leave it away where the verdict itself is the result.
+    """
     from glasscase.errors import VerificationError
     from glasscase.verify import catalog
 
@@ -73,4 +76,4 @@ def say_failure(verdict: "Verdict", source: str) -> None:
         if check.observed and len(check.observed) <= 200:
             text += f" ({check.observed})"
         error = VerificationError(check.id, text, hint=hint, verdict=verdict, undetermined=undetermined)
-    report_error(error, as_json=False, source=source)
+    report_error(error, as_json=as_json, source=source)

@@ -103,7 +103,7 @@ def _verified(out: Output, target: str, options: dict[str, Any]) -> "Statement |
     verdict = Arguments(**options, statements=()).judge(content)
     if verdict.status.value != "verified" or verdict.valid_until is None:
         out.say(verdict_text(out, verdict))
-        say_failure(verdict, target)
+        say_failure(verdict, target, as_json=out.json)
         return exit_code(verdict)
     policy = verdict.basis.policy
     predicate = {

@@ -119,6 +119,24 @@ def test_nothing_is_said_of_what_is_not_verified(desk):
     assert not (desk.folder / "said.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("policy", "code", "name"),
+    [("other.toml", 2, "policy.mrenclave.unlisted"), ("bundle.toml", 3, "policy.bundle.missing")],
+)
+def test_what_is_not_verified_is_a_failure_of_attest_in_json_too(desk, policy, code, name):
+    """With --json stdout holds the one object of a failure: nothing was said, so there is no result."""
+    (desk.folder / "other.toml").write_text(f'version = 1\n[measurement]\nmrenclave = "{"22" * 32}"\n')
+    (desk.folder / "bundle.toml").write_text(
+        'version = 1\n[measurement]\nbundle = true\n[freshness]\nevidence_max_age = "off"\n'
+    )
+    found, out, err = attest(desk, "--json", policy=policy)
+    value = json.loads(out)
+
+    assert (code, code, name) == (found, value["exit"], value["error"]["id"])
+    assert value["error"]["message"] and value["error"]["hint"]
+    assert f"[{name}]" in err
+
+
 def rebuilt(monkeypatch, *, differences=(), not_checked=(), insecure=()):
     index = SimpleNamespace(find=lambda _: SimpleNamespace(sha256=b"l" * 32))
     checked = SimpleNamespace(bundle=SimpleNamespace(id=b"b" * 32, index=index), insecure=insecure)
