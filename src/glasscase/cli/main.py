@@ -216,10 +216,23 @@ def _usage(error: click.ClickException) -> Error:
     return UsageError("cli.usage.wrong", message[:1].lower() + message[1:], hint=f"{command} --help")
 
 
+class _Talk(io.FileIO):
+    """Standard error. What cannot be written of it is lost: words change no exit code."""
+
+    def write(self, data: Any, /) -> int:
+        size = memoryview(data).nbytes
+        try:
+            written = super().write(data)
+        except OSError:
+            return size
+        return size if written is None else written  # None: it does not block, and is full
+
+
 def _open_standard_streams() -> None:
     """Open what the caller closed: stdin then reads as empty, stdout refuses every byte, stderr takes all and shows none.
 
-    Without this the next file opened would take the place, and words meant for people would go into it.
+    Without this the next file opened would take the place, and words meant for people would go into it. A stderr that
+    cannot be written (a full disk, a reader that has gone) takes all too.
     """
     for number in range(3):
         try:
@@ -228,7 +241,9 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    encoding = sys.stderr.encoding if sys.stderr else None
+    talk = io.BufferedWriter(_Talk(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(talk, encoding=encoding, errors="backslashreplace", line_buffering=True)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show does not end the run
 

@@ -438,6 +438,20 @@ def test_a_full_stdout_without_a_buffer_is_exit_four():
     assert b"Traceback" not in done.stderr and b"fs.file.full" in done.stderr
 
 
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2> >(true)", "2>&-"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("verify quote", 2), ("verify missing", 4), ("nonsense", 1), ("version --nonsense", 1), ("version", 0)],
+)
+def test_a_stderr_that_takes_no_words_changes_no_exit_code(tmp_path, stderr, words, code):
+    """A log on a full disk, a reader that has gone: what was found out is in the exit code still."""
+    (tmp_path / "quote").write_bytes(b"no quote at all")
+    command = f"sleep 0.1; exec {shlex.quote(sys.executable)} -m glasscase {words}"
+    done = subprocess.run(["bash", "-c", f"({command}) {stderr}"], cwd=tmp_path, capture_output=True, check=False)
+
+    assert code == done.returncode, done.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value", "command"),
     [
