@@ -58,10 +58,13 @@ def encrypt(out: Output, source: str, target: str, *, key: str, threads: int | N
     from glasscase.cli.keys import read_package_key
     from glasscase.cli.progress import Bar
     from glasscase.core import stream
+    from glasscase.fs.atomic import require_no_key
 
     binding = context.encode("utf-8", "surrogateescape")
     target = _stdout_as_dash(target)
     _check_places(out, source, target, key)
+    if target != "-":
+        require_no_key(target)
     secret = read_package_key(key)
     if source != "-" and os.path.isdir(source):
         _encrypt_directory(out, source, target, key=secret, threads=threads or _cores(), context=binding)

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from glasscase.errors import Error, FormatError, StorageError, UsageError
 
 PART = ".part-"
+_RAW_KEY = 32  # bytes of a package or model key
 
 
 def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
@@ -128,12 +129,35 @@ def check_output(path: str | os.PathLike[str]) -> None:
         )
 
 
+def require_no_key(path: str | os.PathLike[str]) -> None:
+    """Return unless a secret key has the name `path`: 32 bytes for their owner alone, or a private key in PEM.
+
+    Raises UsageError("fs.output.key"): no output takes the place of one.
+    """
+    try:
+        facts = os.lstat(path)
+        if not stat.S_ISREG(facts.st_mode):
+            return
+        with open(path, "rb") as file:
+            first = file.read(64).partition(b"\n")[0]
+    except OSError:
+        return
+    raw = facts.st_size == _RAW_KEY and not facts.st_mode & 0o077
+    if raw or (first.startswith(b"-----BEGIN ") and first.rstrip().endswith(b"PRIVATE KEY-----")):
+        raise UsageError(
+            "fs.output.key",
+            f"{os.fspath(path)!r} is a secret key, which no output takes the place of",
+            hint="choose another name for the output",
+        )
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Give a binary file that takes the place of `path` when the block ends without an exception.
 
     mode: set on the open file, whatever the umask. overwrite=False raises UsageError("fs.output.exists") if the name is
-    taken, also when it is taken while the block runs. Raises StorageError if the disk fails; the old content stays then.
+    taken, also when it is taken while the block runs. A secret key is never overwritten. Raises StorageError if the disk
+    fails; the old content stays then.
     """
     check_output(path)
     require_file_name(path)
@@ -142,6 +166,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
     part = os.path.join(folder, f"{PART}{os.urandom(8).hex()}")
     if not overwrite and os.path.lexists(final):
         raise name_taken(final)
+    require_no_key(final)
     if os.path.isdir(final) and not os.path.islink(final):  # now, not when what the block does is done
         raise storage_error(IsADirectoryError(errno.EISDIR, "is a directory"), final)
     try:

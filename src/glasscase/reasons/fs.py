@@ -17,6 +17,8 @@ REASONS: tuple[Reason, ...] = (
            "choose another name or remove it first"),
     Reason("fs.output.special", "usage", "the output is a device, FIFO or socket, whose place a file would take", _RULE,
            "name a file, or - for stdout where the verb can write there"),
+    Reason("fs.output.key", "usage", "the output has the name of a secret key, which is never overwritten", _RULE,
+           "choose another name, or remove the key first"),
     Reason("fs.path.refused", "format", "a path is not relative, NFC, free of control characters and short enough",
            "docs/bundle-format.md", "rename the file"),
     Reason("fs.path.unsuitable", "usage", "a path that has to be written down is not plain text", _RULE,

@@ -103,6 +103,8 @@ class SimPlatform:
 
 def _create(path: Path) -> None:
     """Write new keys; root.pem comes last, so a killed run is simply done again."""
+    for file in (*_KEY_FILES.values(), _SEAL_FILE):
+        (path / file).unlink(missing_ok=True)
     keys = PlatformKeys(*(SigningKey.generate() for _ in _KEY_FILES))
     for name, file in _KEY_FILES.items():
         write_file(path / file, getattr(keys, name).to_pem(), mode=0o600)

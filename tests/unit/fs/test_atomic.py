@@ -126,6 +126,35 @@ def test_nothing_is_overwritten_when_refused(tmp_path):
     assert names(tmp_path) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "key", [bytes(32), b"-----BEGIN PRIVATE KEY-----\nMC4\n", b"-----BEGIN RSA PRIVATE KEY-----\r\nMC4\n",
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4\n"], ids=range(4),
+)  # fmt: skip
+def test_no_output_takes_the_place_of_a_key(tmp_path, key):
+    """A secret key is what nobody can make again: another name is asked for; a link to one may be replaced."""
+    path = tmp_path / "key"
+    atomic.write_file(path, key, mode=0o600)
+    with pytest.raises(UsageError) as caught:
+        atomic.write_file(path, b"x")
+    assert "fs.output.key" == caught.value.reason
+    assert (["key"], key) == (names(tmp_path), path.read_bytes())
+    (tmp_path / "link").symlink_to("key")
+    atomic.write_file(tmp_path / "link", b"x")
+
+    assert (key, b"x") == (path.read_bytes(), (tmp_path / "link").read_bytes())
+
+
+def test_what_is_no_key_is_overwritten(tmp_path):
+    """A public key, a certificate, and 32 bytes that everybody may read are outputs like any other."""
+    for name, content, mode in (
+        ("pub", b"-----BEGIN PUBLIC KEY-----\n", 0o600), ("raw", bytes(32), 0o644), ("long", bytes(33), 0o600),
+    ):  # fmt: skip
+        atomic.write_file(tmp_path / name, content, mode=mode)
+        atomic.write_file(tmp_path / name, b"x")
+
+        assert b"x" == (tmp_path / name).read_bytes()
+
+
 def test_a_full_disk_leaves_nothing(tmp_path):
     """A write that fails is a storage error, and the unfinished file is gone."""
     code = f"""
