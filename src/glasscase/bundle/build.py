@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from glasscase.bundle.apart import require_apart, require_output_apart
 from glasscase.bundle.application import AppFile, check_shadowing, model_files, package_sources, source_files
 from glasscase.bundle.compiled import add_compiled
 from glasscase.bundle.derive import index_of, manifest_of, require_places, weakenings
@@ -76,7 +77,7 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `build` may say besides the project. size, package_key, owners: None or empty = what the project says.
+    """What `build` may say besides the project. size, package_key: None, and no owners = what the project says.
 
     jobs: threads for encryption, 0 = as many as there are processors. say: takes one line of progress.
     """
@@ -114,7 +115,9 @@ def build(
     input that is not in the cache, FormatError for one that is not what was pinned.
     """
     project = load_project(project_dir)
-    _check_outside(out, project_dir, project)
+    require_output_apart(out, project_dir, project)
+    named = () if options.package_key is None else (options.package_key,)
+    require_apart(project_dir, project, keys=(*named, *options.owners))
     lock = _fresh_lock(project_dir, project, runtime)
 
     made: list[Package | None] = []
@@ -133,19 +136,6 @@ def build(
         tree.finish()
     total = sum(file.size for file in index.files)
     return BuildResult(os.path.abspath(out), index.id, index, measurement, len(index.files), total, made[0])
-
-
-def _check_outside(out: str, project_dir: str, project: Project) -> None:
-    """Raise UsageError("bundle.output.inside") if the bundle would be written among the files that go into it."""
-    target = os.path.realpath(out)
-    for path in (project.app.source, *(model.path for model in project.models)):
-        inside = os.path.realpath(os.path.join(project_dir, path))
-        if os.path.commonpath([inside, target]) == inside:
-            raise UsageError(
-                "bundle.output.inside",
-                f"{out!r} is inside {path!r}, which goes into the bundle",
-                hint="choose a place outside the sources and models, dist/ for example",
-            )
 
 
 def add_inputs(
@@ -193,7 +183,7 @@ def describe(
     manifest = manifest_of(config, tree.entries())
     require_clean(manifest, insecure=config.insecure)
     tree.add(MANIFEST, manifest)
-    measurement = measure(manifest, runtime.files["libpal.so"])
+    measurement = _measured(manifest, runtime.files["libpal.so"])
     if not runtime.simulated:
         _require_room(measurement, config.gramine.size)
         _require_threads(config)
@@ -237,6 +227,17 @@ def private_document(result: BuildResult) -> bytes:
             "entries": entries,
         }
     )
+
+
+def _measured(manifest: bytes, libpal: bytes) -> Measurement:
+    """Return the measurement; of an enclave that its own areas do not fit, UsageError("bundle.size.small")."""
+    try:
+        return measure(manifest, libpal)
+    except FormatError as error:
+        if error.reason != "gramine.enclave.too_small":
+            raise
+        hint = "raise enclave.size in glasscase.toml, or --size, or lower enclave.max_threads"
+        raise UsageError("bundle.size.small", error.message, hint=hint) from None
 
 
 def _require_room(measurement: Measurement, size: str) -> None:
@@ -322,7 +323,7 @@ def _gramine_options(project: Project, *, profile: str, size: str | None) -> Gra
     enclave = project.enclave
     return GramineOptions(
         profile=profile,
-        size=size or enclave.size,
+        size=enclave.size if size is None else size,
         max_threads=enclave.max_threads,
         isv_prod_id=enclave.isv_prod_id,
         isv_svn=enclave.isv_svn,
@@ -350,7 +351,8 @@ def _encrypt(
     tree: TreeWriter, files: tuple[AppFile, ...], project: Project, directory: str, options: BuildOptions
 ) -> Sealed:
     """Write blobs/, the encrypted package of the application and its models."""
-    key = _read_key(options.package_key or os.path.join(directory, project.keys.package))
+    own = os.path.join(directory, project.keys.package)
+    key = _read_key(own if options.package_key is None else options.package_key)
     paths = {file.key for file in files if file.key is not None}
     keys = {path: _read_key(os.path.join(directory, path)) for path in sorted(paths)}
     options.say(f"encrypt   {sum(not file.entry.directory for file in files):,} files")

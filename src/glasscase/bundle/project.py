@@ -161,6 +161,19 @@ def load_project(directory: str | os.PathLike[str]) -> Project:
     return parse_project(data)
 
 
+def paths_taken(project: Project) -> tuple[str, ...]:
+    """Return the paths of what goes into the bundle."""
+    return project.app.source, *(model.path for model in project.models)
+
+
+def paths_apart(project: Project) -> tuple[str, ...]:
+    """Return the keys and, if the application is encrypted, the files whose digests or bytes go into the bundle in clear."""
+    apart = [project.keys.package, *project.keys.owners, *(model.key for model in project.models)]
+    if project.app.encrypt:
+        apart += [project.app.requirements, project.server.client_ca, project.sources.keyring]
+    return tuple(path for path in apart if path is not None)
+
+
 def _paths(project: Project) -> list[str]:
     one = [project.app.source, project.app.requirements, project.keys.package, *project.keys.owners]
     one += [model.path for model in project.models] + [model.key for model in project.models if model.key is not None]
@@ -168,14 +181,9 @@ def _paths(project: Project) -> list[str]:
 
 
 def _check_apart(project: Project) -> None:
-    """Refuse keys among what goes into the bundle, and, if that is encrypted, files whose digests or bytes go in in clear."""
-    app = project.app
-    beside = [project.keys.package, *(model.key for model in project.models)]
-    if app.encrypt:
-        beside += [app.requirements, project.server.client_ca, project.sources.keyring]
-    for inside in (app.source, *(model.path for model in project.models)):
-        for path in beside:
-            if path is not None and f"{path}/".startswith(f"{inside}/"):
+    for inside in paths_taken(project):
+        for path in paths_apart(project):
+            if f"{path}/".startswith(f"{inside}/"):
                 raise _bad(f"{path!r} is inside {inside!r}, which goes into the bundle", hint="move it out of there")
 
 

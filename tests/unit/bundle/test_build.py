@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -478,3 +479,35 @@ def test_bundle_is_not_written_into_the_sources(workshop, out):
 
     assert "bundle.output.inside" == caught.value.reason
     assert before == tree(workshop.root / "project")
+
+
+def test_no_key_is_reached_among_the_sources(workshop):
+    """A key that lies in the sources is refused by whatever path it is named: a link in the project, an option."""
+    keys, sources = workshop.project / "keys", workshop.project / "src"
+    inside = sources / "keys"
+    keys.rename(inside)
+    keys.symlink_to("src/keys")
+    refused(workshop, "bundle.key.inside")
+    keys.unlink()
+    shutil.copytree(inside, keys)
+    refused(workshop, "bundle.key.inside", package_key=str(inside / "package.key"))
+    refused(workshop, "bundle.key.inside", owners=(str(inside / "owner.pub"),))
+
+
+def test_nothing_in_clear_is_reached_among_encrypted_sources(secret):
+    """The requirements, whose digest is in the lock, are not a link into sources that nobody may know."""
+    (secret.project / "requirements.txt").rename(secret.project / "src" / "requirements.txt")
+    (secret.project / "requirements.txt").symlink_to("src/requirements.txt")
+    refused(secret, "bundle.key.inside")
+
+
+def test_a_size_below_all_areas_is_the_projects_fault(workshop):
+    """An enclave that cannot hold its own manifest and threads is wrong use, said in the project's words."""
+    refused(workshop, "bundle.size.small", size="1M")
+
+
+@pytest.mark.parametrize("options", [{"size": ""}, {"package_key": ""}])
+def test_an_empty_option_is_not_an_absent_one(secret, options):
+    """What a shell makes of a variable that is not set is refused; the project's value is not taken instead."""
+    with pytest.raises((UsageError, StorageError)):
+        secret.build(**options)

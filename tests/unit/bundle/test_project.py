@@ -84,8 +84,9 @@ def test_what_a_value_must_be_is_said_in_words(text, words):
         b"[server]\nclient_ca = 'src/ca.pem'\n", b"[sources]\nkeyring = 'src/keyring.gpg'\n",
         b"encrypt = false\n[keys]\npackage = 'src/package.key'\n", b"[[model]]\npath = 'm'\nkey = 'm/model.key'\n",
         b"[[model]]\npath = 'keys'\n", b"[[model]]\npath = 'requirements.txt'\n",
+        b"encrypt = false\n[keys]\nowners = ['keys/owner.pub', 'src/keys/owner.pub']\n",
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_what_must_not_go_into_the_bundle(text):
     """No key lies among the sources or models, and nothing whose digest or bytes would be in clear beside the encrypted file."""
