@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from glasscase.bundle.apart import require_outside
 from glasscase.bundle.check import CheckedBundle, check_bundle
 from glasscase.bundle.index import BLOBS, INDEX, MAX_BYTES, SIGNATURE
 from glasscase.bundle.tree import settle
@@ -52,6 +53,7 @@ class Exported:
 
 def export_tar(path: str, out: str) -> Exported:
     """Write a bundle as one canonical tar with the top directory NAME.bundle."""
+    require_outside(out, path)
     checked = _sound(path)
     top = f"{checked.bundle.index.name}.bundle"
     entries = tree_entries(_files(checked, everything=True), top=top)
@@ -66,6 +68,7 @@ def export_tar(path: str, out: str) -> Exported:
 
 def export_oci(path: str, out: str, *, tag: str) -> Exported:
     """Write a bundle as an OCI image layout in the new directory `out`; tag: the reference name in its index."""
+    require_outside(out, path)
     checked = _sound(path)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", tag):
         raise UsageError("bundle.oci.tag", f"{tag!r} is not a tag", hint="letters, digits, _, . and -")

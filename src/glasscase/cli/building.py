@@ -50,27 +50,34 @@ def build(
     package_key: str | None, owners: tuple[str, ...], private: str | None, no_record: bool,
 ) -> int:  # fmt: skip
     """Build, and say what the bundle is."""
+    from glasscase.bundle.apart import require_output_apart, require_outside
     from glasscase.bundle.build import BuildOptions, private_document
     from glasscase.bundle.build import build as build_bundle
     from glasscase.bundle.project import load_project
     from glasscase.cli.pinned import input_cache, runtime_named
     from glasscase.cli.releases import record_release
-    from glasscase.fs.atomic import write_file
+    from glasscase.fs.atomic import atomic_file
 
     project = load_project(directory)
     if private is not None and not project.app.encrypt:
         raise UsageError("bundle.app.clear", "the application is in clear, so there is nothing private to write down")
     dist = os.path.join(directory, "dist")
-    with _made_for(dist) if output is None else contextlib.nullcontext():
-        output = output or os.path.join(dist, f"{project.app.name}.bundle")
+    made = _made_for(dist) if output is None else contextlib.nullcontext()
+    output = os.path.join(dist, f"{project.app.name}.bundle") if output is None else output
+    if private is not None:
+        require_output_apart(private, directory, project)
+        require_outside(private, output)
+    with made, contextlib.nullcontext() if private is None else atomic_file(private, mode=0o600) as kept:
         result = build_bundle(
             directory,
             output,
-            runtime=runtime_named(runtime_name or project.enclave.runtime),
+            runtime=runtime_named(project.enclave.runtime if runtime_name is None else runtime_name),
             cache=input_cache(),
             options=BuildOptions(size=size, jobs=jobs or 0, package_key=package_key, owners=owners, say=out.say),
             overwrite=True,
         )
+        if kept is not None:
+            kept.write(private_document(result))
     if not no_record:
         try:
             record_release(
@@ -83,8 +90,6 @@ def build(
             error.message = f"{output!r} is complete, but not every ledger has its release: {error.message}"
             error.hint = f"{error.hint or 'mend that'}; then build again, or with --no-record"
             raise
-    if private is not None:
-        write_file(private, private_document(result), mode=0o600)
     value = {
         "bundle": output,
         "bundle_id": result.bundle_id.hex(),

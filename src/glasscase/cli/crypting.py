@@ -160,6 +160,7 @@ def decrypt(
 )
 def disclose(out: Output, bundle: str, *, key: str, model_keys: tuple[str, ...], target: str) -> None:
     """Check the package against the bundle, then write the opening of this release, and of no other."""
+    from glasscase.bundle.apart import require_outside
     from glasscase.cli.keys import read_package_key
     from glasscase.codec import strictjson
     from glasscase.errors import StorageError
@@ -167,6 +168,8 @@ def disclose(out: Output, bundle: str, *, key: str, model_keys: tuple[str, ...],
 
     if not os.path.exists(bundle):
         raise StorageError("fs.file.missing", f"there is no bundle {bundle!r}")
+    if target != "-":
+        require_outside(target, bundle)
     package = _open_directory(
         bundle, read_package_key(key), [read_package_key(path) for path in model_keys], b""
     ).package

@@ -98,11 +98,14 @@ def sign_bundle(out: Output, bundle: str, request: Request) -> Measurement:
 
     Raises FormatError with the id of what is wrong with the bundle; an old app.sig may be wrong, it is replaced.
     """
+    from glasscase.bundle.apart import require_outside
     from glasscase.bundle.check import check_bundle
     from glasscase.cli.pinned import trusted_pins
     from glasscase.fs.atomic import write_file
 
     bundle_files(bundle)
+    if request.request:
+        require_outside(request.request, bundle)
     checked = check_bundle(bundle, runtimes=trusted_pins())
     for problem in checked.problems:
         if not problem.id.startswith(("bundle.signature.", "sgx.sigstruct.")):

@@ -63,7 +63,7 @@ def import_(out: Output, source: str, *, output: str | None, reference: str | No
     if source == "-" and output is None:
         raise UsageError("cli.usage.wrong", "a bundle from stdin has no name yet", hint="-o NAME.bundle")
     name = os.path.basename(os.path.abspath(source)).removesuffix(".tar").removesuffix(".oci")
-    target = output or (name if name.endswith(".bundle") else f"{name}.bundle")
+    target = (name if name.endswith(".bundle") else f"{name}.bundle") if output is None else output
     digest = None
     if os.path.isdir(source):
         checked, digest = import_oci(source, target, reference=reference, runtimes=trusted_pins())

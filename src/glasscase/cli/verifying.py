@@ -246,12 +246,15 @@ def nonce_argument(text: str | None) -> bytes | None:
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def policy(out: Output, bundle: str, output: str | None, force: bool) -> int:  # noqa: FBT001
     """Check the bundle, then write what names it."""
+    from glasscase.bundle.apart import require_outside
     from glasscase.bundle.check import check_bundle
     from glasscase.cli.pinned import trusted_pins
     from glasscase.cli.reading import result_beside, write_argument
     from glasscase.fs.atomic import shell_word
     from glasscase.verify.policyfile import policy_text
 
+    if output not in (None, "-"):
+        require_outside(output, bundle)
     checked = check_bundle(bundle, runtimes=trusted_pins()).require_sound()
     text = policy_text(checked)
     value = {

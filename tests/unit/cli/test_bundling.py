@@ -115,6 +115,51 @@ def test_private_document(shop):
     assert not {"b.private.json", "b.bundle"} & set(os.listdir(shop.root))
 
 
+def test_private_document_has_a_place_of_its_own(shop):
+    """It goes neither into the next bundle nor into this one, and a place that cannot be is said before anything is built."""
+    for place in ("project/src/app/x.json", "a.bundle/x.json", "a.bundle", "nowhere/x.json"):
+        run(shop, "build", "project", "-o", "a.bundle", "--private", place, code=4 if "nowhere" in place else 1)
+        assert not (shop.root / "a.bundle").exists()
+    run(shop, "build", "project", "-o", "a.bundle", "-q")
+    before = sorted(os.walk(shop.root))
+    run(shop, "build", "project", "-o", "a.bundle", "--private", "a.bundle/x.json", code=1)
+
+    assert before == sorted(os.walk(shop.root))
+
+
+def test_no_output_becomes_a_file_of_its_bundle(shop):
+    """A file more would spoil the bundle it was made from: the verbs that read one write beside it."""
+    run(shop, "build", "project", "-o", "a.bundle", "-q")
+    key = ("--key", "project/keys/package.key")
+    for argv in (
+        ("export", "a.bundle", "--tar", "a.bundle/a.tar"), ("export", "a.bundle", "--oci", "a.bundle/oci"),
+        ("export", "a.bundle", "--tar", "a.bundle/bundle.json"), ("policy", "a.bundle", "-o", "a.bundle/policy.toml"),
+        ("disclose", "a.bundle", *key, "-o", "a.bundle/blobs/x"), ("sign", "a.bundle", "--request", "a.bundle/x"),
+    ):  # fmt: skip
+        assert "bundle.output.inside" == run(shop, *argv, "--json", code=1)["error"]["id"]
+
+    run(shop, "measure", "a.bundle")
+
+
+def test_no_verb_overwrites_a_key(shop):
+    """Whatever is asked for as an output, the keys of the project are what they were."""
+    keys = shop.root / "project" / "keys"
+    run(shop, "keygen", "--kind", "enclave", "-o", keys / "enclave.pem")
+    run(shop, "build", "project", "-o", "a.bundle", "-q")
+    before = {path: path.read_bytes() for path in keys.iterdir()}
+    package, pem = keys / "package.key", keys / "enclave.pem"
+    manifest = ("--manifest", "a.bundle/app.manifest.sgx", "--libpal", "a.bundle/runtime/libpal.so", "--key", pem)
+    for argv in (
+        ("build", "project", "-o", "a.bundle", "--private", package), ("export", "a.bundle", "--tar", package),
+        ("disclose", "a.bundle", "--key", package, "-o", package), ("policy", "a.bundle", "-o", pem, "--force"),
+        ("sign", *manifest, "-o", pem), ("sign", *manifest, "-o", "m.sgx", "--sigfile", pem),
+        ("sign", "a.bundle", "--request", pem), ("map", "a.bundle", "--svg", package),
+        ("encrypt", "project/glasscase.toml", "--key", package, "-o", pem),
+    ):  # fmt: skip
+        assert "fs.output.key" == run(shop, *argv, "--json", code=1)["error"]["id"]
+        assert before == {path: path.read_bytes() for path in keys.iterdir()}
+
+
 def test_errors(shop):
     """Each fault has its exit code and leaves no output."""
     run(shop, "build", "project", "-o", "x.bundle", "--size", "3M", code=1)
