@@ -136,4 +136,7 @@ def _remove_stale(path: str) -> None:
 def _remove_tree(path: str) -> None:
     import shutil  # here, because it costs a tenth of the start of `glasscase verify`
 
+    if os.path.islink(path):  # to a directory, whose name was replaced
+        with contextlib.suppress(OSError):
+            os.unlink(path)
     shutil.rmtree(path, ignore_errors=True)

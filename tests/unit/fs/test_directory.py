@@ -36,6 +36,19 @@ def test_a_directory_is_replaced_where_names_cannot_swap(tmp_path, monkeypatch, 
     assert names(tmp_path / "d") == ["new"]
 
 
+def test_a_link_to_a_directory_is_replaced_and_not_what_it_leads_to(tmp_path):
+    """The new directory has the link's name, the old one its own and all that was in it; nothing else is left."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "x").touch()
+    (tmp_path / "d").symlink_to("old")
+    with atomic_directory(tmp_path / "d", overwrite=True) as part:
+        open(os.path.join(part, "new"), "w").close()
+
+    assert names(tmp_path) == ["d", "old"]
+    assert (["new"], ["x"]) == (names(tmp_path / "d"), names(tmp_path / "old"))
+    assert not (tmp_path / "d").is_symlink()
+
+
 def test_a_directory_appears_complete_or_not_at_all(tmp_path):
     """An exception leaves no directory; success leaves exactly it, 0755."""
     with pytest.raises(RuntimeError):
