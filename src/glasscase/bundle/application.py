@@ -38,7 +38,7 @@ class AppFile:
 def left_out(path: str, directory: bool) -> bool:  # noqa: FBT001 - the shape that walk wants
     """Return whether a file of the sources is compiled Python, which is never taken."""
     name = path.rpartition("/")[2]
-    return (directory and name == "__pycache__") or (not directory and name.endswith((".pyc", ".pyo")))
+    return (directory and name == "__pycache__") or (not directory and name.endswith(".pyc"))
 
 
 def source_files(directory: str, project: Project) -> tuple[AppFile, ...]:

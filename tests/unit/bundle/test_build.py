@@ -267,14 +267,16 @@ def test_a_module_that_is_not_listed_stays_outside(workshop):
 
 
 def test_compiled_python_is_left_out(workshop):
-    """__pycache__ and .pyc files of the sources never go in."""
+    """__pycache__ and .pyc files of the sources never go in, and nothing else is left out."""
     cache = workshop.project / "src" / "app" / "__pycache__"
     cache.mkdir()
     (cache / "main.cpython-311.pyc").write_bytes(b"x")
     (workshop.project / "src" / "app" / "old.pyc").write_bytes(b"x")
+    (workshop.project / "src" / "app" / "weights.pyo").write_bytes(b"x")
     result = workshop.build()
 
     assert not [file.path for file in result.index.files if "pyc" in file.path]
+    assert "rootfs/app/app/weights.pyo" in {file.path for file in result.index.files}
 
 
 @pytest.mark.parametrize("folders", [10, pytest.param(100, marks=pytest.mark.long)])
