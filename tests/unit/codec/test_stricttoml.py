@@ -83,3 +83,28 @@ def test_every_reader_of_toml_refuses_a_long_key(read):
         read(b"version = 1\n" + b"a." * 30_000 + b"a = 1\n")
 
     assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0x" + "f" * 5000, "0o" + "7" * 30, "0b" + "1" * 65, "1" * 5000, "-" + "9" * 20, "0x1_0000_0000_0000_0000"],
+)
+def test_an_integer_of_more_than_64_bits_is_refused(number):
+    """What the standard reader takes as long as it is not decimal, and what then cannot even be shown."""
+    for text in (f"x = {number}", f"x = [[{{a.b = {number}}}]]", f"[[a]]\nx = {number}"):
+        with pytest.raises(ValueError, match="64 bits"):
+            stricttoml.loads(text)
+
+
+def test_integers_of_64_bits_are_read():
+    """The smallest and the largest, in every base, and digits that are no number."""
+    text = f'a = [0x{"f" * 15}, -{2**63}, {2**63 - 1}, 0x7fff_ffff_ffff_ffff]\nb = "0x{"f" * 99}"\nc = {"1" * 20}.5\n'
+
+    assert tomllib.loads(text) == stricttoml.loads(text)
+
+
+@pytest.mark.parametrize("read", readers(), ids=lambda read: read.__qualname__)
+def test_every_reader_of_toml_refuses_a_version_that_is_no_number_to_show(read):
+    """A version of 5000 hexadecimal digits is an error of ours, not one of the message that would show it."""
+    with pytest.raises(Error):
+        read(b"version = 0x" + b"f" * 5000 + b"\n")
