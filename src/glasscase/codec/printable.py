@@ -5,7 +5,9 @@ Invariants: the result of escape() holds printable characters and plain spaces o
 
 import re
 import unicodedata
+from typing import Any
 
+BRIEF_MAX = 64  # characters of a value that a message shows
 _LOGIN = re.compile(r"(?<=://)\S*@")  # also with a `/`, which had to be written %2F
 
 
@@ -15,6 +17,21 @@ def escape(text: str) -> str:
         character if character == " " or unicodedata.category(character)[0] not in "CZ" else _spell(character)
         for character in text
     )
+
+
+def brief(value: Any) -> str:
+    """Return what a file has in place of what it should, for a message: text quoted and cut, a list or table by its name."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return repr(value) if len(value) <= BRIEF_MAX else f"{value[:BRIEF_MAX]!r}..."
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, list | tuple | dict):
+        return "a table" if isinstance(value, dict) else "a list" if value else "an empty list"
+    return str(value)
 
 
 def without_logins(text: str) -> str:

@@ -25,4 +25,5 @@ def require_version(value: Any, what: str) -> None:
             hint="use a newer glasscase",
             what=what,
         )
-    raise FormatError("codec.version.malformed", f"{what} has no version {VERSION}", what=what)
+    found = "no version" if value is None else f"version {value!r:.32}"
+    raise FormatError("codec.version.malformed", f"{what} has {found}, expected the integer {VERSION}", what=what)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from glasscase.codec.printable import brief
 from glasscase.codec.version import require_version
 from glasscase.errors import FormatError
 
@@ -114,7 +115,10 @@ class Policy:
             raise FormatError(_INCOMPLETE, "bundle_id says whose bundle is meant, so it needs bundle = true")
         unknown = set(self.accept) - set(STATUSES)
         if unknown:
-            raise FormatError(_MALFORMED, f"{sorted(unknown)[0]!r} is not a status that can be accepted")
+            raise FormatError(
+                _MALFORMED,
+                f"{sorted(unknown)[0]!r} is not a status that can be accepted, expected {', '.join(STATUSES)}",
+            )
         if ANY_ADVISORY in self.advisories and len(self.advisories) > 1:
             raise FormatError(_MALFORMED, 'advisories = ["any"] stands alone')
         if ANY_PLATFORM in self.platforms and len(self.platforms) > 1:
@@ -124,7 +128,10 @@ class Policy:
         if len(set(self.statements_keys)) != len(self.statements_keys):
             raise FormatError(_MALFORMED, "a key stands twice in [statements] keys")
         if not 0 <= self.statements_require <= len(self.statements_keys):
-            raise FormatError(_MALFORMED, "[statements] require is more than there are keys")
+            raise FormatError(
+                _MALFORMED,
+                f"[statements] require is {self.statements_require}, but keys has {len(self.statements_keys)}",
+            )
 
     @property
     def sha256(self) -> bytes:
@@ -156,11 +163,13 @@ def parse_policy(text: bytes) -> Policy:
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise _fault(f"the policy is not TOML: {str(error)[:120]}") from None
     if "version" not in document:
-        raise _fault("the policy has no version")
+        raise _fault("the policy has no version, expected version = 1")
     require_version(document.pop("version"), "the policy")
     tables = {name: document.pop(name, None) for name in _TABLES}
     if document:
-        raise _fault(f"unknown key {next(iter(document))!r}")
+        raise _fault(
+            f"unknown key {brief(next(iter(document)))}, expected version or one of the tables {', '.join(_TABLES)}"
+        )
     if tables["measurement"] is None:
         raise FormatError(
             _INCOMPLETE, "the policy has no [measurement]", hint="write one: glasscase policy BUNDLE -o policy.toml"
@@ -170,11 +179,11 @@ def parse_policy(text: bytes) -> Policy:
         if table is None:
             continue
         if not isinstance(table, dict):
-            raise _fault(f"{name} is not a table")
+            raise _fault(f"{name} is {brief(table)}, expected a table")
         for key, value in table.items():
             known = _TABLES[name].get(key)
             if known is None:
-                raise _fault(f"unknown key {key!r} in [{name}]")
+                raise _fault(f"unknown key {brief(key)} in [{name}], expected one of {', '.join(_TABLES[name])}")
             name_in_policy, read = known
             fields[name_in_policy] = read(value, f"{key} in [{name}]")
     return Policy(**fields)
@@ -186,14 +195,14 @@ def _fault(message: str) -> FormatError:
 
 def _bool(value: Any, what: str) -> bool:
     if not isinstance(value, bool):
-        raise _fault(f"{what} must be true or false")
+        raise _fault(f"{what} is {brief(value)}, expected true or false")
     return value
 
 
 def _number(limit: int) -> Any:
     def read(value: Any, what: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
-            raise _fault(f"{what} must be an integer from 0 to {limit}")
+            raise _fault(f"{what} is {brief(value)}, expected an integer from 0 to {limit}")
         return value
 
     return read
@@ -201,22 +210,22 @@ def _number(limit: int) -> Any:
 
 def _hex(value: Any, what: str) -> bytes:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value, re.ASCII):
-        raise _fault(f"{what} must be 64 lower-case hex digits")
+        raise _fault(f"{what} is {brief(value)}, expected 64 lower-case hex digits in quotes")
     return bytes.fromhex(value)
 
 
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise _fault(f"{what} must be a list")
+        raise _fault(f"{what} is {brief(value)}, expected a list")
     return value
 
 
 def _hexes(value: Any, what: str) -> tuple[bytes, ...]:
-    return tuple(_hex(item, what) for item in _list(value, what))
+    return tuple(_hex(item, f"an item of {what}") for item in _list(value, what))
 
 
 def _one_or_more_hex(value: Any, what: str) -> tuple[bytes, ...]:
-    found = (_hex(value, what),) if isinstance(value, str) else _hexes(value, what)
+    found = _hexes(value, what) if isinstance(value, list) else (_hex(value, what),)
     if not found:
         raise FormatError(_INCOMPLETE, f"{what} is empty, so it names no enclave")
     return found
@@ -225,31 +234,31 @@ def _one_or_more_hex(value: Any, what: str) -> tuple[bytes, ...]:
 def _texts(value: Any, what: str) -> tuple[str, ...]:
     for item in _list(value, what):
         if not isinstance(item, str) or not item or len(item) > 64 or not item.isascii() or not item.isprintable():
-            raise _fault(f"{what} must be a list of names")
+            raise _fault(f"an item of {what} is {brief(item)}, expected a name of 1 to 64 printable ASCII characters")
     return tuple(value)
 
 
 def _platforms(value: Any, what: str) -> tuple[str, ...]:
     for item in _texts(value, what):
         if item != ANY_PLATFORM and not re.fullmatch(r"[0-9a-f]{32}", item, re.ASCII):
-            raise _fault(f'{what}: {item!r} is neither "{ANY_PLATFORM}" nor 32 lower-case hex digits')
+            raise _fault(f'an item of {what} is {item!r}, expected "{ANY_PLATFORM}" or 32 lower-case hex digits')
     return tuple(value)
 
 
-def _duration(value: Any, what: str) -> int:
+def _duration(value: Any, what: str, *, otherwise: str = "") -> int:
     match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
     if match is None:
-        raise _fault(f'{what} must be a number and s, m, h or d, such as "7d"')
+        raise _fault(f'{what} is {brief(value)}, expected a number and s, m, h or d, such as "7d"{otherwise}')
     return int(match[1]) * _UNITS_S[match[2]]
 
 
 def _duration_or_off(value: Any, what: str) -> int | None:
-    return None if value == "off" else _duration(value, what)
+    return None if value == "off" else _duration(value, what, otherwise=', or "off"')
 
 
 def _provisioned(value: Any, what: str) -> bool | tuple[bytes, ...]:
     if not isinstance(value, bool | list):
-        raise _fault(f"{what} must be true, false or a list of digests")
+        raise _fault(f"{what} is {brief(value)}, expected true, false or a list of digests")
     return value if isinstance(value, bool) else _hexes(value, what)
 
 

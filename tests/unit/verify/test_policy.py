@@ -179,6 +179,43 @@ def test_anything_else_is_refused(text):
     assert 2 == caught.value.exit_code
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        (HEAD + "bundle = 1", "bundle in [measurement] is 1", "true or false"),
+        (HEAD + 'bundle = "true"', "is 'true'", "true or false"),
+        (HEAD + f'mrenclave = "{HEX.upper()}"', f"is '{HEX.upper()}'", "64 lower-case hex digits"),
+        (HEAD + f'mrenclave = "{HEX * 9}"', f"is '{HEX}'...", "64 lower-case hex digits"),
+        (HEAD + "mrenclave = true", "is true", "64 lower-case hex digits"),
+        (HEAD + f'mrenclave = ["{HEX}", 7]', "an item of mrenclave in [measurement] is 7", "64 lower-case hex digits"),
+        (HEAD + "bundle = true\nisv_svn_min = 70000", "is 70000", "an integer from 0 to 65535"),
+        (NAMED + '[platform]\naccept = "UpToDate"', "is 'UpToDate'", "a list"),
+        (NAMED + '[platform]\naccept = ["uptodate"]', "'uptodate'", "UpToDate, SWHardeningNeeded"),
+        (NAMED + "[platform]\nadvisories = [[]]", "is an empty list", "a name"),
+        (NAMED + '[platform]\nplatforms = ["any"]', "is 'any'", '"any-intel" or 32 lower-case hex digits'),
+        (NAMED + "[platform]\nacept = []", "unknown key 'acept' in [platform]", "accept, advisories"),
+        (NAMED + '[freshness]\ncrl_max_age = "0d"', "is '0d'", 'such as "7d"'),
+        (NAMED + "[freshness]\nevidence_max_age = 2024-01-01", "is 2024-01-01", '"off"'),
+        (NAMED + "[freshness]\nevidence_max_age = {d = 1}", "is a table", '"off"'),
+        (NAMED + "[statements]\nrequire = 2", "require is 2", "keys has 0"),
+        (NAMED + "[Platform]\n", "unknown key 'Platform'", "platform, freshness"),
+        ("platform = 1\n" + NAMED, "platform is 1", "a table"),
+        (NAMED + "x" * 60000 + " = 1", f"unknown key '{'x' * 64}'...", "bundle_id"),
+        ('version = "1"\n', "version '1'", "the integer 1"),
+        ("version = true\n", "version True", "the integer 1"),
+    ],
+)
+def test_the_message_says_what_was_found_and_what_was_expected(text, found, expected):
+    """Whoever mistyped sees his own word, cut if it is long, beside what may stand there."""
+    with pytest.raises(FormatError) as caught:
+        load(text)
+
+    before, _, after = caught.value.message.partition("expected" if "expected" in caught.value.message else ", but")
+    assert found in before
+    assert expected in after
+    assert len(caught.value.message) < 400
+
+
 def test_bytes_that_are_not_text_are_refused():
     """A policy that is not UTF-8 is malformed."""
     with pytest.raises(FormatError) as caught:
