@@ -99,9 +99,13 @@ class RatlsContext(ssl.SSLContext):
 
 
 class _RatlsSocket(ssl.SSLSocket):
-    """A socket that carries nothing before its peer has passed, in whatever order its methods are called."""
+    """A socket that carries nothing before its peer has passed, in whatever order its methods are called.
+
+    lapsed: whether something was not sent any more; nothing is read then either, for there is no answer to it.
+    """
 
     live_peer: LivePeer | None = None
+    lapsed = False
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the standard library's signature
         self.suppress_ragged_eofs = False  # an end that TLS does not vouch for is somebody else's
@@ -110,15 +114,16 @@ class _RatlsSocket(ssl.SSLSocket):
             self.live_peer = _context_of(self).examine(self)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        _require_valid(self._require_peer())
+        _require_valid(self, self._require_peer())
         return super().send(data, flags)
 
     def write(self, data: Any) -> int:
-        _require_valid(self._require_peer())
+        _require_valid(self, self._require_peer())
         return super().write(data)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         self._require_peer()
+        _require_not_lapsed(self)
         try:
             return super().read(len, buffer)
         except ssl.SSLError as error:
@@ -148,6 +153,7 @@ class _RatlsObject(ssl.SSLObject):
     """The same for clients that move the bytes themselves, such as asyncio. ended: whether the peer has ended TLS itself."""
 
     live_peer: LivePeer | None = None
+    lapsed = False
     ended = False
 
     def do_handshake(self) -> None:
@@ -156,11 +162,12 @@ class _RatlsObject(ssl.SSLObject):
             self.live_peer = _context_of(self).examine(self)
 
     def write(self, data: Any) -> int:
-        _require_valid(self._require_peer())
+        _require_valid(self, self._require_peer())
         return super().write(data)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         self._require_peer()
+        _require_not_lapsed(self)
         try:
             got = super().read(len, buffer)
         except ssl.SSLError as error:
@@ -286,9 +293,14 @@ def _address(url: str) -> tuple[str, int]:
     return parts.hostname, port
 
 
-def _require_valid(peer: LivePeer | None) -> None:
+def _require_valid(connection: _RatlsSocket | _RatlsObject, peer: LivePeer | None) -> None:
     """Raise PeerRefused("client.verification.lapsed") once the verification of an open connection is over."""
-    if peer is None or _now() >= peer.valid_until:
+    connection.lapsed = connection.lapsed or peer is None or _now() >= peer.valid_until
+    _require_not_lapsed(connection)
+
+
+def _require_not_lapsed(connection: _RatlsSocket | _RatlsObject) -> None:
+    if connection.lapsed:
         raise PeerRefused(
             "client.verification.lapsed",
             "the verification of this connection has ended, so nothing more is sent on it",
