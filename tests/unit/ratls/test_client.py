@@ -651,3 +651,21 @@ def test_arguments_of_the_wrong_type_are_refused_at_once(policy, anchor, wrong):
         client.context(**{"policy": policy, "anchor": anchor, **wrong})
 
     assert "policy.argument.wrong" == caught.value.reason
+
+
+def test_a_file_is_sent_as_any_bytes_are(serve, identity, context, tmp_path, monkeypatch):
+    """sendfile() is the context's own too, whatever the standard library's would do: a wrong server gets nothing of it."""
+
+    def past_us(*_arguments):
+        raise AssertionError("the standard library sends the file")
+
+    monkeypatch.setattr(ssl.SSLSocket, "sendfile", past_us)
+    path = tmp_path / "file"
+    path.write_bytes(b"secret")
+    for mrenclave, carried in ((MRENCLAVE, b"secret"), (bytes(32), b"")):
+        server = serve(identity(mrenclave=mrenclave))
+        with socket.create_connection(host_port(server.url), timeout=10) as plain, path.open("rb") as file:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1", do_handshake_on_connect=False) as wrapped:
+                with contextlib.suppress(PeerRefused):
+                    wrapped.sendfile(file)
+        assert carried == server.carried()
