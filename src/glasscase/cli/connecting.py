@@ -6,36 +6,25 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
 
 import click
 
 from glasscase.cli import exitcodes
 from glasscase.cli.output import Output, escape, verb
-from glasscase.codec.printable import without_logins
 from glasscase.errors import Error, Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     import http.client
     from collections.abc import Coroutine, Iterator
 
+    from glasscase.ratls.address import Address
     from glasscase.ratls.client import RatlsContext
 
 CHUNK = 64 << 10  # bytes
 JSON_BODY_MAX = 64 << 20  # bytes of a body that is put into one JSON object
 TIMEOUT_S = 60
 TIMEOUT_MAX_S = 1_000_000
-
-
-@dataclass(frozen=True)
-class Url:
-    """Where to go. host without brackets; target: path and query as sent."""
-
-    host: str
-    port: int
-    target: str
 
 
 def _trust_options(function: Any) -> Any:
@@ -107,9 +96,11 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     import http.client
 
     from glasscase.fs.atomic import atomic_file
+    from glasscase.ratls.address import read_url
     from glasscase.ratls.client import live_peer
 
-    where = _split(url)
+    where = read_url(url)
+    target = _target(where)
     fields: Any = http.client.HTTPMessage()  # unlike a dict it keeps two of one name
     for text in headers:
         name, value = _header(text)
@@ -125,7 +116,7 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
         peer = live_peer(connection.sock)
         out.say(f"verified  MRENCLAVE {peer.enclave.mrenclave.hex()}{'  SIMULATED' if peer.enclave.simulated else ''}")
         with _reaching(where):
-            connection.request(asked, where.target, body=body, headers=fields)
+            connection.request(asked, target, body=body, headers=fields)
             response = connection.getresponse()
         answered = _answer(out, _chunks(response, where), file)
     if answered is not None:
@@ -153,10 +144,11 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
     """Serve until a signal comes."""
     import asyncio
 
+    from glasscase.ratls.address import read_url
     from glasscase.ratls.proxy import Proxy, Target, require_loopback
 
-    where = _split(url)
-    if where.target != "/":
+    where = read_url(url)
+    if where.path not in {"", "/"} or where.query:
         raise UsageError(
             "client.url.malformed", "proxy takes the address of an enclave, without a path", hint="https://HOST:PORT/"
         )
@@ -170,9 +162,8 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
         value = {"listen": address, "target": url, "pid": os.getpid(), "simulated": simulated}
         out.result(value, f"listening on {address}, verified {url}{'  SIMULATED' if simulated else ''}")
 
-    asyncio.run(
-        _until_signal(Proxy(Target(where.host, where.port), context, time.time, _talk(out)).serve(host, port, started))
-    )
+    serving = Proxy(Target(where.host, where.port), context, time.time, _talk(out))
+    asyncio.run(_until_signal(serving.serve(host, port, started)))
     return exitcodes.OK
 
 
@@ -203,7 +194,7 @@ def _talk(out: Output) -> Any:
     return lambda text: out.say(f"proxy     {escape(text)}")
 
 
-def _context(trust: dict[str, Any], where: Url) -> "RatlsContext":
+def _context(trust: dict[str, Any], where: "Address") -> "RatlsContext":
     """Return the verifying context of the options."""
     from glasscase.cli.fetching import client_collateral
     from glasscase.cli.reading import read_argument
@@ -278,7 +269,7 @@ def _headers(fields: "list[tuple[str, str]]") -> dict[str, str]:
     return found
 
 
-def _chunks(response: "http.client.HTTPResponse", where: Url) -> "Iterator[bytes]":
+def _chunks(response: "http.client.HTTPResponse", where: "Address") -> "Iterator[bytes]":
     """Give the body; raises StorageError("client.response.truncated") unless all of it came.
 
     http.client takes the end of the connection for the end of a body whose length it knows.
@@ -318,25 +309,16 @@ def _text_or_base64(body: bytes) -> dict[str, Any]:
         return {"body": text}
 
 
-def _split(url: str) -> Url:
-    """Return host, port and target; raises UsageError("client.url.malformed") for anything but a plain https URL."""
-    hint, shown = "https://HOST:PORT/PATH", without_logins(url)
-    try:
-        parts = urlsplit(url)
-        port = parts.port if parts.port is not None else 443
-        (parts.hostname or "").encode("idna")  # as connecting does; UnicodeError is a ValueError
-    except ValueError:
-        raise UsageError("client.url.malformed", f"{shown!r} is not a URL", hint=hint) from None
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or not url.isprintable() or " " in url:
-        raise UsageError("client.url.malformed", f"{shown!r} is not an https URL of a host", hint=hint)
-    if not (parts.path + parts.query).isascii():
+def _target(where: "Address") -> str:
+    """Return what a request asks for; raises UsageError("client.url.malformed") for letters that it cannot carry."""
+    target = (where.path or "/") + (f"?{where.query}" if where.query else "")
+    if not target.isascii():
         raise UsageError(
             "client.url.malformed",
-            f"{shown!r} holds letters that a request cannot carry",
+            f"{target!r} holds letters that a request cannot carry",
             hint="percent-encode them: %C3%A9",
         )
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Url(parts.hostname, port, target)
+    return target
 
 
 def _listen(text: str) -> tuple[str, int]:
@@ -374,7 +356,7 @@ def _body(data: str | None) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _reaching(where: Url, but: tuple[type[Exception], ...] = ()) -> "Iterator[None]":
+def _reaching(where: "Address", but: tuple[type[Exception], ...] = ()) -> "Iterator[None]":
     """Give the block in which the network's errors are those of the enclave's address; our own and `but` pass unchanged."""
     import http.client
     import ssl

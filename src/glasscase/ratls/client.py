@@ -12,12 +12,11 @@ import socket
 import ssl
 import time
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from glasscase.codec.printable import without_logins
 from glasscase.collateral.model import Collateral
 from glasscase.errors import UsageError
 from glasscase.ratls import link
+from glasscase.ratls.address import is_place, read_url
 from glasscase.ratls.judging import Judge, LivePeer, PeerRefused
 from glasscase.ratls.shown import OwnEvidence
 from glasscase.ratls.sources import CollateralCache, CollateralSource
@@ -26,6 +25,7 @@ from glasscase.verify.expected import expected_of
 from glasscase.verify.policy import Policy
 
 PREPARE_S = 30.0  # seconds to connect to an enclave that is looked at beforehand
+TIMEOUT_MAX_S = 1_000_000
 _CUT = "the connection was cut before the peer had ended it"
 
 
@@ -92,10 +92,14 @@ class RatlsContext(ssl.SSLContext):
 
         From then on no handshake of this context fetches anything: a thread of its own keeps what was fetched fresh, and a
         peer of another platform is refused until its collateral is there. Blocks; in an event loop use client.prepare().
-        timeout: seconds to connect. Raises PeerRefused, StorageError if nobody answers there, UsageError for what is no URL.
+        timeout: seconds to connect. Raises PeerRefused, StorageError if nobody answers there, UsageError for what is no URL or no
+        time.
         """
-        host, port = _address(url)
-        return self._judge.prepare(link.shown_certificate(host, port, timeout_s=timeout), host, at=_now())
+        where = read_url(url)
+        _check_timeout(timeout)
+        return self._judge.prepare(
+            link.shown_certificate(where.host, where.port, timeout_s=timeout), where.host, at=_now()
+        )
 
 
 class _RatlsSocket(ssl.SSLSocket):
@@ -241,24 +245,25 @@ def _check_arguments(policy: Any, anchor: Any, source: Any, own: Any) -> None:
         (isinstance(policy, Policy), "policy is what load_policy returns"),
         (isinstance(anchor, TrustAnchor), "anchor is TrustAnchor.intel() or TrustAnchor.insecure_root(pem)"),
         (known, "collateral_source is None, a path, a URL, Collateral or a function"),
-        (own is None or _is_place(own), "own_certificate_at is (host, port)"),
+        (own is None or _is_own(own), "own_certificate_at is (host, port)"),
     ):
         if not right:
             raise UsageError("policy.argument.wrong", words)
 
 
-def _is_place(value: Any) -> bool:
-    """Return whether this is a host that can be looked up and a port of TCP: 70000 would be 4464 to the system."""
+def _check_timeout(timeout: Any) -> None:
+    """Raise UsageError("policy.argument.wrong") unless the system can wait so long."""
+    if not isinstance(timeout, int | float) or not 0 < timeout <= TIMEOUT_MAX_S:
+        raise UsageError(
+            "policy.argument.wrong", f"timeout is seconds, above 0 and at most {TIMEOUT_MAX_S}, not {timeout!r}"
+        )
+
+
+def _is_own(value: Any) -> bool:
     if not isinstance(value, tuple) or len(value) != 2:
         return False
     host, port = value
-    if not isinstance(host, str) or type(port) is not int:
-        return False
-    try:
-        host.encode("idna")  # as connecting does
-    except UnicodeError:
-        return False
-    return 0 < port < 65536 and host != "" and host.isprintable() and " " not in host
+    return isinstance(host, str) and type(port) is int and is_place(host, port)
 
 
 def _beyond_a_handshake(policy: Policy, *, envelope: bool) -> str:
@@ -281,20 +286,6 @@ def live_peer(connection: Any) -> LivePeer:
 
 def _now() -> int:
     return int(time.time())
-
-
-def _address(url: str) -> tuple[str, int]:
-    """Return host and port of an https URL; raises UsageError("client.url.malformed")."""
-    try:
-        parts = urlsplit(url)
-        port = 443 if parts.port is None else parts.port
-    except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        raise UsageError(
-            "client.url.malformed", f"{without_logins(url)!r} is not an https URL of a host", hint="https://HOST:PORT/"
-        )
-    return parts.hostname, port
 
 
 def _require_valid(connection: _RatlsSocket | _RatlsObject, peer: LivePeer | None) -> None:

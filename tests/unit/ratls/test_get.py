@@ -76,10 +76,10 @@ def test_what_a_request_cannot_carry_is_refused(ask, capsys, words, path):
     assert "[cli.usage.wrong]" in (err := capsys.readouterr().err) or "[client.url.malformed]" in err
 
 
-@pytest.mark.parametrize("host", ["a..b", "a" * 64, ".a"])
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, ".a", "[::1]a", "a[::1]", "[v1.a]"])
 @pytest.mark.parametrize("verb", [["get"], ["proxy", "--listen", "127.0.0.1:0"]], ids=lambda words: words[0])
 def test_a_host_that_no_name_can_be_is_refused(capsys, verb, host):
-    """A label that is empty or longer than 63 letters is a usage error, not Python's."""
+    """A label that is empty or longer than 63 letters is a usage error, not Python's; so is what stands beside brackets."""
     assert 1 == run([*verb, f"https://{host}:8443/", "--policy", "policy.toml"])
     assert "[client.url.malformed]" in capsys.readouterr().err
 

@@ -114,7 +114,14 @@ def test_a_wrong_enclave_is_refused_by_prepare(serve, identity, policy, anchor, 
     assert "client.enclave.unreachable" == caught.value.reason
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/", "127.0.0.1:1", "https://", "https://h:x/", "https://u:pw@h/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/", "127.0.0.1:1", "https://", "https://h:x/", "https://u:pw@h/", "https://h:65536/", "https://h:0/",
+        "https://a b/", "https://a\n.b/", "https://h\0/", "https://a..b/", "https://[::1]h:1/", "https://h[::1]/", "https://[h]/",
+        "https://[v1.h]/", None, b"https://h/",
+    ],
+)  # fmt: skip
 def test_only_https_addresses_are_prepared(url, policy, anchor, collateral):
     """What is no https URL of a host is the caller's fault."""
     with pytest.raises(UsageError) as caught:
@@ -145,6 +152,15 @@ def test_the_address_of_a_url(url, address, policy, anchor, collateral, monkeypa
         client.context(policy, anchor, collateral_source=collateral).prepare(url)
 
     assert [address] == called
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e30, None, "5"])
+def test_a_time_that_nobody_can_wait_is_refused(timeout, policy, anchor, collateral):
+    """A wrong timeout is the caller's fault, not a silent enclave."""
+    with pytest.raises(UsageError) as caught:
+        client.context(policy, anchor, collateral_source=collateral).prepare("https://127.0.0.1:1/", timeout=timeout)
+
+    assert "policy.argument.wrong" == caught.value.reason
 
 
 def test_trying_again_costs_nothing(serve, identity, policy, anchor, collateral):
