@@ -23,6 +23,7 @@ async def prepare(ratls_context: RatlsContext, url: str, *, timeout: float = PRE
 
     See RatlsContext.prepare(): from then on no handshake of this context waits for the network.
     """
+    _require_ours(ratls_context)
     return await apart(functools.partial(ratls_context.prepare, url, timeout=timeout))
 
 
@@ -31,8 +32,9 @@ def requests_adapter(ratls_context: RatlsContext) -> Any:
 
     Mounted for "http://" too it refuses what would go out in clear, such as where a redirect leads (UsageError).
     Raises ModuleNotFoundError if requests is not installed. No setting of the session (verify=False, cert, trust_env) can
-    put another context in its place.
+    put another context in its place. Raises UsageError for a context that is not of context().
     """
+    _require_ours(ratls_context)
     adapters = importlib.import_module("requests.adapters")
 
     class _Adapter(adapters.HTTPAdapter):  # type: ignore[misc, name-defined]
@@ -60,3 +62,11 @@ def requests_adapter(ratls_context: RatlsContext) -> Any:
             """Leave the connection's context alone: there is no CA bundle to load."""
 
     return _Adapter()
+
+
+def _require_ours(ratls_context: Any) -> None:
+    """Raise UsageError("policy.argument.wrong") for any other context: what it verifies is not an enclave."""
+    if not isinstance(ratls_context, RatlsContext):
+        raise UsageError(
+            "policy.argument.wrong", f"the context is one of client.context(), not {type(ratls_context).__name__}"
+        )

@@ -653,6 +653,15 @@ def test_arguments_of_the_wrong_type_are_refused_at_once(policy, anchor, wrong):
     assert "policy.argument.wrong" == caught.value.reason
 
 
+@pytest.mark.parametrize("other", [None, ssl.create_default_context()], ids=["nothing", "ssl"])
+def test_a_context_that_is_not_ours_is_refused(other):
+    """Nobody gets an adapter, or an answer, that rests on something else than an enclave."""
+    for call in (client.requests_adapter, lambda context: asyncio.run(client.prepare(context, "https://127.0.0.1:1/"))):
+        with pytest.raises(UsageError) as caught:
+            call(other)
+        assert "policy.argument.wrong" == caught.value.reason
+
+
 def test_a_file_is_sent_as_any_bytes_are(serve, identity, context, tmp_path, monkeypatch):
     """sendfile() is the context's own too, whatever the standard library's would do: a wrong server gets nothing of it."""
 
