@@ -145,7 +145,7 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
     import asyncio
 
     from glasscase.ratls.address import read_url
-    from glasscase.ratls.proxy import Proxy, Target, require_loopback
+    from glasscase.ratls.proxy import Proxy, Target, allow_connections, require_loopback
 
     where = read_url(url)
     if where.path not in {"", "/"} or where.query:
@@ -162,7 +162,7 @@ def proxy(out: Output, url: str, *, listen: str, **trust: Any) -> int:
         value = {"listen": address, "target": url, "pid": os.getpid(), "simulated": simulated}
         out.result(value, f"listening on {address}, verified {url}{'  SIMULATED' if simulated else ''}")
 
-    serving = Proxy(Target(where.host, where.port), context, time.time, _talk(out))
+    serving = Proxy(Target(where.host, where.port), context, time.time, _talk(out), most=allow_connections())
     asyncio.run(_until_signal(serving.serve(host, port, started)))
     return exitcodes.OK
 

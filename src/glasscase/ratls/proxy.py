@@ -12,6 +12,7 @@ import errno
 import functools
 import ipaddress
 import os
+import resource
 import socket
 import ssl
 import struct
@@ -25,6 +26,8 @@ from glasscase.ratls.shared import apart
 
 CHUNK = 64 * 1024  # bytes
 CONNECTIONS_MAX = 512
+REFUSALS_MAX = 64  # connections beyond that which are told so; the others are reset
+DESCRIPTORS = 2 * CONNECTIONS_MAX + 512  # half of the rest for what asyncio has accepted and nobody has seen yet
 PREPARING_MAX = 8  # threads
 CONNECT_TIMEOUT_S = 30.0
 AFTER_EOF_S = 30.0  # how long an answer may still come after the local side has sent all it has
@@ -47,13 +50,15 @@ class Target:
 
 @dataclass
 class Proxy:
-    """One listening port. clock: unix seconds. report(text): one line for the person who runs it."""
+    """One listening port. clock: unix seconds. report(text): one line for the person who runs it. most: connections at a time."""
 
     target: Target
     context: RatlsContext
     clock: Callable[[], float]
     report: Callable[[str], None]
+    most: int = CONNECTIONS_MAX
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _refusals: int = 0
     _preparing: asyncio.Semaphore = field(default_factory=functools.partial(asyncio.Semaphore, PREPARING_MAX))
 
     async def serve(self, host: str, port: int, started: Callable[[int], None]) -> None:
@@ -83,8 +88,8 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= CONNECTIONS_MAX:
-            await _refuse(reader, writer, "too many connections [client.proxy.busy]")
+        if task is None or len(self._tasks) >= self.most:
+            await self._turn_away(reader, writer)
             return
         self._tasks.add(task)
         whole = False
@@ -97,6 +102,16 @@ class Proxy:
             if not whole:
                 _reset(writer)
             await _close(writer)
+
+    async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusals >= REFUSALS_MAX:
+            _reset(writer)
+            return
+        self._refusals += 1
+        try:
+            await _refuse(reader, writer, "too many connections [client.proxy.busy]")
+        finally:
+            self._refusals -= 1
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Carry one connection; return whether it ended as the enclave or this proxy has ended it."""
@@ -155,6 +170,15 @@ class Proxy:
             raise _unreachable(self.target, "no answer") from None
         except (OSError, ssl.SSLError) as error:
             raise _unreachable(self.target, (error.strerror or str(error) or "failed").lower()[:200]) from None
+
+
+def allow_connections() -> int:
+    """Let this process have DESCRIPTORS, or as many as it may, and return how many connections these are enough for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    have = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < have:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (have, hard))
+    return max(1, CONNECTIONS_MAX - (DESCRIPTORS - have) // 2)
 
 
 def require_loopback(host: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import resource
 import socket
 import sys
 import time
@@ -13,7 +14,7 @@ from glasscase import client
 from glasscase.errors import StorageError, UsageError
 from glasscase.ratls import proxy as ratls_proxy
 from glasscase.ratls.judging import PeerRefused
-from glasscase.ratls.proxy import Proxy, Target, require_loopback
+from glasscase.ratls.proxy import CONNECTIONS_MAX, DESCRIPTORS, Proxy, Target, allow_connections, require_loopback
 
 
 @pytest.fixture
@@ -23,11 +24,11 @@ def context(policy, anchor, collateral):
 
 
 @contextlib.asynccontextmanager
-async def running(server, context, *, clock=time.time, said=None):
+async def running(server, context, *, clock=time.time, said=None, most=CONNECTIONS_MAX):
     """Run a proxy to a server; give its port."""
     lines = said if said is not None else []
     port = asyncio.get_running_loop().create_future()
-    proxy = Proxy(Target(server.host, server.port), context, clock, lines.append)
+    proxy = Proxy(Target(server.host, server.port), context, clock, lines.append, most=most)
     task = asyncio.create_task(proxy.serve("127.0.0.1", 0, port.set_result))
     try:
         done, _ = await asyncio.wait({task, port}, return_when=asyncio.FIRST_COMPLETED)
@@ -156,6 +157,42 @@ def test_an_answer_that_was_cut_on_the_way_does_not_look_whole(how, serve, ident
                 writer.close()
 
     assert (answer if how == "politely" else None) == asyncio.run(go())
+
+
+def test_connections_beyond_the_limit_are_turned_away(serve, identity, context, monkeypatch):
+    """So many are carried, so many more are told that it is full, the others are reset: none of them is kept."""
+    monkeypatch.setattr(ratls_proxy, "REFUSALS_MAX", 1)
+    server = serve(identity())
+
+    async def go():
+        async with running(server, context, most=1) as port:
+            kept, told, other = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            assert b"client.proxy.busy" in await told[0].read()
+            with pytest.raises(ConnectionResetError):
+                await other[0].read()
+            kept[1].write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await kept[0].readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+            for _, writer in (kept, told, other):
+                writer.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections", "after"),
+    [
+        ((1024, resource.RLIM_INFINITY), CONNECTIONS_MAX, DESCRIPTORS), ((1024, 1024), 256, 1024), ((64, 64), 1, 64),
+        ((1 << 20, 1 << 20), CONNECTIONS_MAX, 1 << 20), ((resource.RLIM_INFINITY,) * 2, CONNECTIONS_MAX, resource.RLIM_INFINITY),
+    ],
+)  # fmt: skip
+def test_there_are_descriptors_for_every_connection(limits, connections, after, monkeypatch):
+    """The usual 1,024 are raised where that is allowed; where it is not, fewer connections are carried."""
+    now = list(limits)
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(now))
+    monkeypatch.setattr(resource, "setrlimit", lambda _what, limit: now.__setitem__(slice(None), limit))
+
+    assert connections == allow_connections()
+    assert after == now[0]
 
 
 def test_only_this_machine_may_connect():
