@@ -6,6 +6,7 @@ import io
 import ssl
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import assert_type
 
 from glasscase import __version__, auditor, client, errors, provider, runtime
 
@@ -65,6 +66,7 @@ async def ask(policy: auditor.Policy) -> int:
         await asyncio.to_thread(connection.connect)
         return peer.valid_until + client.live_peer(connection.sock).valid_until
     except client.PeerRefused as error:
+        assert_type(error.verdict, auditor.Verdict | None)
         return error.exit_code
     except errors.StorageError as error:
         return len(error.path) + (error.errno or 0)

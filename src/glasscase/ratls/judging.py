@@ -31,7 +31,9 @@ class PeerRefused(Error, ssl.SSLCertVerificationError):  # noqa: N818 - what hap
     It is an ssl.SSLCertVerificationError too, so every HTTP client closes the connection and reports it as a TLS fault.
     """
 
-    def __init__(self, reason: str, message: str, *, hint: str = "", exit_code: int = 2, verdict: Any = None) -> None:
+    def __init__(
+        self, reason: str, message: str, *, hint: str = "", exit_code: int = 2, verdict: Verdict | None = None
+    ) -> None:
         super().__init__(reason, message, hint=hint)
         self.exit_code = exit_code
         self.verdict = verdict
