@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from glasscase.ratls.client import RatlsContext
 
 CHUNK = 64 << 10  # bytes
+BODY_MAX = 1 << 30  # bytes of a file to send
 JSON_BODY_MAX = 64 << 20  # bytes of a body that is put into one JSON object
 TIMEOUT_S = 60
 TIMEOUT_MAX_S = 1_000_000
@@ -81,7 +82,13 @@ def _trust_options(function: Any) -> Any:
 @click.option(
     "-X", "--request", "method", metavar="METHOD", help="Method of the request [default: GET, or POST with --data]."
 )
-@click.option("-d", "--data", metavar="TEXT", help="Body to send; @FILE reads it, @- from standard input.")
+@click.option(
+    "-d",
+    "--data",
+    metavar="TEXT",
+    multiple=True,
+    help="Body to send; @FILE reads it, @- from standard input; repeatable, joined with &.",
+)
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="Header to send; repeatable.")
 @click.option(
     "--timeout",
@@ -90,7 +97,7 @@ def _trust_options(function: Any) -> Any:
     show_default=True,
     help="Seconds without any byte before it gives up.",
 )
-def get(out: Output, url: str, *, output: str | None, method: str | None, data: str | None, headers: tuple[str, ...],
+def get(out: Output, url: str, *, output: str | None, method: str | None, data: tuple[str, ...], headers: tuple[str, ...],
         timeout: int, **trust: Any) -> int:  # fmt: skip
     """Verify, ask, write."""
     import http.client
@@ -345,14 +352,16 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _body(data: str | None) -> bytes | None:
+def _body(data: tuple[str, ...]) -> bytes | None:
+    return b"&".join(_part(text) for text in data) if data else None
+
+
+def _part(text: str) -> bytes:
     from glasscase.cli.reading import read_argument
 
-    if data is None:
-        return None
-    if data.startswith("@"):
-        return read_argument(data[1:], max_bytes=1 << 30, what="body")
-    return data.encode("utf-8", "surrogateescape")
+    if text.startswith("@"):
+        return read_argument(text[1:], max_bytes=BODY_MAX, what="body")
+    return text.encode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager

@@ -98,6 +98,14 @@ def test_a_body_may_be_any_bytes(ask, capsysbinary):
     assert b"hello" == capsysbinary.readouterr().out
 
 
+def test_every_part_of_a_body_is_sent(ask, serve, identity, tmp_path):
+    """-d is repeatable as with curl: nothing that was given is left out, and a file goes as it is."""
+    (tmp_path / "part").write_bytes(b"b=\r\n2")
+    server = serve(identity(), answer=WHOLE["length"])
+    assert 0 == ask(None, "-d", "a=1", "-d", f"@{tmp_path / 'part'}", "-d", "\r\n\r\n", server=server)
+    assert server.carried().endswith(b"\r\n\r\na=1&b=\r\n2&\r\n\r\n")
+
+
 def test_every_header_is_sent(ask, serve, identity):
     """-H is repeatable, also with one name: no value takes the place of another."""
     server = serve(identity(), answer=WHOLE["length"], hang_up=True)
