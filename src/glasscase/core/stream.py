@@ -184,7 +184,7 @@ class Decryptor:
 
     def update(self, data: bytes | bytearray | memoryview) -> bytes:
         """Return the verified plaintext that the input so far gives, perhaps none."""
-        return self._once(lambda: self._update(memoryview(data)))
+        return self._once(lambda: self._update(memoryview(data).cast("B")))
 
     def finish(self) -> bytes:
         """Return the last plaintext; raises FormatError if the input was cut or goes on."""
@@ -378,6 +378,7 @@ def _refuse_parts(facts: Message) -> None:
 
 
 def _push(stream: Any, stat: Any, data: bytes | bytearray | memoryview) -> bytes:
+    data = memoryview(data).cast("B")  # whose length is in bytes
     out = bytearray(lib.glass_stream_push_bound(stream, len(data)))
     got = ffi.new("size_t *")
     with ffi.from_buffer(out) as view, ffi.from_buffer(data) as source:

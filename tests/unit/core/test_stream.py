@@ -1,5 +1,6 @@
 """Encrypted files: what goes in comes out, and nothing else ever does."""
 
+import array
 import contextlib
 import io
 import itertools
@@ -121,6 +122,17 @@ def test_push_in_steps(step):
     assert plain == parts == stream_oracle.ours(KEY, sealed)
     assert b"\xff" * 8 == sealed[48:56]
     assert len(plain) == reader.bytes_done
+
+
+def test_push_of_wide_items():
+    """A buffer counts in bytes, whatever the size of its items: nothing of it is left out."""
+    plain = array.array("Q", range(5000))
+    machine = stream.Encryptor(KEY, size=40_000)
+    sealed = machine.update(memoryview(plain)) + machine.finish()
+    reader = stream.Decryptor(KEY)
+    padded = array.array("H", sealed)
+
+    assert plain.tobytes() == reader.update(memoryview(padded)) + reader.finish()
 
 
 def test_nothing_comes_out_before_a_whole_chunk():
