@@ -102,9 +102,11 @@ glass_status glass_chunk_open(EVP_CIPHER_CTX *cipher, const uint8_t *secret, uin
         OPENSSL_cleanse(out, len);
         return GLASS_ERR_LIBCRYPTO;
     }
-    if (EVP_DecryptFinal_ex(cipher, out + written, &rest) != 1 || (size_t)(written + rest) != len) {
+    ERR_set_mark(); /* the error queue belongs to whoever else uses libcrypto in this thread */
+    int good = EVP_DecryptFinal_ex(cipher, out + written, &rest);
+    (void)ERR_pop_to_mark();
+    if (good != 1 || (size_t)(written + rest) != len) {
         OPENSSL_cleanse(out, len);
-        ERR_clear_error();
         return GLASS_ERR_AUTH;
     }
     return GLASS_OK;

@@ -1,5 +1,6 @@
 /* The stream code through every path: memory, push, descriptors with 1 to 8 threads, reader; and what each must refuse. */
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -411,6 +412,21 @@ static void test_wrong_key(void)
     CHECK(stream == NULL && stat.fault == GLASS_STREAM_COMMIT);
 }
 
+/* What others have left in the error queue of libcrypto stays there, and nothing is added, also by a chunk that is refused. */
+static void test_error_queue(void)
+{
+    size_t len = 0;
+    for (int forged = 0; forged < 2; forged++) {
+        glass_stream_stat stat = {0};
+        size_t n = seal(100000);
+        sealed[n - 1] ^= (uint8_t)forged;
+        ERR_clear_error();
+        ERR_raise(ERR_LIB_USER, 77);
+        CHECK_STATUS(forged ? GLASS_ERR_AUTH : GLASS_OK, open_memory(n, &len, &stat));
+        CHECK(ERR_GET_REASON(ERR_get_error()) == 77 && ERR_get_error() == 0);
+    }
+}
+
 /* More keys than a page holds, freed in another order, some after their context. */
 static void test_many_keys(void)
 {
@@ -468,6 +484,7 @@ int main(void)
     test_leaves(0);
     test_leaves(1);
     test_wrong_key();
+    test_error_queue();
     test_many_keys();
     glass_key_free(key);
     glass_ctx_free(ctx);
