@@ -33,13 +33,18 @@ def cache_dir() -> Path:
 
 def data_dir() -> Path:
     """Return the directory of runtimes, simulator root and ledger (GLASSCASE_DATA, else XDG_DATA_HOME/glasscase)."""
-    return _made(_place(*_DATA), _DATA[0])
+    return _made(data_place(), _DATA[0])
+
+
+def data_place() -> Path:
+    """Return where data_dir() is or would be, for who only looks."""
+    return _place(*_DATA)
 
 
 def data_dir_if_any() -> Path | None:
     """Return data_dir() if it is there, else None; makes nothing, so whoever only reads needs no home that is writable."""
     try:
-        path = _place(*_DATA)
+        path = data_place()
     except StorageError:
         return None
     return path if os.path.isdir(path) else None  # Path.is_dir() raises where we may not look

@@ -198,7 +198,7 @@ def ledger(  # noqa: PLR0917 - one argument for each option
     output: str | None,
 ) -> int:
     """Run one of the four actions; every one of them checks the whole chain first."""
-    from glasscase.cli.places import data_dir
+    from glasscase.cli.places import data_place
     from glasscase.statements.ledger import LEDGER_MAX, NAME, NO_KEY, parse_ledger
 
     given = {
@@ -216,7 +216,8 @@ def ledger(  # noqa: PLR0917 - one argument for each option
                 f"ledger {action} does not take {name}",
                 hint="glasscase ledger --help says what does",
             )
-    file = path or os.fspath(data_dir() / NAME)
+    check_stdout(out, output)
+    file = path or os.fspath(data_place() / NAME)
     lines = parse_ledger(read_argument(file, max_bytes=LEDGER_MAX, what="ledger"), public_key=NO_KEY)
     done = []
     if action == "verify":
@@ -224,9 +225,9 @@ def ledger(  # noqa: PLR0917 - one argument for each option
     elif action == "retire":
         lines = _retire(file, lines, mrenclave)
     elif action == "head":
-        _sign_head(lines, key, output)
+        _sign_head(out, lines, key, output)
         done = [f"wrote {output}"]
-    _say(out, file, lines, done)
+    _say(out, file, lines, done, output)
     return 0
 
 
@@ -243,7 +244,7 @@ def _verify_head(
     if head is not None:
         match = re.fullmatch(r"([0-9]{1,9}):([0-9a-f]{64})", head, re.ASCII)
         if match is None:
-            raise UsageError("cli.usage.wrong", "--head is a line number, a colon and 64 hex digits")
+            raise UsageError("cli.usage.wrong", "--head is a line number, a colon and 64 lower-case hex digits")
         require_head(lines, n=int(match[1]), head=bytes.fromhex(match[2]))
         done.append(f"continues {head}")
     if (statement is None) != (signer is None):
@@ -267,7 +268,9 @@ def _retire(file: str, lines: "tuple[Line, ...]", mrenclave: str | None) -> "tup
 
     if mrenclave is None or not re.fullmatch(r"[0-9a-f]{64}", mrenclave, re.ASCII):
         raise UsageError(
-            "cli.usage.wrong", "ledger retire needs a MRENCLAVE of 64 hex digits", hint="glasscase ledger show"
+            "cli.usage.wrong",
+            "ledger retire needs a MRENCLAVE of 64 lower-case hex digits",
+            hint="glasscase ledger show",
         )
     wanted = bytes.fromhex(mrenclave)
     try:
@@ -291,9 +294,8 @@ def _retire(file: str, lines: "tuple[Line, ...]", mrenclave: str | None) -> "tup
     return (*lines, line)
 
 
-def _sign_head(lines: "tuple[Line, ...]", key: str | None, output: str | None) -> None:
+def _sign_head(out: Output, lines: "tuple[Line, ...]", key: str | None, output: str | None) -> None:
     from glasscase.cli.sealing import read_owner_key
-    from glasscase.fs.atomic import write_file
     from glasscase.statements.dsse import sign_dsse
     from glasscase.statements.intoto import LEDGER_HEAD, Statement
 
@@ -302,10 +304,11 @@ def _sign_head(lines: "tuple[Line, ...]", key: str | None, output: str | None) -
     if not lines:
         raise UsageError("ledger.measurement.unknown", "the ledger is empty, so it has no head")
     predicate = {"n": lines[-1].n, "head": lines[-1].digest.hex(), "at": int(time.time())}
-    write_file(output, sign_dsse(Statement(None, None, LEDGER_HEAD, predicate).to_bytes(), seed=read_owner_key(key)))
+    statement = Statement(None, None, LEDGER_HEAD, predicate)
+    write_argument(out, output, sign_dsse(statement.to_bytes(), seed=read_owner_key(key)))
 
 
-def _say(out: Output, file: str, lines: "tuple[Line, ...]", done: list[str]) -> None:
+def _say(out: Output, file: str, lines: "tuple[Line, ...]", done: list[str], output: str | None) -> None:
     from glasscase.statements.ledger import released
     from glasscase.verify.rules import when
 
@@ -322,4 +325,5 @@ def _say(out: Output, file: str, lines: "tuple[Line, ...]", done: list[str]) -> 
     text = [
         f"{line.n:<5} {line.kind:<8} {line.mrenclave.hex()}  svn {line.isv_svn}  {when(line.time)}" for line in lines
     ]
-    out.result(value, "\n".join([*text, f"head  {value['head'] or 'none: the ledger is empty'}", *done]))
+    head = f"head  {value['head'] or 'none: the ledger is empty'}"
+    result_beside(out, output, value, "\n".join([*text, head, *done]))

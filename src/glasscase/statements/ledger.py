@@ -64,7 +64,7 @@ def parse_ledger(data: bytes, *, public_key: bytes) -> tuple[Line, ...]:
     lines: list[Line] = []
     prev = genesis(public_key)
     for n, text in enumerate(data.split(b"\n")[:-1]):
-        line = _parse_line(text + b"\n")
+        line = _parse_line(text + b"\n", f"line {n} of the ledger")
         if line.n != n or line.prev != prev:
             raise FormatError("ledger.chain.broken", f"line {n} of the ledger does not continue the chain")
         lines.append(line)
@@ -99,11 +99,11 @@ def require_head(lines: tuple[Line, ...], *, n: int, head: bytes) -> None:
         )
 
 
-def _parse_line(text: bytes) -> Line:
-    value: Any = strictjson.parse_canonical(text, max_bytes=LINE_MAX, what="ledger line")
+def _parse_line(text: bytes, what: str) -> Line:
+    value: Any = strictjson.parse_canonical(text, max_bytes=LINE_MAX, what=what)
     fields = take_map(
         value,
-        what="ledger line",
+        what=what,
         reason=_MALFORMED,
         required={
             "n": int, "prev": str, "kind": str, "bundle_id": str, "mrenclave": str, "isv_svn": int, "time": int,
@@ -111,7 +111,7 @@ def _parse_line(text: bytes) -> Line:
         optional={},
     )  # fmt: skip
     if fields["kind"] not in ("release", "retire"):
-        raise FormatError(_MALFORMED, f"a ledger line is of kind {fields['kind'][:32]!r}")
+        raise FormatError(_MALFORMED, f"{what} is of kind {fields['kind'][:32]!r}, expected release or retire")
     for name in ("prev", "bundle_id", "mrenclave"):
-        fields[name] = from_hex(fields[name], 32, name)
+        fields[name] = from_hex(fields[name], 32, f"{name} of {what}")
     return Line(**fields)

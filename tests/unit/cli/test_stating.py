@@ -256,3 +256,25 @@ def test_a_ledger_says_what_was_compared(desk):
         (["--statement", signed, "--signer", public], f"continues {head}, signed by {public}"),
     ):
         assert said == desk.run("ledger", "verify", *more)[1].splitlines()[-1]
+
+
+def test_the_signed_head_goes_to_stdout_like_every_statement(desk):
+    """`-o -` writes the statement and nothing else there; what the ledger holds is talk then, and --json is refused."""
+    record_release(str(desk.folder), bundle_id=b"b" * 32, mrenclave=MRENCLAVE, isv_svn=1)
+    words = ["ledger", "head", "--key", desk.folder / "signer", "-o", "-"]
+    code, out, err = desk.run(*words)
+    said = Statement.from_bytes(read_dsse(out.encode()).payload)
+
+    assert (0, "urn:glasscase:ledger-head:v1", 0) == (code, said.predicate_type, said.predicate["n"])
+    assert MRENCLAVE.hex() in err
+    code, _, err = desk.run(*words, "--json")
+    assert (1, True) == (code, "both want stdout" in err)
+
+
+@pytest.mark.parametrize("action", [["show"], ["verify"], ["retire", "11" * 32]])
+def test_who_asks_for_a_ledger_that_is_not_there_makes_no_directory(desk, action):
+    """It would fail in a home that cannot be written, with another reason than the true one."""
+    code, _, err = desk.run("ledger", *action)
+
+    assert (4, True) == (code, "[fs.file.missing]" in err)
+    assert not (desk.folder / "data").exists()

@@ -57,6 +57,24 @@ def test_a_damaged_chain_is_refused(data, reason):
     assert reason == caught.value.reason
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"retire"', b'"revoke"'),
+        (b'"n":2,', b'"n": 2,'),
+        (b'"n":2,', b'"n":x,'),
+        (b'"n":2,', b'"n":"2",'),
+        (b'"prev":"', b'"prev":"X'),
+    ],
+)
+def test_a_damaged_line_is_named(change):
+    """Whatever is wrong with one line, the message says with which."""
+    lines = DATA.splitlines(keepends=True)
+    lines[2] = lines[2].replace(*change)
+    with pytest.raises(FormatError, match="line 2 of the ledger"):
+        parse_ledger(b"".join(lines), public_key=NO_KEY)
+
+
 def test_a_ledger_of_too_many_bytes_is_not_read():
     """The length is refused before any line is looked at."""
     with pytest.raises(FormatError, match="at most 67108864 are allowed") as caught:
