@@ -65,9 +65,12 @@ def parse_evidence(data: bytes) -> Evidence:
 
 
 def _collateral(value: dict[str, Any]) -> dict[str, Any]:
+    require_version(value.get("v"), "collateral")
     found = dict(value)
     for name in CRLS:
-        text = _text(value.get(name), name)
+        if name not in value:
+            continue  # which is said when its keys are looked at
+        text = _text(value[name], name)
         if len(text) % 2:
             raise FormatError(_MALFORMED, f"{name} is not hex", what="evidence")
         found[name] = from_hex(text, len(text) // 2, name)

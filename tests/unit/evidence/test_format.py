@@ -84,6 +84,23 @@ def test_anything_else_is_refused(change):
         from_json(changed(**change))
 
 
+@pytest.mark.parametrize("name", sorted(json.loads(to_json(FULL))["collateral"].keys() - {"v"}))
+def test_a_key_that_collateral_lacks_is_named(name):
+    """The message says which key is not there, not what its value must be."""
+    value = json.loads(to_json(FULL))["collateral"]
+    del value[name]
+    with pytest.raises(FormatError, match=f"collateral lacks the key '{name}'"):
+        from_json(changed(collateral=value))
+
+
+def test_newer_collateral_is_said_to_be_newer():
+    """Whatever its CRLs are there, nothing of it is parsed."""
+    for more in ({}, {"root_ca_crl": 5, "pck_crl": ["x"]}):
+        with pytest.raises(FormatError) as caught:
+            from_json(changed(collateral={"v": 2, **more}))
+        assert "format.newer" == caught.value.reason
+
+
 def test_a_newer_version_is_said_to_be_newer():
     """Version 2 is not parsed further, in either form."""
     from glasscase.codec import cbor
