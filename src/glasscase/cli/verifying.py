@@ -23,7 +23,11 @@ _INPUT_MAX = 48 * 1024 * 1024  # bytes, evidence in JSON
 _STATEMENT_MAX = 1024 * 1024
 _NO_EVIDENCE = ("codec.version.malformed", "evidence.file.malformed")
 _SECONDS_DIGITS = 12
-_RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+_HOUR = "(?:[01][0-9]|2[0-3])"  # Python 3.14 reads 24:00 too
+_RFC3339 = (
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{_HOUR}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-]{_HOUR}:[0-9]{{2}})"
+)
+_LAST_S = 253_402_300_799  # the last second of the year 9999
 
 
 @verb(
@@ -221,14 +225,21 @@ def time_argument(text: str | None) -> "datetime":
 
     if text is None:
         return clock_time()
+    found = None
     try:
         if text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS:
-            return datetime.fromtimestamp(int(text), UTC)
-        if re.fullmatch(_RFC3339, text):
-            return datetime.fromisoformat(text.upper())
+            found = datetime.fromtimestamp(int(text), UTC)
+        elif re.fullmatch(_RFC3339, text):
+            found = datetime.fromisoformat(text.upper())
     except (ValueError, OverflowError):
         pass
-    raise UsageError("cli.time.malformed", f"{text[:64]!r} is not a time", hint="2026-11-24T20:00:00Z or unix seconds")
+    if found is None or not 1 <= int(found.timestamp()) <= _LAST_S:
+        raise UsageError(
+            "cli.time.malformed",
+            f"{text[:64]!r} is not a time between 1970-01-01T00:00:01Z and the year 9999",
+            hint="2026-11-24T20:00:00Z or unix seconds",
+        )
+    return found
 
 
 def nonce_argument(text: str | None) -> bytes | None:
@@ -236,7 +247,9 @@ def nonce_argument(text: str | None) -> bytes | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
-        raise UsageError("cli.nonce.malformed", "--nonce is 64 hex digits", hint="openssl rand -hex 32")
+        raise UsageError(
+            "cli.nonce.malformed", f"--nonce is {text[:64]!r}, expected 64 hex digits", hint="openssl rand -hex 32"
+        )
     return bytes.fromhex(text)
 
 

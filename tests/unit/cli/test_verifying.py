@@ -157,14 +157,30 @@ def test_times_in_each_form(desk, at):
 
 @pytest.mark.parametrize("at", [
     "yesterday", "2024-07-24", "2024-07-24T12:00:00", "2024-W30-3", "1e9", "-1", "2024-13-01T00:00:00Z", "\u0661",
-    "2024-07-24T25:00:00Z", "99999999999999",
+    "2024-07-24T25:00:00Z", "2024-07-24T24:00:00Z", "2024-07-24T12:00:00+24:00", "99999999999999", "253402300800",
+    "9999-12-31T23:59:59-00:01", "1970-01-01T00:00:00Z", "0", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00",
 ])  # fmt: skip
 def test_other_times_are_usage_errors(desk, at):
     """A time without a zone, another spelling or an impossible date is refused."""
     code, out, err = desk.run("verify", desk.quote, f"--at={at}")
 
     assert (1, "") == (code, out)
-    assert "[cli.time.malformed]" in err
+    assert f"{at!r} is not a time between 1970-01-01T00:00:01Z and the year 9999 [cli.time.malformed]" in err
+    assert "hint: 2026-11-24T20:00:00Z or unix seconds" in err
+
+
+def test_midnight_at_the_end_of_a_day_is_refused_whatever_python_takes(desk, monkeypatch):
+    """RFC 3339 has no hour 24; a Python whose reader has one gives no other answer."""
+
+    class Lenient(datetime):
+        @classmethod
+        def fromisoformat(cls, text):
+            return datetime.fromisoformat(text.replace("T24:", "T23:"))
+
+    monkeypatch.setattr("datetime.datetime", Lenient)
+    code, _, err = desk.run("verify", desk.quote, "--at=2024-07-24T24:00:00Z")
+
+    assert (1, True) == (code, "[cli.time.malformed]" in err)
 
 
 def test_the_missing_engine_is_no_verdict(desk, monkeypatch):
