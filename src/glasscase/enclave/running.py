@@ -145,9 +145,12 @@ class _Limited:
             return await self._receive()
         try:
             async with asyncio.timeout(self._idle_s) as timeout:
-                if not self._started:
+                may_end = not self._started
+                if may_end:
                     self._waits[self] = timeout
                 message = await self._receive()
+                if may_end and self not in self._waits:
+                    raise TimeoutError  # it was told to end as the part came, and another waits for its place
         except TimeoutError:
             return await self._end(408, b"the body did not come in time\n")
         finally:

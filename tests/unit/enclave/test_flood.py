@@ -331,6 +331,35 @@ def test_the_body_that_does_not_come_makes_room(listener, crowd):
     assert first.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_part_that_comes_at_the_last_moment_does_not_keep_the_place():
+    """What was told to end for another ends, or that one would wait for nothing: a flood of small parts would keep all out."""
+
+    async def go():
+        waits, arrived, sent = running.OrderedDict(), asyncio.Event(), []
+
+        async def receive():
+            await arrived.wait()
+            return {"type": "http.request", "body": b"d", "more_body": True}
+
+        async def send(message):
+            sent.append(message.get("status"))
+
+        one = running._Limited(receive, send, waits, body_max=10, idle_s=20)
+        first = asyncio.create_task(one.receive())
+        await asyncio.sleep(0)
+        arrived.set()
+        assert (await first)["body"] == b"d"
+
+        arrived.clear()
+        second = asyncio.create_task(one.receive())
+        await asyncio.sleep(0)
+        arrived.set()  # and its task has not run yet
+        assert running.end_oldest(waits)
+        return await second, sent
+
+    assert ({"type": "http.disconnect"}, [408, None]) == asyncio.run(go())
+
+
 def test_what_does_not_end_makes_no_room(listener, crowd, monkeypatch):
     """The application never has more than its limit: one more waits until what was told to end has ended, a second at most."""
     monkeypatch.setattr(running, "END_S", 0.5)
