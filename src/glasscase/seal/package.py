@@ -174,9 +174,10 @@ def _file(writer: "_Writer", source: Source, package_key: Key, *, leaf_lists: bo
     if leaves is not None:
         list_digest, listed = writer.blob(leaves, root)
         leaf_list = form.LeafList(listed.id, listed.header, listed.key, list_digest)
+    own_key = None if root.id == package_key.id else root.id
     return form.Entry(
         source.path, form.LAZY if source.lazy else form.FILE, source.mode, size, digest, names.id, names.header,
-        names.key, None if source.model_key is None else source.model_key.id, leaf_list,
+        names.key, own_key, leaf_list,
     )  # fmt: skip
 
 

@@ -164,6 +164,14 @@ def test_model_key_of_its_own(tmp_path):
         assert FILES["models/llm/weights.bin"] == reader.readall()
 
 
+def test_the_package_key_named_for_a_model_is_no_key_of_its_own(tmp_path):
+    """The package is the same as without it: nobody has to hand over one key under two names."""
+    named = build(tmp_path / "a", sources(model_key=Key(KEY)))
+
+    assert (build(tmp_path / "b"), tree(tmp_path / "b")) == (named, tree(tmp_path / "a"))
+    assert {None} == {entry.root for entry in named.entries}
+
+
 def test_no_digest_and_no_path_in_clear(built):
     """Nothing that the operator gets holds a path, a digest or a leaf of the plaintext."""
     folder, package = built
