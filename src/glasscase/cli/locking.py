@@ -8,7 +8,7 @@ import click
 
 from glasscase import __version__
 from glasscase.cli import exitcodes
-from glasscase.cli.output import Output, verb
+from glasscase.cli.output import Output, refuse_given, verb
 
 
 @verb("lock", help="Pin every input of the build by SHA-256 in glasscase.lock, and fetch what the cache lacks.")
@@ -41,6 +41,13 @@ def lock(
 
     if update and check:
         raise UsageError("cli.usage.wrong", "--update and --check exclude each other", hint="--check changes nothing")
+    if check:
+        refuse_given(
+            "wheel",
+            "pylock",
+            "python_from",
+            because="is for a lock that is made, --check compares the one that is there",
+        )
     request = replace(
         lock_request(directory, tool=__version__, wheel=wheel, say=out.say), python_from=python_from, pylock=pylock
     )

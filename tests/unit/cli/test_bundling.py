@@ -191,13 +191,14 @@ def test_errors(shop):
 
 
 def test_lock_verb(shop):
-    """--check is exit 0 for a fresh lock, 6 and lines for a stale one; --update with --check is refused."""
+    """--check is exit 0 for a fresh lock, 6 and lines for a stale one; what would not count beside it is refused."""
     made = shop.lock(tool=run(shop, "version", "--json")["version"])
     assert 5 == made.inputs()
     assert [] == run(shop, "lock", "project", "--check", "--json")["stale"]
     (shop.project / "requirements.txt").write_bytes(b"other\n")
     assert 1 == len(run(shop, "lock", "project", "--check", "--json", code=6)["stale"])
-    run(shop, "lock", "project", "--check", "--update", code=1)
+    for option in (("--update",), ("--wheel", "x"), ("--pylock", "x"), ("--python", "debian")):
+        assert "cli.usage.wrong" == run(shop, "lock", "project", "--check", *option, "--json", code=1)["error"]["id"]
     run(shop, "lock", "nowhere", code=4)
 
 
