@@ -8,6 +8,7 @@ import importlib
 import io
 import os
 import resource
+import select
 import signal
 import sys
 from typing import Any
@@ -228,6 +229,28 @@ class _Talk(io.FileIO):
         return size if written is None else written  # None: it does not block, and is full
 
 
+class _Waiting(io.RawIOBase):
+    """Standard input, also where whoever shares it has made it one that does not wait: nothing there yet is no end."""
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            try:
+                return os.readv(0, (buffer,))
+            except BlockingIOError:
+                waiter = select.poll()
+                waiter.register(0, select.POLLIN)
+                waiter.poll()
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 0
+
+    def isatty(self) -> bool:
+        return os.isatty(0)
+
+
 def _open_standard_streams() -> None:
     """Open what the caller closed: stdin then reads as empty, stdout refuses every byte, stderr takes all and shows none.
 
@@ -239,7 +262,7 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
-    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(_Waiting()), encoding="utf-8", errors="surrogateescape")
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     encoding = sys.stderr.encoding if sys.stderr else None
     talk = io.BufferedWriter(_Talk(2, "w", closefd=False))

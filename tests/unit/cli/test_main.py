@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,23 @@ def test_a_reader_that_goes_away_is_an_interruption(arguments):
         os.close(writing)
 
     assert (5, b"") == (result.returncode, result.stderr)
+
+
+def test_stdin_that_does_not_wait(tmp_path):
+    """Standard input with O_NONBLOCK is read to its end, not to the first moment in which nothing is there."""
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(writing, True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "glasscase", "inspect", "-", "--json"], stdin=reading, stdout=subprocess.PIPE
+    ) as process:
+        os.close(reading)
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            for part in (bytes(7), bytes(25)):
+                time.sleep(1)
+                pipe.write(part)
+        answer, _ = process.communicate(timeout=60)
+
+    assert (0, "key") == (process.returncode, json.loads(answer)["kind"])
 
 
 @pytest.mark.parametrize(
