@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasscase.cli.output import Output, refuse_given, verb
-from glasscase.cli.reading import read_argument, result_beside, write_argument
+from glasscase.cli.reading import check_output, read_argument, result_beside, write_argument
 from glasscase.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def collateral(  # noqa: PLR0917 - one argument for each option
 def _fetch(out: Output, for_file: str, output: str, *, source: str, update: str, insecure_anchor: str | None) -> int:
     from glasscase.cli.verifying import anchor_argument
 
+    check_output(out, output)
     quote = _quote(for_file)
     anchor = anchor_argument(insecure_anchor)
     found = _fetched(quote, anchor, source=source, update=update)

@@ -78,14 +78,14 @@ def evidence(out: Output, name: str, *, output: str, nonce: str | None, collater
 def provision(out: Output, name: str, sealed: str, *, output: str | None, wait: int) -> int:
     """Send, take the receipt, wait."""
     from glasscase.cli.places import state_dir
-    from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
+    from glasscase.cli.reading import check_output, read_argument, result_beside, write_argument
     from glasscase.codec.hexid import to_base64url
     from glasscase.fs.atomic import atomic_file
     from glasscase.hosting import provision as provisioning
     from glasscase.hosting import state
 
     place = state.place_of(state_dir(), name)
-    check_stdout(out, output)
+    check_output(out, output)
     envelope = read_argument(sealed, max_bytes=ENVELOPE_MAX, what="envelope")
     # made before anything is sent: a place that takes no file must not be found out after the enclave has accepted
     with contextlib.nullcontext() if output in (None, "-") else atomic_file(output) as file:

@@ -41,7 +41,7 @@ def write_argument(out: Output, path: str, data: bytes, *, mode: int = 0o644, ov
     if path != "-":
         write_file(path, data, mode=mode, overwrite=overwrite)
         return
-    check_stdout(out, path)
+    check_output(out, path)
     if sys.stdout.isatty() and not _is_plain(data):
         raise UsageError("cli.usage.wrong", "binary output does not go to a terminal", hint="write to a file or a pipe")
     sys.stdout.buffer.write(data)
@@ -56,6 +56,31 @@ def check_stdout(out: Output, path: str | None) -> None:
     """Raise UsageError if both --json and `path` want standard output."""
     if path == "-" and out.json:
         raise UsageError("cli.usage.wrong", "--json and -o - both want stdout", hint="write to a file with -o FILE")
+
+
+def check_output(out: Output, path: str | None) -> None:
+    """Raise UsageError like check_stdout, and if the running verb reads the file `path`: its place is never taken.
+
+    Evidence cannot be collected again as it was, and a key not made again.
+    """
+    check_stdout(out, path)
+    context = click.get_current_context(silent=True)
+    if context is None or path in (None, "-"):
+        return
+    for parameter in context.command.params:
+        if "-o" in parameter.opts or not isinstance(parameter.type, click.Path):
+            continue
+        given = context.params.get(parameter.name or "")
+        if any(_same_file(name, path) for name in (given if isinstance(given, tuple) else (given,))):
+            what = "the input" if isinstance(parameter, click.Argument) else f"what {parameter.opts[0]} names"
+            raise UsageError("cli.usage.wrong", f"the output is {what}", hint="choose another name for the output")
+
+
+def _same_file(name: Any, path: str | None) -> bool:
+    try:
+        return isinstance(name, str) and path is not None and os.path.samefile(name, path)
+    except (OSError, ValueError):
+        return False
 
 
 def result_beside(out: Output, path: str | None, value: dict[str, Any], text: str) -> None:

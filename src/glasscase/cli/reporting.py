@@ -8,7 +8,7 @@ import click
 
 from glasscase.cli import judging
 from glasscase.cli.output import Output, verb
-from glasscase.cli.reading import read_argument, result_beside, write_argument
+from glasscase.cli.reading import check_output, read_argument, result_beside, write_argument
 
 _FILE_MAX = 48 << 20
 
@@ -36,6 +36,7 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     from glasscase.cli.verifying import Arguments, is_evidence, verdict_json
     from glasscase.measure.drawing import draw_svg
 
+    check_output(out, output)
     content = read_argument(file, max_bytes=_FILE_MAX, what="evidence or quote")
     verdict = Arguments(**options, warn=out.warn).judge(content)
     evidence = None

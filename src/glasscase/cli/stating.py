@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasscase.cli.output import Output, refuse_given, verb
-from glasscase.cli.reading import check_stdout, read_argument, result_beside, write_argument
+from glasscase.cli.reading import check_output, read_argument, result_beside, write_argument
 from glasscase.cli.reproducing import COMPILE
 from glasscase.errors import FormatError, UsageError
 
@@ -61,7 +61,7 @@ def attest(out: Output, target: str, *, key: str, output: str, **options: Any) -
     from glasscase.cli.sealing import read_owner_key
     from glasscase.statements.dsse import sign_dsse
 
-    check_stdout(out, output)
+    check_output(out, output)
     seed = read_owner_key(key)
     statement = _rebuilt(out, target, options) if os.path.isdir(target) else _verified(out, target, options)
     if isinstance(statement, int):
@@ -216,7 +216,7 @@ def ledger(  # noqa: PLR0917 - one argument for each option
                 f"ledger {action} does not take {name}",
                 hint="glasscase ledger --help says what does",
             )
-    check_stdout(out, output)
+    check_output(out, output)
     file = path or os.fspath(data_place() / NAME)
     lines = parse_ledger(read_argument(file, max_bytes=LEDGER_MAX, what="ledger"), public_key=NO_KEY)
     done = []

@@ -258,6 +258,37 @@ def test_a_ledger_says_what_was_compared(desk):
         assert said == desk.run("ledger", "verify", *more)[1].splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "said"),
+    [
+        ("report evidence.json --policy policy.toml", "evidence.json", "the input"),
+        ("report evidence.json --policy policy.toml", "./evidence.json", "the input"),
+        ("report evidence.json --policy policy.toml", "link.json", "the input"),
+        ("report evidence.json --policy policy.toml", "policy.toml", "what --policy names"),
+        (
+            "report evidence.json --policy policy.toml --statement root.pem --statement x.json",
+            "x.json",
+            "what --statement names",
+        ),
+        ("attest evidence.json --policy policy.toml --key signer", "evidence.json", "the input"),
+        ("attest evidence.json --policy policy.toml --key signer", "signer", "what --key names"),
+        ("ledger head --file x.json --key signer", "x.json", "what --file names"),
+        ("ledger head --file x.json --key signer", "signer", "what --key names"),
+        ("collateral fetch --for evidence.json --source http://127.0.0.1:1", "evidence.json", "what --for names"),
+    ],
+)
+def test_no_output_takes_the_place_of_an_input(desk, monkeypatch, words, name, said):
+    """Evidence cannot be collected again and a key never: naming one after -o is a slip, and nothing is lost by it."""
+    monkeypatch.chdir(desk.folder)
+    (desk.folder / "x.json").write_bytes(b"")
+    (desk.folder / "link.json").symlink_to("evidence.json")
+    before = {path.name: path.read_bytes() for path in desk.folder.iterdir() if path.is_file()}
+    code, _, err = desk.run(*words.split(), "-o", name)
+
+    assert (1, True) == (code, f"the output is {said} [cli.usage.wrong]" in err), err
+    assert before == {path.name: path.read_bytes() for path in desk.folder.iterdir() if path.is_file()}
+
+
 def test_the_signed_head_goes_to_stdout_like_every_statement(desk):
     """`-o -` writes the statement and nothing else there; what the ledger holds is talk then, and --json is refused."""
     record_release(str(desk.folder), bundle_id=b"b" * 32, mrenclave=MRENCLAVE, isv_svn=1)
