@@ -52,6 +52,8 @@ def extract_tar(
     last, total, name = b"", 0, ""
     try:
         while (entry := _next_entry(reader)) is not None:
+            below = entry.path.removeprefix(f"{name}/") if name else entry.path
+            check_path(below)  # as long as a path on disk may be, whatever the top directory adds
             if top is None and not seen:
                 name = _take_top(entry)
             _check_order(entry, last, folders, seen, top=name)
@@ -60,10 +62,10 @@ def extract_tar(
             if len(seen) >= limits.entries or entry.size > limits.file_bytes or total > limits.total_bytes:
                 raise FormatError("fs.archive.oversize", f"{entry.path!r} makes the archive larger than is allowed")
             seen.add(entry.path)
-            path = entry.path[len(name) + 1 :] if name else entry.path
             if entry.directory:
                 folders.add(entry.path)
-            _write(root, path, entry, reader)
+            if entry.path != name:
+                _write(root, below, entry, reader)
         reader.finish()
         check_distinct(seen)
     except OSError as error:
@@ -136,7 +138,6 @@ def _parse(block: bytes, records: dict[bytes, bytes], *, directory: bool) -> Tar
         path = raw.decode("utf-8").removesuffix("/")
     except UnicodeDecodeError:
         raise FormatError("fs.path.refused", f"the path {raw[:100]!r} is not UTF-8") from None
-    check_path(path)
     mode = _octal(block[100:108])
     if mode not in ((0o755,) if directory else (0o644, 0o755)):
         raise _malformed(f"{path!r} has mode {mode:o}")
@@ -182,8 +183,6 @@ def _take_top(entry: TarEntry) -> str:
 
 def _write(root: int, path: str, entry: TarEntry, reader: _Reader) -> None:
     """Create one file or directory; every directory on the way is opened from its parent, links are not followed."""
-    if not path:  # the top directory
-        return
     *folders, name = path.split("/")
     current = os.dup(root)
     try:

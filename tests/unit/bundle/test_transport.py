@@ -42,6 +42,24 @@ def bundle(workshop):
     return workshop.build().path
 
 
+def test_the_longest_paths_travel(workshop, tmp_path):
+    """A path of 1,024 bytes and one of 64 parts, which a bundle may hold, come through the tar with its top directory."""
+    inside, part = "rootfs/app/", "a" * 255
+    long = f"{part}/{part}/{part}/{'b' * (1024 - len(inside) - 768)}"
+    deep = "/".join(["d"] * 62)
+    for path in (long, deep):
+        file = workshop.project / "src" / path
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x")
+    result = workshop.build()
+    assert {inside + long, inside + deep} <= {entry.path for entry in result.index.files}
+    export_tar(result.path, str(tmp_path / "x.tar"))
+    with open(tmp_path / "x.tar", "rb") as file:
+        import_tar(file, str(tmp_path / "back.bundle"), runtimes=PINS)
+
+    assert tree(result.path) == tree(tmp_path / "back.bundle")
+
+
 def test_tar_round_trip(bundle, tmp_path):
     """The tar is the same bytes from any directory, and importing it under another umask gives the same tree."""
     first = export_tar(bundle, str(tmp_path / "one.tar"))
