@@ -79,7 +79,7 @@ def test_defaults_of_a_policy():
 @pytest.mark.parametrize(
     ("document", "sentence", "value"),
     [
-        ("provisioning", "head of a request | {} KiB", connections.HEADERS_MAX // KIB),
+        ("provisioning", "head of a request | {} KiB", gateway.HEADERS_MAX // KIB),
         ("provisioning", "body of POST evidence, POST provision | {} KiB", gateway.ASK_MAX // KIB),
         ("provisioning", "1 MiB; {} s; at most", int(gateway.UPLOAD_TIMEOUT_S)),
         ("provisioning", "at most {} on their way, one more ends the oldest", gateway.UPLOADS_MAX),

@@ -25,7 +25,6 @@ DESCRIPTORS = 4096  # as the manifest says; Gramine before 1.8 does not know tha
 CONNECTIONS_MAX = 2048  # of these descriptors
 HANDSHAKES_MAX = 512  # connections whose TLS handshake is not done, besides
 CLOSE_S = 5  # seconds that a client may take to read what is left and to close
-HEADERS_MAX = 32 * 1024  # bytes of a request's head
 TLS_BUFFER_SIZE = 32 * 1024  # bytes read ahead for each connection; asyncio's 256 KiB would fill an enclave
 UNREAD_MAX = 64 * 1024  # bytes of an answer above which the application waits for its client; asyncio's are 512 KiB
 

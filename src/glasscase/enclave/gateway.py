@@ -1,8 +1,8 @@
 """The ASGI application at the port: glasscase's own endpoints, and the owner's application behind a gate.
 
 Invariants: a path below /.well-known/glasscase is never given to the application, and the application sees nothing before
-the state is `serving`; every body to an endpoint of our own has a limit in bytes and in time; a refused envelope has one answer
-whatever the cause.
+the state is `serving`; the head of every request has a limit in bytes, and every body to an endpoint of our own one in time too;
+a refused envelope has one answer whatever the cause.
 Source: docs/provisioning.md, "Endpoints" and "Limits of the listener".
 """
 
@@ -21,6 +21,9 @@ from glasscase.errors import Error, FormatError
 from glasscase.seal.cose import COSE_MAX
 
 PREFIX = "/.well-known/glasscase"
+HEADERS_MAX = (
+    32 * 1024
+)  # bytes of a request's head; the servers' own limits are above it, and depend on how it comes in
 ASK_MAX = 64 * 1024  # bytes of a POST evidence
 UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more ends the oldest
 JUDGED_MAX = 64  # envelopes that may wait for their answer; one more is refused
@@ -65,7 +68,12 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or connection of a client that may use the application."""
-        if self._application is None or scope["type"] != "http" or scope["path"].startswith(PREFIX):
+        if (
+            self._application is None
+            or scope["type"] != "http"
+            or scope["path"].startswith(PREFIX)
+            or _is_oversize(scope)
+        ):
             await self.answer(scope, receive, send, welcome=True)
         else:  # the common case, with one call less
             scope["state"] = dict(self._state)
@@ -74,7 +82,12 @@ class Gateway:
     async def answer(self, scope: Scope, receive: Receive, send: Send, *, welcome: bool) -> None:
         """Answer one request. welcome: whether this client may use the application (mutual TLS)."""
         path = scope["path"]
-        if path.startswith(PREFIX) and (path == PREFIX or path.startswith(PREFIX + "/")):
+        if _is_oversize(scope):
+            if scope["type"] == "http":
+                await reply(send, 431, TEXT, b"the head is too long\n")
+            else:
+                await refuse_socket(scope, receive, send, 431)
+        elif path.startswith(PREFIX) and (path == PREFIX or path.startswith(PREFIX + "/")):
             if scope["type"] == "http":
                 await self._answer_own(scope, receive, send)
             else:
@@ -180,6 +193,12 @@ def _read_ask(body: bytes) -> tuple[bytes | None, bytes | None]:
         optional={"nonce": 32, "beacon": str},
     )
     return fields.get("nonce"), beacon_digest(fields["beacon"]) if "beacon" in fields else None
+
+
+def _is_oversize(scope: Scope) -> bool:
+    """Return whether a head is longer than HEADERS_MAX, as it is written in HTTP/1.1."""
+    fields = sum(len(name) + len(value) + 4 for name, value in scope.get("headers", ()))
+    return fields + len(scope["path"]) + len(scope.get("query_string", b"")) > HEADERS_MAX
 
 
 async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:

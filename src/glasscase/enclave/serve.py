@@ -22,8 +22,8 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 from glasscase.config.enclave import ServerOptions
 from glasscase.enclave.asgi import GONE, Application, GoneError, Receive, Scope, Send
-from glasscase.enclave.connections import HEADERS_MAX, Guard
-from glasscase.enclave.gateway import Gateway
+from glasscase.enclave.connections import Guard
+from glasscase.enclave.gateway import HEADERS_MAX, Gateway
 from glasscase.enclave.redact import is_redacted
 from glasscase.errors import StorageError, UsageError
 

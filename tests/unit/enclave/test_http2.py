@@ -147,6 +147,9 @@ def test_both_protocols(serving):
 
     with Client(serving) as client:
         assert 413 == client.ask("POST", "/length", bytes(150_000))[0]
+        assert 200 == client.ask("GET", "/" + "a" * 32_000)[0]
+        for start in ("/", PREFIX):
+            assert 431 == client.ask("GET", start + "a" * 33_000)[0]
 
 
 @pytest.mark.parametrize("what", ["SystemExit", "KeyboardInterrupt", "asyncio.CancelledError", "GeneratorExit"])

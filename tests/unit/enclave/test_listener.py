@@ -186,6 +186,20 @@ def test_slow_heads_end(serving, sent, tls):
     assert time.monotonic() - start < 6
 
 
+@pytest.mark.parametrize(("length", "taken"), [(32_000, True), (33_000, False), (60_000, False), (100_000, False)])
+@pytest.mark.parametrize("target", [PREFIX + "status", "/after"])
+def test_a_head_has_a_limit_however_it_comes(serving, target, length, taken):
+    """A head is taken or refused whether it comes at once or in parts."""
+    head = f"GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {'a' * length}\r\n\r\n".encode()
+    for size in (len(head), 20_000):
+        with raw(serving) as connection:
+            with contextlib.suppress(OSError):  # ended before it was sent
+                for start in range(0, len(head), size):
+                    connection.sendall(head[start : start + size])
+                    time.sleep(0.02)
+            assert read_all(connection).split(b" ")[1] in ({b"200"} if taken else {b"400", b"431"})
+
+
 def test_a_dripping_head_ends(serving):
     """Sending a byte now and then does not extend the deadline, on a second request neither."""
     start = time.monotonic()
