@@ -104,6 +104,8 @@ def judge(
         "supplemental": len(core.advisories) <= ADVISORIES_MAX and len(advisories) <= ADVISORY_TEXT_MAX,
     }
     said = _ask(question)
+    if said["library"] is None and library is not None:
+        raise Unavailable(f"{library[:200]!r} cannot be loaded, or is not Intel's library")
     if said["library"] is None:
         extra = "the extra glasscase[intel] (for Python 3.11)"
         raise Unavailable(f"neither {SYSTEM_LIBRARY} nor {extra} is there, or they cannot be loaded")

@@ -404,10 +404,12 @@ def test_a_right_clock_is_taken_without_a_word(desk, monkeypatch):
 
 
 def test_an_intel_library_that_is_none_is_no_verdict(desk):
-    """A path that holds no library makes the engine unavailable: exit 3."""
-    code, out, _ = desk.verify("--engine", "both", "--intel-library", desk.collateral, "--json")
+    """A path that holds no library makes the engine unavailable, exit 3, and is what is complained of: no other was looked for."""
+    for path in (desk.collateral, "/nonexistent.so", "libc.so.6"):
+        code, out, err = desk.verify("--engine", "both", "--intel-library", path, "--json")
 
-    assert (3, ["engine.intel.unavailable"]) == (code, json.loads(out)["failed"])
+        assert (3, ["engine.intel.unavailable"]) == (code, json.loads(out)["failed"])
+        assert f"({path!r} cannot be loaded, or is not Intel's library)" in err
 
 
 class TestTcb:
