@@ -24,6 +24,9 @@ from glasscase.ratls.shared import SharedCalls
 
 REFRESH_S = 3600  # seconds after which prepared evidence is asked for again
 _MALFORMED = "client.certificate.malformed"
+_OWNERS_HINT = (
+    "if the enclave has its owner's certificate: --own-certificate, in Python own_certificate_at=(host, port)"
+)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,12 @@ def read_shown(der: bytes, own: OwnEvidence | None, at: int) -> Shown:
     """
     try:
         found = read_certificate(der)
-    except FormatError:
-        if own is None:
-            raise
-        return _owners(der, own, at)
+    except FormatError as error:
+        if own is not None:
+            return _owners(der, own, at)
+        if error.reason == "evidence.certificate.malformed":
+            error.hint = _OWNERS_HINT
+        raise
     attestation = Attestation(found.quote, found.claims, certificate=der)
     return Shown(attestation, found.spki_sha256, found.san, found.not_before, found.not_after)
 

@@ -93,6 +93,7 @@ def test_without_being_told_it_is_refused(owned, policy, anchor, collateral):
         by_http_client(server.url, client.context(policy, anchor, collateral_source=collateral))
 
     assert "evidence.certificate.malformed" == caught.value.reason
+    assert "--own-certificate" in caught.value.hint
     assert (b"", 0) == (server.received, server.asked)
 
 
