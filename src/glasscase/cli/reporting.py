@@ -11,6 +11,7 @@ from glasscase.cli.output import Output, verb
 from glasscase.cli.reading import check_output, read_argument, result_beside, write_argument
 
 _FILE_MAX = 48 << 20
+_OPTIONS = {"policy": "policy", "collateral": "collateral", "anchor": "insecure_anchor"}  # what was read -> the option
 
 
 @verb(
@@ -38,7 +39,8 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
 
     check_output(out, output)
     content = read_argument(file, max_bytes=_FILE_MAX, what="evidence or quote")
-    verdict = Arguments(**options, warn=out.warn).judge(content)
+    judge = Arguments(**options, warn=out.warn)
+    verdict = judge.judge(content)
     evidence = None
     if is_evidence(content):
         from glasscase.evidence.format import parse_evidence
@@ -52,7 +54,7 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
             quote=evidence.quote if evidence else content,
             evidence_id=evidence.evidence_id if evidence else None,
             created_at=evidence.created_at if evidence else None,
-            digests=_digests(options),
+            digests=_digests(judge.taken),
             command=_command(file, options),
             program=_program(),
         ),
@@ -67,14 +69,13 @@ def report(out: Output, file: str, *, output: str, **options: Any) -> int:
     return exit_code(verdict)
 
 
-def _digests(options: dict[str, Any]) -> dict[str, str]:
-    """Return SHA-256 of the files that are named, by the name of their option."""
-    named = [(name, options[name]) for name in ("policy", "collateral", "insecure_anchor") if options[name]]
-    named += [(f"statement {number}", path) for number, path in enumerate(options["statements"], 1)]
+def _digests(taken: list[tuple[str, bytes]]) -> dict[str, str]:
+    """Return SHA-256 of the files that were judged by, by the name of their option."""
+    digests = {what: hashlib.sha256(content).hexdigest() for what, content in taken}
+    statements = [content for what, content in taken if what == "statement"]
     return {
-        name: hashlib.sha256(read_argument(path, max_bytes=_FILE_MAX, what=name)).hexdigest()
-        for name, path in named
-        if path != "-"
+        **{option: digests[what] for what, option in _OPTIONS.items() if what in digests},
+        **{f"statement {n}": hashlib.sha256(content).hexdigest() for n, content in enumerate(statements, 1)},
     }
 
 

@@ -1,6 +1,7 @@
 """The verbs `verify` and `policy`."""
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,10 +95,14 @@ def verdict_json(verdict: "Verdict") -> dict[str, Any]:
 
 
 class Arguments:
-    """The options that verify and others who verify first share. warn: who is told of a statement that cannot count."""
+    """The options that verify and others who verify first share. warn: who is told of a statement that cannot count.
+
+    taken: the files that were judged by, each with what it is and its content; they are read once, for some are pipes.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._options = options
+        self.taken: list[tuple[str, bytes]] = []
 
     def verdict(self, file: str) -> "Verdict":
         """Return the verdict about a file of evidence or a raw quote."""
@@ -118,9 +123,9 @@ class Arguments:
         at = time_argument(options["at"])
         policy = None
         if options["policy"] is not None:
-            policy = parse_policy(read_argument(options["policy"], max_bytes=POLICY_MAX, what="policy"))
+            policy = parse_policy(self._read(options["policy"], max_bytes=POLICY_MAX, what="policy"))
         common: dict[str, Any] = {
-            "anchor": anchor_argument(options["insecure_anchor"]),
+            "anchor": anchor_argument(options["insecure_anchor"], read=self._read),
             "policy": policy,
             "at": at,
             "engine": options["engine"],
@@ -154,7 +159,7 @@ class Arguments:
         from glasscase.statements.dsse import read_dsse
 
         paths, warn = self._options["statements"], self._options.get("warn", lambda _text: None)
-        found = [read_argument(path, max_bytes=_STATEMENT_MAX, what="statement") for path in paths]
+        found = [self._read(path, max_bytes=_STATEMENT_MAX, what="statement") for path in paths]
         for path, data in zip(paths, found, strict=True):
             try:
                 read_dsse(data)
@@ -180,7 +185,12 @@ class Arguments:
     def _collateral(self, quote: bytes) -> Any:
         if self._options["collateral"] is None:
             return None
-        return collateral_argument(self._options["collateral"], quote)
+        return collateral_argument(self._options["collateral"], quote, read=self._read)
+
+    def _read(self, path: str, *, max_bytes: int, what: str) -> bytes:
+        content = read_argument(path, max_bytes=max_bytes, what=what)
+        self.taken.append((what, content))
+        return content
 
 
 def is_evidence(content: bytes) -> bool:
@@ -189,11 +199,11 @@ def is_evidence(content: bytes) -> bool:
     return begin == b"{" or (begin != b"" and 0xA0 <= begin[0] <= 0xBF)
 
 
-def collateral_argument(path: str, quote: bytes) -> Any:
-    """Return the collateral in a file, the quote's own platform chosen where the file holds several."""
+def collateral_argument(path: str, quote: bytes, *, read: Callable[..., bytes] = read_argument) -> Any:
+    """Return the collateral in a file, the quote's own platform chosen where the file holds several. read: read_argument."""
     from glasscase.collateral.model import FILE_MAX, parse_collateral
 
-    content = read_argument(path, max_bytes=FILE_MAX, what="collateral")
+    content = read(path, max_bytes=FILE_MAX, what="collateral")
     try:
         return parse_collateral(content)
     except FormatError as error:
@@ -207,13 +217,13 @@ def collateral_argument(path: str, quote: bytes) -> Any:
     return parse_collateral(content, fmspc=pck.fmspc, ca=pck.ca)
 
 
-def anchor_argument(path: str | None) -> "TrustAnchor":
-    """Return Intel's anchor, or the one in a PEM file."""
+def anchor_argument(path: str | None, *, read: Callable[..., bytes] = read_argument) -> "TrustAnchor":
+    """Return Intel's anchor, or the one in a PEM file. read: read_argument."""
     from glasscase.verify.anchor import ROOT_MAX, TrustAnchor
 
     if path is None:
         return TrustAnchor.intel()
-    return TrustAnchor.insecure_root(read_argument(path, max_bytes=ROOT_MAX, what="anchor"))
+    return TrustAnchor.insecure_root(read(path, max_bytes=ROOT_MAX, what="anchor"))
 
 
 def time_argument(text: str | None) -> "datetime":

@@ -1,7 +1,9 @@
 """`report`: one page with the verdict, what it rests on and how to repeat it."""
 
 import hashlib
+import io
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -131,6 +133,27 @@ def test_a_verified_report_holds_everything(office):
 def test_the_same_command_gives_the_same_page(office):
     """No clock and no order of hashing shows."""
     assert office.report("--bundle", office.bundle) == office.report("--bundle", office.bundle, output="two.html")
+
+
+def test_the_digests_are_of_what_was_judged_by(office, lab, monkeypatch):  # noqa: F811
+    """A pipe gives its content once, a file may change: what is hashed is what was read for the verdict, from stdin too."""
+    (office.root / "c.json").write_bytes(json.dumps(lab.platform.collateral(at=AT)).encode())
+    contents = {name: (office.root / name).read_bytes() for name in ("p.toml", "root.pem", "c.json", "key.pem")}
+    pipes = {}
+    for name, content in contents.items():
+        reading, writing = os.pipe()
+        pipes[name] = f"/dev/fd/{reading}"
+        os.write(writing, content)
+        os.close(writing)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"stdin")))
+    page = Page(office.report("--bundle", office.bundle, "--policy", pipes["p.toml"], "--insecure-anchor", pipes["root.pem"],
+                              "--collateral", pipes["c.json"], "--statement", pipes["key.pem"], "--statement", "-"))  # fmt: skip
+    for path in pipes.values():
+        os.close(int(path.rpartition("/")[2]))
+    options = {"policy": "p.toml", "insecure_anchor": "root.pem", "collateral": "c.json", "statement 1": "key.pem"}
+    wanted = {option: hashlib.sha256(contents[name]).hexdigest() for option, name in options.items()}
+
+    assert {**wanted, "statement 2": hashlib.sha256(b"stdin").hexdigest()} == json.loads(page.data)["inputs"]["files"]
 
 
 def test_json_is_what_verify_prints(office):
