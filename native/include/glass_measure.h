@@ -31,7 +31,8 @@ GLASS_MUST_USE glass_status glass_measure_extend_zero(glass_measure *measure, ui
  * after a failure of libcrypto. */
 GLASS_MUST_USE glass_status glass_measure_final(glass_measure *measure, uint8_t out[32]);
 
-/* What came of one file. status: GLASS_OK, GLASS_ERR_IO with the system's error number, or GLASS_ERR_LIBCRYPTO. */
+/* What came of one file. status: GLASS_OK, GLASS_ERR_IO with the system's error number, GLASS_ERR_LIBCRYPTO, or GLASS_ERR_MEMORY,
+ * of a file that no thread could take. */
 typedef struct glass_file_digest {
     uint8_t sha256[32];
     uint64_t size;
