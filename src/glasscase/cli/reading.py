@@ -23,13 +23,11 @@ def read_argument(path: str, *, max_bytes: int, what: str) -> bytes:
         return read_file(path, max_bytes=max_bytes, what=what, streams=True)
     context = click.get_current_context(silent=True)
     if context is not None:
-        first = context.meta.setdefault(_STDIN, what)
-        if first != what:
-            raise UsageError(
-                "cli.usage.wrong",
-                f"standard input cannot be both {first} and {what}",
-                hint="give one of them as a file",
-            )
+        first = context.meta.get(_STDIN)
+        if first is not None:
+            both = f"both {first} and {what}" if first != what else f"{what} twice"
+            raise UsageError("cli.usage.wrong", f"standard input cannot be {both}", hint="give one of them as a file")
+        context.meta[_STDIN] = what
     return read_stream(sys.stdin.buffer, max_bytes=max_bytes, what=what)
 
 

@@ -294,6 +294,14 @@ def test_stdin_is_read_for_one_argument_only(tmp_path):
     assert "standard input cannot be both" in result.stderr
 
 
+def test_standard_input_is_not_read_twice(tmp_path):
+    """Two subjects of one kind cannot both come from it: the second would be empty, and something else than was given."""
+    result = glasscase("why", "-", "-", input="[sgx]\n", cwd=tmp_path)
+
+    assert 1 == result.returncode
+    assert "standard input cannot be manifest twice" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["", "-"])
 def test_a_verb_that_cannot_write_to_stdout_makes_no_file_called_dash(tmp_path, name):
     """keygen never shows a key; `-` and the empty name are refused and nothing is written."""
