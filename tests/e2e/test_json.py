@@ -147,13 +147,13 @@ def test_keys_of_each_kind_of_inspect(shell, serving, tmp_path):
         *(collateral[name].encode() for name in ("tcb_info", "qe_identity", "pck_crl_issuer_chain")),
         bytes.fromhex(collateral["pck_crl"]), blob.read_bytes(),
         cbor.encode({"v": 1, "type": "glasscase-cosign", "payload": b"", "to": bytes(32), "box": b""}),
-        json.dumps({"ratls_certificate": root}).encode(), root.encode(),
+        json.dumps({"ratls_certificate": root}).encode(), root.encode(), b'{"type": "glasscase-private"}',
         *((tmp_path / name).read_bytes() for name in ("opening", "receipt", "statement")),
         *(
             (project / name).read_bytes()
             for name in (
                 "keys/package.key", "keys/owner", "keys/owner.pub", "keys/enclave.pem", "main.sealed", "policy.toml",
-                "glasscase.toml", "glasscase.lock",
+                "glasscase.toml", "glasscase.lock", "measurements.jsonl",
             )
         ),
         *(

@@ -23,6 +23,7 @@ _MAGIC_SIGSTRUCT = bytes.fromhex("06000000e10000000000010000000000")
 _SIGSTRUCT_SIZE = 1808
 _KEY_SIZE = 32
 _QUOTE_VERSIONS = (3, 4, 5)
+_LEDGER_BEGIN = re.compile(rb'\{"bundle_id":"[^"\n]*","isv_svn":\d+,"kind":"')
 _TOML_BEGIN = re.compile(rb"\s*(#[^\n]*\n\s*)*(\[[A-Za-z]|[A-Za-z_][A-Za-z0-9_.\"-]*\s*=)")
 
 
@@ -45,7 +46,7 @@ def _reader(content: bytes) -> Callable[[bytes], dict[str, Any]]:
     if len(content) == _KEY_SIZE and not (begin == b"{" and content.isascii()):
         return _package_key  # before all short beginnings: random bytes may begin like anything
     if begin == b"{":
-        return _json
+        return _ledger if _LEDGER_BEGIN.match(content) else _json
     if content[:1] == b"\x30":
         return certificates.describe_der
     if content[:1] and (0xA0 <= content[0] <= 0xBF or content[0] in (0xD2, 0xD8)):
@@ -63,7 +64,7 @@ def _unknown(content: bytes) -> FormatError:
     what = "an empty file" if not content else f"{len(content)} bytes beginning with {content[:8].hex()}"
     return FormatError(
         _UNKNOWN, f"{what} is no file that is known here", hint="known: quote, evidence, collateral, certificate, SIGSTRUCT, "
-        "manifest, bundle, key, envelope, receipt, statement, policy, lock, encrypted file",
+        "manifest, bundle, key, envelope, receipt, statement, policy, lock, ledger, encrypted file",
     )  # fmt: skip
 
 
@@ -126,6 +127,13 @@ def _json(content: bytes) -> dict[str, Any]:
             "kind": "opening",
             **{name: value[name] for name in sorted(value) if name not in ("type", "v", "kind", "opening")},
         }
+    if kind == "glasscase-private":
+        known = ("bundle_id", "mrenclave", "commitment", "package_digest")
+        return {
+            "kind": "private",
+            **{name: value.get(name) for name in known},
+            "entries": length(value.get("entries")),
+        }
     if kind == "glasscase-evidence":
         from glasscase.evidence.format import from_json
 
@@ -148,6 +156,14 @@ def _json(content: bytes) -> dict[str, Any]:
     if kind == "glasscase-collateral" or set(value) & {*COLLATERAL_ITEMS, "collaterals"}:
         return messages.describe_collateral(content)
     raise _unknown(content)
+
+
+def _ledger(content: bytes) -> dict[str, Any]:
+    from glasscase.statements.ledger import NO_KEY, parse_ledger
+
+    lines = parse_ledger(content, public_key=NO_KEY)
+    retired = sum(line.kind == "retire" for line in lines)
+    return {"kind": "ledger", "lines": len(lines), "retired": retired, "head": lines[-1].digest.hex()}
 
 
 def _toml(content: bytes) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from glasscase.ratls.cert import LEGACY_OID, make_certificate, spki_digest
 from glasscase.sgx.reportdata import claims_report_data
 from glasscase.sim.platform import SimPlatform
 from glasscase.sim.quoting import report_body
+from glasscase.statements.ledger import NO_KEY, next_line
 
 AT = 1764000000
 
@@ -318,6 +319,32 @@ def test_random_bytes_never_crash():
         content = heads[number % len(heads)] + source.randbytes(source.randrange(200))
         with contextlib.suppress(FormatError):
             inspect_bytes(content)
+
+
+def test_a_private_document_is_counted_and_not_shown():
+    """What `build --private` wrote is named with what is public of it: no path and no digest of a secret file."""
+    entry = {"path": "app/main.py", "mode": 420, "size": 1, "digest": "aa" * 32, "blob": "bb" * 16}
+    names = ("bundle_id", "mrenclave", "commitment", "package_digest")
+    document = {"v": 1, "type": "glasscase-private", **dict.fromkeys(names, "cc" * 32), "entries": [entry]}
+
+    assert {"kind": "private", **dict.fromkeys(names, "cc" * 32), "entries": 1} == inspect_bytes(
+        json.dumps(document).encode()
+    )
+
+
+def test_a_ledger_shows_its_head():
+    """The ledger of releases is a file of ours, its chain is looked at; one that is broken says so."""
+    first = next_line(
+        (), public_key=NO_KEY, kind="release", bundle_id=bytes(32), mrenclave=bytes(32), isv_svn=1, time=AT
+    )
+    last = next_line(
+        (first,), public_key=NO_KEY, kind="retire", bundle_id=bytes(32), mrenclave=bytes(32), isv_svn=1, time=AT
+    )
+    content = first.to_bytes() + last.to_bytes()
+    assert {"kind": "ledger", "lines": 2, "retired": 1, "head": last.digest.hex()} == inspect_bytes(content)
+    for broken in (last.to_bytes(), content[:-1]):
+        with pytest.raises(FormatError, match="ledger"):
+            inspect_bytes(broken)
 
 
 def test_no_file_names_its_own_kind():
