@@ -240,6 +240,8 @@ class _Waiting(io.RawIOBase):
                 waiter = select.poll()
                 waiter.register(0, select.POLLIN)
                 waiter.poll()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, "stdin") from None
 
     def readable(self) -> bool:
         return True
@@ -252,7 +254,7 @@ class _Waiting(io.RawIOBase):
 
 
 def _open_standard_streams() -> None:
-    """Open what the caller closed: stdin then reads as empty, stdout refuses every byte, stderr takes all and shows none.
+    """Open what the caller closed: stdin then gives no byte and no end, stdout takes none, stderr takes all and shows none.
 
     Without this the next file opened would take the place, and words meant for people would go into it. A stderr that
     cannot be written (a full disk, a reader that has gone) takes all too.
@@ -261,7 +263,7 @@ def _open_standard_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_WRONLY)
     sys.stdin = io.TextIOWrapper(io.BufferedReader(_Waiting()), encoding="utf-8", errors="surrogateescape")
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     encoding = sys.stderr.encoding if sys.stderr else None

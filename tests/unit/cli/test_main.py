@@ -238,6 +238,21 @@ def test_closed_standard_streams(tmp_path, closed, code, said):
     assert ("libcrypto" in result.stdout) == (code == 0)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"), [("inspect -", "'stdin': bad"), ("encrypt - -o out --key key", "the input: bad")]
+)
+def test_closed_stdin_is_no_empty_one(tmp_path, words, said):
+    """What stdin would have said is missing, which is an error, not an empty input that was dealt with well."""
+    (tmp_path / "key").write_bytes(bytes(32))
+    (tmp_path / "key").chmod(0o600)
+    command = f"{shlex.quote(sys.executable)} -m glasscase {words} <&-"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (4, "") == (result.returncode, result.stdout)
+    assert f"error: {said} file descriptor [" in result.stderr
+    assert ["key"] == os.listdir(tmp_path)
+
+
 CTRL_C = """
 import os, signal, sys
 chosen = sys.argv[1]
