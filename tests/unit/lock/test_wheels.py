@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -603,7 +604,7 @@ def test_an_index_with_a_password(project, index, use, stand_in, kind):
     """The password opens index and files, and is in no command line, no line for the user, and no file but the project's own."""
     with_login(project, index)
     argv, lines = project.root / "argv", []
-    use(kind, (stand_in(f'printf "%s\\n" "$@" >> {argv}', f'exec {" ".join(COMMANDS[kind])} "$@"'),))
+    use(kind, (stand_in(f'printf "%s\\n" "$@" >> {argv}', f'exec {shlex.join(COMMANDS[kind])} "$@"'),))
     lock, _ = make_lock(request_of(project, say=lines.append), now=1000, update=False)
 
     assert all(project.cache.holds(wheel.sha256, wheel.size) for wheel in lock.wheels)
