@@ -1,5 +1,8 @@
 """Sessions for those who use nox; ./dev test runs the same steps without it."""
 
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "native", "tests"]
@@ -8,7 +11,10 @@ LOCK = "reproducible/wheel/dev.lock"
 
 def _install(session: nox.Session) -> None:
     session.install("--require-hashes", "--only-binary", ":all:", "-r", LOCK)
-    session.install("--no-deps", "--no-build-isolation", ".")
+    wheels = Path(session.virtualenv.location) / "wheels"  # lock pins the file that was installed
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--no-isolation", "-o", str(wheels), ".")
+    session.install("--no-deps", "--no-index", "--force-reinstall", *map(str, wheels.glob("*.whl")))
 
 
 @nox.session
