@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 FLOW = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from pathlib import Path
 from glasscase.cli.ending import ended, with_parent
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets jobs in the background ignore it
 with ended(Path(sys.argv[1])):
     child = subprocess.Popen(["sleep", "60"], preexec_fn=with_parent(), start_new_session=True)
     print(child.pid, flush=True)
