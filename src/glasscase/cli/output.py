@@ -85,6 +85,15 @@ def _terminal_wants_color() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
+class _Place(click.Path):
+    """A path as it was given. The empty one would be the current directory to some and no file to others."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" and getattr(param, "flag_value", None) != "":  # of an option that needs no path
+            self.fail("the path is empty, as that of a variable which is not set", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def verb(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], click.Command]:
     """Turn a function(out: Output, **options) -> exit code or None into a command that has --json, -q and --color."""
 
@@ -101,7 +110,7 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], 
             plain = parameter.type is click.STRING and (parameter.metavar or parameter.name) in _PATHS
             if plain or isinstance(parameter.type, click.Path):
                 # the same text, which shells complete as a path; what is wrong with it is said by who opens it (exit 4)
-                parameter.type = click.Path(readable=False)
+                parameter.type = _Place(readable=False)
         command.params += [
             click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, nothing else there."),
             click.Option(["-q", "--quiet"], is_flag=True, help="No talk on stderr."),

@@ -317,10 +317,30 @@ def test_standard_input_is_not_read_twice(tmp_path):
     assert "standard input cannot be manifest twice" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["", "-"])
-def test_a_verb_that_cannot_write_to_stdout_makes_no_file_called_dash(tmp_path, name):
-    """keygen never shows a key; `-` and the empty name are refused and nothing is written."""
-    result = glasscase("keygen", "-o", name, cwd=tmp_path)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify", "evidence.json", "--bundle", ""],
+        ["policy", ""],
+        ["measure", ""],
+        ["test", ""],
+        ["keygen", "-o", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_directory(tmp_path, arguments):
+    """It is that of a variable which is not set, wherever a path may stand."""
+    (tmp_path / "bundle.json").write_text("{}")
+    result = glasscase(*arguments, cwd=tmp_path)
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert "the path is empty" in result.stderr
+    assert "[cli.usage.wrong]" in result.stderr
+    assert ["bundle.json"] == os.listdir(tmp_path)
+
+
+def test_a_verb_that_cannot_write_to_stdout_makes_no_file_called_dash(tmp_path):
+    """keygen never shows a key; `-` is refused and nothing is written."""
+    result = glasscase("keygen", "-o", "-", cwd=tmp_path)
 
     assert 1 == result.returncode
     assert "[fs.output.special]" in result.stderr
