@@ -198,7 +198,8 @@ def _read_ask(body: bytes) -> tuple[bytes | None, bytes | None]:
 def _is_oversize(scope: Scope) -> bool:
     """Return whether a head is longer than HEADERS_MAX, as it is written in HTTP/1.1."""
     fields = sum(len(name) + len(value) + 4 for name, value in scope.get("headers", ()))
-    return fields + len(scope["path"]) + len(scope.get("query_string", b"")) > HEADERS_MAX
+    path = scope.get("raw_path") or scope["path"]  # decoded it is up to nine times as short
+    return fields + len(path) + len(scope.get("query_string", b"")) > HEADERS_MAX
 
 
 async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:

@@ -148,8 +148,10 @@ def test_both_protocols(serving):
     with Client(serving) as client:
         assert 413 == client.ask("POST", "/length", bytes(150_000))[0]
         assert 200 == client.ask("GET", "/" + "a" * 32_000)[0]
+        assert 200 == client.ask("GET", "/" + "%61" * 10_700)[0]
         for start in ("/", PREFIX):
-            assert 431 == client.ask("GET", start + "a" * 33_000)[0]
+            for end in ("a" * 33_000, "%61" * 11_000, "%E2%82%AC" * 3_700):
+                assert 431 == client.ask("GET", start + end)[0]
 
 
 @pytest.mark.parametrize("what", ["SystemExit", "KeyboardInterrupt", "asyncio.CancelledError", "GeneratorExit"])

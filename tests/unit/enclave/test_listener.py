@@ -187,10 +187,14 @@ def test_slow_heads_end(serving, sent, tls):
 
 
 @pytest.mark.parametrize(("length", "taken"), [(32_000, True), (33_000, False), (60_000, False), (100_000, False)])
-@pytest.mark.parametrize("target", [PREFIX + "status", "/after"])
-def test_a_head_has_a_limit_however_it_comes(serving, target, length, taken):
-    """A head is taken or refused whether it comes at once or in parts."""
-    head = f"GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {'a' * length}\r\n\r\n".encode()
+@pytest.mark.parametrize(
+    "head", [f"GET {PREFIX}status HTTP/1.1\r\nx: {{}}", "GET /after HTTP/1.1\r\nx: {}", "GET /after?{} HTTP/1.1", "GET /%61{} HTTP/1.1"],
+    ids=["own", "field", "query", "path"],
+)  # fmt: skip
+def test_a_head_has_a_limit_however_it_comes(serving, head, length, taken):
+    """A head is taken or refused whether it comes at once or in parts, and as long as it was sent."""
+    filling = "%61" * (length // 3) if "%61" in head else "a" * length
+    head = f"{head.format(filling)}\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
     for size in (len(head), 20_000):
         with raw(serving) as connection:
             with contextlib.suppress(OSError):  # ended before it was sent
