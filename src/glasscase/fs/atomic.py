@@ -7,6 +7,7 @@ leaves the old content. Inside an enclave there is no O_TMPFILE, link or flock, 
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -15,6 +16,8 @@ from glasscase.errors import Error, FormatError, StorageError, UsageError
 
 PART = ".part-"
 _RAW_KEY = 32  # bytes of a package or model key
+_PEM_MAX = 64 << 10  # bytes of a file with a key in PEM, which other text may stand before
+_PEM = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", re.MULTILINE)
 
 
 def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
@@ -136,14 +139,12 @@ def require_no_key(path: str | os.PathLike[str]) -> None:
     """
     try:
         facts = os.lstat(path)
-        if not stat.S_ISREG(facts.st_mode):
-            return
-        with open(path, "rb") as file:
-            first = file.read(64).partition(b"\n")[0]
     except OSError:
         return
-    raw = facts.st_size == _RAW_KEY and not facts.st_mode & 0o077
-    if raw or (first.startswith(b"-----BEGIN ") and first.rstrip().endswith(b"PRIVATE KEY-----")):
+    if not stat.S_ISREG(facts.st_mode):
+        return
+    raw = facts.st_size == _RAW_KEY and not facts.st_mode & 0o077  # also one that we may not read
+    if raw or _has_pem_key(path, facts.st_size):
         raise UsageError(
             "fs.output.key",
             f"{os.fspath(path)!r} is a secret key, which no output takes the place of",
@@ -292,6 +293,15 @@ def unwritable(error: OSError, final: str) -> StorageError:
 def name_taken(final: str) -> UsageError:
     """Return the UsageError("fs.output.exists") for an output whose name is taken."""
     return UsageError("fs.output.exists", f"{final!r} exists", hint="choose another name or remove it first")
+
+
+def _has_pem_key(path: str | os.PathLike[str], size: int) -> bool:
+    try:
+        with os.fdopen(open_regular(path, follow=False), "rb") as file:
+            first = file.read(_PEM_MAX)
+    except (OSError, Error):
+        return False
+    return (_PEM.search if size <= _PEM_MAX else _PEM.match)(first) is not None
 
 
 def _check_private(path: str | os.PathLike[str], mode: int) -> None:

@@ -128,7 +128,9 @@ def test_nothing_is_overwritten_when_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "key", [bytes(32), b"-----BEGIN PRIVATE KEY-----\nMC4\n", b"-----BEGIN RSA PRIVATE KEY-----\r\nMC4\n",
-            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4\n"], ids=range(4),
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4\n", b"\nmine\n-----BEGIN PRIVATE KEY-----\nMC4\n",
+            b"-----BEGIN CERTIFICATE-----\r\nMC4\r\n-----END CERTIFICATE-----\r\n-----BEGIN EC PRIVATE KEY-----\r\nMC4\r\n",
+            b"-----BEGIN PRIVATE KEY-----\n" + bytes(100_000)], ids=range(7),
 )  # fmt: skip
 def test_no_output_takes_the_place_of_a_key(tmp_path, key):
     """A secret key is what nobody can make again: another name is asked for; a link to one may be replaced."""
@@ -144,10 +146,28 @@ def test_no_output_takes_the_place_of_a_key(tmp_path, key):
     assert (key, b"x") == (path.read_bytes(), (tmp_path / "link").read_bytes())
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o200, 0o400])
+def test_a_key_that_cannot_be_read_stays(tmp_path, monkeypatch, mode):
+    """Whoever has taken away all rights to a key has not given it up."""
+    path = tmp_path / "key"
+    atomic.write_file(path, bytes(32), mode=mode)
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    monkeypatch.setattr("os.open", denied)
+    with pytest.raises(UsageError) as caught:
+        atomic.write_file(path, b"x")
+
+    assert ("fs.output.key", 32) == (caught.value.reason, path.stat().st_size)
+
+
 def test_what_is_no_key_is_overwritten(tmp_path):
     """A public key, a certificate, and 32 bytes that everybody may read are outputs like any other."""
     for name, content, mode in (
         ("pub", b"-----BEGIN PUBLIC KEY-----\n", 0o600), ("raw", bytes(32), 0o644), ("long", bytes(33), 0o600),
+        ("text", b"key: -----BEGIN PRIVATE KEY-----\n", 0o600),
+        ("archive", bytes(70_000) + b"\n-----BEGIN PRIVATE KEY-----\n", 0o600),
     ):  # fmt: skip
         atomic.write_file(tmp_path / name, content, mode=mode)
         atomic.write_file(tmp_path / name, b"x")
