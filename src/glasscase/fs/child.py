@@ -14,15 +14,14 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 def module_command(module: str, *arguments: str | os.PathLike[str]) -> list[str]:
     """Return the argv of this interpreter running a module as `python -m` would.
 
-    The current directory is left out, unless this package lies in it.
+    The current directory is left out, unless this package lies in it or it is one of the interpreter's own.
     """
-    program = f"import sys; sys.path[:] = {_places()!a}; import runpy; "
+    places = [place for place in sys.path if isinstance(place, str) and os.path.isabs(place)]
+    here = [place for place in places if _is_current(place) and not _holds_us(place)]
+    kept = f"[place for place in {places!a} if place not in {here!a} or place in sys.path]"
+    program = f"import sys; sys.path[:] = {kept}; import runpy; "
     program += f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     return [sys.executable, "-I", "-c", program, *(os.fspath(argument) for argument in arguments)]
-
-
-def _places() -> list[str]:
-    return [place for place in sys.path if os.path.isabs(place) and (not _is_current(place) or _holds_us(place))]
 
 
 def _is_current(place: str) -> bool:

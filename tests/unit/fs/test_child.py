@@ -48,6 +48,24 @@ def test_the_current_directory_brings_nothing(tmp_path):
     assert (0, b"") == (done.returncode, done.stderr)
 
 
+@pytest.mark.parametrize("place", ["stdlib", "purelib"])
+def test_the_interpreter_s_own_directories_are_never_left_out(place):
+    """Standing in the standard library takes nothing from it."""
+    directory = sysconfig.get_path(place)
+    done = subprocess.run([sys.executable, "-I", "-c", ASK], cwd=directory, capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("place", ["pathlib.Path('/x')", "b'/x'", "None", "'/\\udcff'"])
+def test_what_python_itself_passes_over_in_the_path_is_no_hindrance(place):
+    """A path object stands in the import path of many programs, and means nothing there."""
+    program = f"import pathlib, sys; sys.path.append({place}); {ASK}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
 def test_it_is_the_module_with_its_arguments(tmp_path):
     """What it runs sees the arguments as `python -m` gives them, whatever is in them."""
     words = ["a b", "'\"\\", "-c", "\udcff"]
