@@ -9,7 +9,7 @@ import functools
 import importlib
 from typing import Any
 
-from glasscase.codec.printable import without_logins
+from glasscase.codec.printable import url_without_login
 from glasscase.errors import UsageError
 from glasscase.ratls.client import PREPARE_S, RatlsContext, context, live_peer
 from glasscase.ratls.judging import LivePeer, PeerRefused
@@ -53,7 +53,7 @@ def requests_adapter(ratls_context: RatlsContext) -> Any:
             if not request.url.lower().startswith("https://"):
                 raise UsageError(
                     "client.url.malformed",
-                    f"{without_logins(request.url)!r} is not an https URL of a host",
+                    f"{url_without_login(request.url)!r} is not an https URL of a host",
                     hint="https://HOST:PORT/",
                 )
             return super().send(request, *arguments, **named)

@@ -1,6 +1,7 @@
 """Text from outside as people may see it: no character that moves the cursor, hides or reorders what stands beside it.
 
-Invariants: the result of escape() holds printable characters and plain spaces only; that of without_logins() no password of a URL.
+Invariants: the result of escape() holds printable characters and plain spaces only; those of without_logins() and
+url_without_login() no password of a URL.
 """
 
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 BRIEF_MAX = 64  # characters of a value that a message shows
 _LOGIN = re.compile(r"(?<=://)\S*@")  # also with a `/`, which had to be written %2F
+_ONE_LOGIN = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
 
 
 def escape(text: str) -> str:
@@ -42,3 +44,8 @@ def without_logins(text: str) -> str:
 def _spell(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def url_without_login(url: str) -> str:
+    """Return what was given as one URL, well formed or not, without user name and password, whatever letters these have."""
+    return _ONE_LOGIN.sub(r"\1", url)

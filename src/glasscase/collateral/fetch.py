@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from glasscase.codec import strictjson
-from glasscase.codec.printable import without_logins
+from glasscase.codec.printable import url_without_login
 from glasscase.collateral.http import DEADLINE_S, Client
 from glasscase.collateral.model import (
     CRL_MAX,
@@ -128,7 +128,7 @@ def _base(source: str) -> tuple[str, str]:
     if not valid or not source.isascii() or not source.isprintable() or " " in source:
         raise UsageError(
             "collateral.url.malformed",
-            f"{without_logins(source)[:120]!r} is neither intel nor an http or https URL",
+            f"{url_without_login(source)[:120]!r} is neither intel nor an http or https URL",
             hint="--source intel, or for example --source https://localhost:8081",
         )
     base = source.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{PCCS_PATH}"

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from glasscase.codec.printable import without_logins
+from glasscase.codec.printable import url_without_login
 from glasscase.errors import UsageError
 
 PORT_MAX = 65535
@@ -30,7 +30,7 @@ def read_url(url: object) -> Address:
     """Return the address in an https URL; raises UsageError("client.url.malformed") for anything else."""
     if not isinstance(url, str):
         raise _malformed(f"a URL is text, not {type(url).__name__}")
-    shown = repr(without_logins(url))
+    shown = repr(url_without_login(url))
     try:
         parts = urlsplit(url)
         port = HTTPS_PORT if parts.port is None else parts.port

@@ -452,7 +452,7 @@ def test_an_endless_body_stops_at_its_limit(site, raw_server, monkeypatch):
 
 
 @pytest.mark.parametrize("url", [
-    "ftp://host", "file:///etc/passwd", "http://", "intel.com", "", "https://user:pw@host", "http://host/?a=b",
+    "ftp://host", "file:///etc/passwd", "http://", "intel.com", "", "https://user:pw@host", "https://u:a pw@host", "http://host/?a=b",
     "http://host:0", "http://host:99999", "http://ho st", "http://h\nost",
 ])  # fmt: skip
 def test_a_source_that_is_no_url(site, url):

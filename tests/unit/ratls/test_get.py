@@ -85,7 +85,9 @@ def test_a_host_that_no_name_can_be_is_refused(capsys, verb, host):
 
 
 @pytest.mark.parametrize("verb", [["get"], ["proxy", "--listen", "127.0.0.1:0"]], ids=lambda words: words[0])
-@pytest.mark.parametrize("url", ["https://me:s%25cret@h:8443/", "https://me:se/cret@h/", "https://me:s\u20accret@h:x/"])
+@pytest.mark.parametrize(
+    "url", ["https://me:s%25cret@h:8443/", "https://me:se/cret@h/", "me:se cret@h", "https://me:s\u20accret@h:x/"]
+)
 def test_a_password_in_an_address_is_refused_and_not_shown(capsys, verb, url):
     """Nothing takes it, and messages end in logs."""
     assert 1 == run([*verb, url, "--policy", "policy.toml"])

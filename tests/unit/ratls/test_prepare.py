@@ -117,7 +117,8 @@ def test_a_wrong_enclave_is_refused_by_prepare(serve, identity, policy, anchor, 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1/", "127.0.0.1:1", "https://", "https://h:x/", "https://u:pw@h/", "https://h:65536/", "https://h:0/",
+        "http://127.0.0.1/", "127.0.0.1:1", "https://", "https://h:x/", "https://u:pw@h/", "https://u:a pw@h/", "u:pw@h",
+        "https://h:65536/", "https://h:0/",
         "https://a b/", "https://a\n.b/", "https://h\0/", "https://a..b/", "https://[::1]h:1/", "https://h[::1]/", "https://[h]/",
         "https://[v1.h]/", None, b"https://h/",
     ],
