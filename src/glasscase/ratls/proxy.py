@@ -178,7 +178,8 @@ def allow_connections() -> int:
     have = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < have:
         resource.setrlimit(resource.RLIMIT_NOFILE, (have, hard))
-    return max(1, CONNECTIONS_MAX - (DESCRIPTORS - have) // 2)
+    few = (have - REFUSALS_MAX) // 8  # where not even the rest is there
+    return max(1, few, CONNECTIONS_MAX - (DESCRIPTORS - have) // 2)
 
 
 def require_loopback(host: str) -> None:

@@ -182,6 +182,7 @@ def test_connections_beyond_the_limit_are_turned_away(serve, identity, context, 
     ("limits", "connections", "after"),
     [
         ((1024, resource.RLIM_INFINITY), CONNECTIONS_MAX, DESCRIPTORS), ((1024, 1024), 256, 1024), ((64, 64), 1, 64),
+        ((512, 512), 56, 512), ((256, 256), 24, 256),
         ((1 << 20, 1 << 20), CONNECTIONS_MAX, 1 << 20), ((resource.RLIM_INFINITY,) * 2, CONNECTIONS_MAX, resource.RLIM_INFINITY),
     ],
 )  # fmt: skip
