@@ -44,9 +44,11 @@ class _Subject:
 @click.option("--html", "html_path", metavar="FILE", help="Write the answer as a page too.")
 def why(out: Output, before: str, after: str, libpal: str | None, html_path: str | None) -> int:
     """Print the causes, those that are measured first."""
+    from glasscase.cli.reading import require_not_read
     from glasscase.fs.atomic import write_file
     from glasscase.measure.compare import first_difference
 
+    require_not_read(html_path, "--html")
     one, two = _subjects((before, after), libpal)
     for item in (one, two):
         if item.bundle:
@@ -75,11 +77,13 @@ def why(out: Output, before: str, after: str, libpal: str | None, html_path: str
 @click.option("--svg", metavar="FILE", help="Write the picture as SVG too.")
 def map(out: Output, subject: str, other: str | None, **options: Any) -> int:  # noqa: A001 - the verb's name
     """Print the memory map."""
+    from glasscase.cli.reading import require_not_read
     from glasscase.fs.atomic import write_file
     from glasscase.measure.document import measurement_document
     from glasscase.measure.drawing import draw_difference, draw_svg, draw_text, forecast, regions
 
     libpal, svg = options["libpal"], options["svg"]
+    require_not_read(svg, "--svg")
     if options["diff"] != (other is not None):
         raise UsageError("cli.usage.wrong", "--diff takes two bundles, without it map takes one", hint="map --diff A B")
     paths = (subject,) if other is None else (subject, other)

@@ -102,10 +102,12 @@ def get(out: Output, url: str, *, output: str | None, method: str | None, data: 
     """Verify, ask, write."""
     import http.client
 
+    from glasscase.cli.reading import require_not_read
     from glasscase.fs.atomic import atomic_file
     from glasscase.ratls.address import read_url
     from glasscase.ratls.client import live_peer
 
+    require_not_read(output, "-o")
     where = read_url(url)
     target = _target(where)
     fields: Any = http.client.HTTPMessage()  # unlike a dict it keeps two of one name

@@ -56,21 +56,30 @@ def check_stdout(out: Output, path: str | None) -> None:
         raise UsageError("cli.usage.wrong", "--json and -o - both want stdout", hint="write to a file with -o FILE")
 
 
-def check_output(out: Output, path: str | None) -> None:
-    """Raise UsageError like check_stdout, and if the running verb reads the file `path`: its place is never taken.
-
-    Evidence cannot be collected again as it was, and a key not made again.
-    """
+def check_output(out: Output, path: str | None, *reads: str) -> None:
+    """Raise UsageError like check_stdout, and if the running verb reads the file `path`, as require_not_read says."""
     check_stdout(out, path)
+    require_not_read(path, "-o", *reads)
+
+
+def require_not_read(path: str | None, option: str, *reads: str) -> None:
+    """Raise UsageError if the running verb reads the file `path`, which `option` names: its place is never taken.
+
+    Evidence cannot be collected again as it was, and a key not made again. reads: what is read without having been named.
+    """
     context = click.get_current_context(silent=True)
     if context is None or path in (None, "-"):
         return
+    inputs: list[tuple[str, Any]] = []
     for parameter in context.command.params:
-        if "-o" in parameter.opts or not isinstance(parameter.type, click.Path):
+        if option in parameter.opts or not isinstance(parameter.type, click.Path):
             continue
         given = context.params.get(parameter.name or "")
-        if any(_same_file(name, path) for name in (given if isinstance(given, tuple) else (given,))):
-            what = "the input" if isinstance(parameter, click.Argument) else f"what {parameter.opts[0]} names"
+        what = "the input" if isinstance(parameter, click.Argument) else f"what {parameter.opts[0]} names"
+        inputs += [(what, name) for name in (given if isinstance(given, tuple) else (given,))]
+    inputs += [("the input", name) for name in reads]
+    for what, name in inputs:
+        if _same_file(name, path):
             raise UsageError("cli.usage.wrong", f"the output is {what}", hint="choose another name for the output")
 
 

@@ -216,8 +216,8 @@ def ledger(  # noqa: PLR0917 - one argument for each option
                 f"ledger {action} does not take {name}",
                 hint="glasscase ledger --help says what does",
             )
-    check_output(out, output)
     file = path or os.fspath(data_place() / NAME)
+    check_output(out, output, file)
     lines = parse_ledger(read_argument(file, max_bytes=LEDGER_MAX, what="ledger"), public_key=NO_KEY)
     done = []
     if action == "verify":

@@ -271,3 +271,22 @@ def test_inspect_says_which_directories_it_shows(work):
 
     assert 4 == result.returncode
     assert "neither bundle.json nor manifest" in result.stderr and "the directory of a bundle" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("map", "a", "--svg", "a"), "the input"),
+        (("map", "a", "--libpal", "b", "--svg", "b"), "what --libpal names"),
+        (("map", "a", "b", "--diff", "--svg", "b"), "the input"),
+        (("why", "b", "a", "--html", "a"), "the input"),
+    ],
+)
+def test_no_picture_or_page_takes_the_place_of_what_it_is_of(work, words, said):
+    """A manifest that was drawn or compared is still there afterwards."""
+    for name in ("a", "b"):
+        (work / name).write_text(name)
+    result = glasscase(*words, cwd=work)
+
+    assert (1, True) == (result.returncode, f"the output is {said} [cli.usage.wrong]" in result.stderr)
+    assert ["a", "b"] == [(work / name).read_text() for name in ("a", "b")]

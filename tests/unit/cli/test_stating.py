@@ -274,6 +274,8 @@ def test_a_ledger_says_what_was_compared(desk):
         ("attest evidence.json --policy policy.toml --key signer", "signer", "what --key names"),
         ("ledger head --file x.json --key signer", "x.json", "what --file names"),
         ("ledger head --file x.json --key signer", "signer", "what --key names"),
+        ("ledger head --key signer", "data/measurements.jsonl", "the input"),
+        ("get https://127.0.0.1:1/ --policy policy.toml", "policy.toml", "what --policy names"),
         ("collateral fetch --for evidence.json --source http://127.0.0.1:1", "evidence.json", "what --for names"),
     ],
 )
@@ -282,11 +284,12 @@ def test_no_output_takes_the_place_of_an_input(desk, monkeypatch, words, name, s
     monkeypatch.chdir(desk.folder)
     (desk.folder / "x.json").write_bytes(b"")
     (desk.folder / "link.json").symlink_to("evidence.json")
-    before = {path.name: path.read_bytes() for path in desk.folder.iterdir() if path.is_file()}
+    record_release(str(desk.folder), bundle_id=b"b" * 32, mrenclave=MRENCLAVE, isv_svn=1)
+    before = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
     code, _, err = desk.run(*words.split(), "-o", name)
 
     assert (1, True) == (code, f"the output is {said} [cli.usage.wrong]" in err), err
-    assert before == {path.name: path.read_bytes() for path in desk.folder.iterdir() if path.is_file()}
+    assert before == {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
 
 
 def test_the_signed_head_goes_to_stdout_like_every_statement(desk):
