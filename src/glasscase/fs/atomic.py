@@ -181,6 +181,7 @@ def atomic_file(path: str | os.PathLike[str], *, mode: int = 0o644, overwrite: b
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if overwrite:
+            require_no_key(final)  # one that was made meanwhile
             take_place(part, final)
         else:
             _rename_new(part, final)

@@ -162,6 +162,16 @@ def test_a_key_that_cannot_be_read_stays(tmp_path, monkeypatch, mode):
     assert ("fs.output.key", 32) == (caught.value.reason, path.stat().st_size)
 
 
+def test_a_key_that_is_made_meanwhile_stays(tmp_path):
+    """A build takes minutes; the key that somebody makes under the name of its output is not lost at its end."""
+    path = tmp_path / "key"
+    with pytest.raises(UsageError) as caught, atomic.atomic_file(path) as file:
+        file.write(b"x")
+        atomic.write_file(path, bytes(32), mode=0o600, overwrite=False)
+
+    assert ("fs.output.key", bytes(32), ["key"]) == (caught.value.reason, path.read_bytes(), names(tmp_path))
+
+
 def test_what_is_no_key_is_overwritten(tmp_path):
     """A public key, a certificate, and 32 bytes that everybody may read are outputs like any other."""
     for name, content, mode in (
