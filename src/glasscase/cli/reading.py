@@ -63,12 +63,13 @@ def check_output(out: Output, path: str | None, *reads: str) -> None:
 
 
 def require_not_read(path: str | None, option: str, *reads: str) -> None:
-    """Raise UsageError if the running verb reads the file `path`, which `option` names: its place is never taken.
+    """Raise UsageError if the running verb reads the file `path`, which `option` names, or a bundle in which that lies.
 
-    Evidence cannot be collected again as it was, and a key not made again. reads: what is read without having been named.
+    The place of an input is never taken: evidence cannot be collected again as it was, and a key not made again. A file more
+    spoils a bundle. reads: what is read without having been named.
     """
     context = click.get_current_context(silent=True)
-    if context is None or path in (None, "-"):
+    if context is None or path is None or path == "-":
         return
     inputs: list[tuple[str, Any]] = []
     for parameter in context.command.params:
@@ -81,6 +82,10 @@ def require_not_read(path: str | None, option: str, *reads: str) -> None:
     for what, name in inputs:
         if _same_file(name, path):
             raise UsageError("cli.usage.wrong", f"the output is {what}", hint="choose another name for the output")
+        if isinstance(name, str) and os.path.isfile(os.path.join(name, "bundle.json")):
+            from glasscase.bundle.apart import require_outside
+
+            require_outside(path, name)
 
 
 def _same_file(name: Any, path: str | None) -> bool:

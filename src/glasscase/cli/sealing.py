@@ -64,9 +64,12 @@ _NEXT_TO_POLICY = ""  # --pin-platform without a file name
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 def seal(out: Output, secrets: str, *, output: str, force: bool, **options: Any) -> int:
     """Write an envelope."""
+    from glasscase.bundle.apart import require_outside
     from glasscase.seal import sealing
 
     check_stdout(out, output)
+    if output != "-" and options["bundle"] is not None:
+        require_outside(output, options["bundle"])
     content = read_argument(secrets, max_bytes=_SECRETS_MAX, what="secrets")
     if content[:2] == b"\xd8\x62":  # CBOR tag 98: an envelope
         others = [read_argument(path, max_bytes=_SECRETS_MAX, what="envelope") for path in options["cosigners"]]

@@ -135,6 +135,14 @@ def test_no_output_becomes_a_file_of_its_bundle(shop):
         ("export", "a.bundle", "--tar", "a.bundle/a.tar"), ("export", "a.bundle", "--oci", "a.bundle/oci"),
         ("export", "a.bundle", "--tar", "a.bundle/bundle.json"), ("policy", "a.bundle", "-o", "a.bundle/policy.toml"),
         ("disclose", "a.bundle", *key, "-o", "a.bundle/blobs/x"), ("sign", "a.bundle", "--request", "a.bundle/x"),
+        ("map", "a.bundle", "--svg", "a.bundle/x.svg"), ("why", "a.bundle", "b.bundle", "--html", "a.bundle/x.html"),
+        ("why", "b.bundle", "a.bundle", "--html", "a.bundle/bundle.json"),
+        ("attest", "a.bundle", "--source", "project", "--key", "signer", "-o", "a.bundle/x.json"),
+        ("attest", "none.json", "--bundle", "a.bundle", "--key", "signer", "-o", "a.bundle/x.json"),
+        ("report", "none.json", "--policy", "none.toml", "--bundle", "a.bundle", "-o", "a.bundle/x.html"),
+        ("get", "https://127.0.0.1:1/", "--policy", "none.toml", "--bundle", "a.bundle", "-o", "a.bundle/x"),
+        ("seal", "none.json", "--evidence", "none.json", "--policy", "none.toml", "--bundle", "a.bundle", "--owner-key", "signer",
+         "-o", "a.bundle/x"),
     ):  # fmt: skip
         assert "bundle.output.inside" == run(shop, *argv, "--json", code=1)["error"]["id"]
 
