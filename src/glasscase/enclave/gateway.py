@@ -21,9 +21,7 @@ from glasscase.errors import Error, FormatError
 from glasscase.seal.cose import COSE_MAX
 
 PREFIX = "/.well-known/glasscase"
-HEADERS_MAX = (
-    32 * 1024
-)  # bytes of a request's head; the servers' own limits are above it, and depend on how it comes in
+HEADERS_MAX = 32 * 1024  # bytes of a request's head; the servers' own limits are above it
 ASK_MAX = 64 * 1024  # bytes of a POST evidence
 UPLOADS_MAX = 64  # bodies of POST requests that may be on their way; one more ends the oldest
 JUDGED_MAX = 64  # envelopes that may wait for their answer; one more is refused

@@ -138,8 +138,8 @@ REFUSED = {
     "its own root": (lambda lab: edited(lab, root=lab.platform.root_pem), "evidence.file.malformed"),
     "its own roots": (lambda lab: edited(lab, collateral__roots=[]), "collateral.file.malformed"),
     "its own policy": (lambda lab: edited(lab, policy={}), "evidence.file.malformed"),
-    "no root CRL": (lambda lab: edited(lab, collateral__root_ca_crl=None), "evidence.file.malformed"),
-    "no PCK CRL": (lambda lab: edited(lab, collateral__pck_crl=None), "evidence.file.malformed"),
+    "no root CRL": (lambda lab: edited(lab, collateral__root_ca_crl=None), "collateral.file.malformed"),
+    "no PCK CRL": (lambda lab: edited(lab, collateral__pck_crl=None), "collateral.file.malformed"),
     "a field twice": (
         lambda lab: to_json(lab.evidence()).replace(b'"v": 1,', b'"v": 1, "created_at": 1,', 1),
         "codec.json.malformed",
